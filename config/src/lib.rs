@@ -1,0 +1,16 @@
+//! What users write: Istio's resources as typed structs, each with the place it was read from.
+//!
+//! - `resource`: the kinds, field by field.
+//! - `value`: checked values that fields are made of.
+//! - `yaml`, `decode`, `load`: text and files to resources, with every problem at once.
+//! - `validate`: what is wrong with one resource; `analyze`: what is wrong between resources.
+//! - `mesh`: the set of resources and Istio's lookup rules.
+//!
+//! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
+
+pub mod problem;
+pub mod resource;
+pub mod value;
+
+pub use problem::{Problem, Severity};
+pub use resource::{Metadata, Resource, Source, Spec};
