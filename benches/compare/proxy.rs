@@ -1,0 +1,188 @@
+//! The proxies: how each is configured, started, and known to be ready.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::preflight::{Tool, Tools};
+use crate::process::{Process, accepts, free_ports};
+use crate::work::Work;
+use crate::written::{self, Wanted};
+
+/// A program to measure. The order is the order in the rounds and in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Proxy {
+    /// No proxy: the load goes to the upstream.
+    #[value(skip)]
+    Direct,
+    /// ours
+    Meshproxy,
+    /// HAProxy
+    Haproxy,
+    /// nginx
+    Nginx,
+    /// Envoy
+    Envoy,
+}
+
+/// Where a proxy runs and what it is in front of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// Core of the proxy.
+    pub(crate) core: usize,
+    /// Port of the upstream.
+    pub(crate) upstream_port: u16,
+    /// The installed programs.
+    pub(crate) tools: &'a Tools,
+    /// A folder of its own, for its configuration and its log.
+    pub(crate) folder: &'a Path,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Name in the output.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Proxy::Direct => "(no proxy)",
+            Proxy::Meshproxy => "meshproxy",
+            Proxy::Haproxy => "haproxy",
+            Proxy::Nginx => "nginx",
+            Proxy::Envoy => "envoy",
+        }
+    }
+
+    /// The program that it is; none without a proxy.
+    pub(crate) fn tool(self) -> Option<Tool> {
+        match self {
+            Proxy::Direct => None,
+            Proxy::Meshproxy => Some(Tool::Meshproxy),
+            Proxy::Haproxy => Some(Tool::Haproxy),
+            Proxy::Nginx => Some(Tool::Nginx),
+            Proxy::Envoy => Some(Tool::Envoy),
+        }
+    }
+
+    /// Starts it for `work` and waits until it serves; answers with its port. Without a proxy
+    /// there is no process and the port is the upstream's.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) async fn start(
+        self,
+        work: Work,
+        place: Place<'_>,
+    ) -> Result<(Option<Process>, u16)> {
+        let Some(tool) = self.tool() else {
+            return Ok((None, place.upstream_port));
+        };
+        let ports = free_ports()?;
+        let [listen_port, _, _, health_port] = ports;
+        let wanted = Wanted {
+            work,
+            listen_port,
+            upstream_port: place.upstream_port,
+        };
+        let args = self.write(wanted, ports, place.folder)?;
+        let log = place.folder.join("log");
+        let mut process = Process::start(place.core, place.tools.path(tool)?, &args, log)?;
+        let ours = self == Proxy::Meshproxy;
+        process
+            .wait_until(|| (!ours || reports_ready(health_port)) && accepts(listen_port))
+            .await
+            .with_context(|| format!("start {}", self.name()))?;
+        Ok((Some(process), listen_port))
+    }
+
+    /// Writes the configuration and answers with the arguments. The ports are the listener's and,
+    /// for meshproxy, those of admin, metrics and health.
+    fn write(self, wanted: Wanted, ports: [u16; 4], folder: &Path) -> Result<Vec<String>> {
+        let [_, admin, metrics, health] = ports.map(|port| format!("127.0.0.1:{port}"));
+        let (name, text) = match self {
+            Proxy::Direct => ("none", String::new()),
+            Proxy::Meshproxy => ("mesh.yaml", written::meshproxy(wanted)),
+            Proxy::Haproxy => ("haproxy.cfg", written::haproxy(wanted)),
+            Proxy::Nginx => ("nginx.conf", written::nginx(wanted)),
+            Proxy::Envoy => ("envoy.json", written::envoy(wanted)),
+        };
+        let file = folder.join(name);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        let (file, folder) = (file.display().to_string(), folder.display().to_string());
+        let args: Vec<&str> = match self {
+            Proxy::Direct => Vec::new(),
+            Proxy::Meshproxy => vec![
+                "--config",
+                &file,
+                "--workers",
+                "1",
+                "--admin-addr",
+                &admin,
+                "--metrics-addr",
+                &metrics,
+                "--health-addr",
+                &health,
+            ],
+            Proxy::Haproxy => vec!["-db", "-f", &file],
+            Proxy::Nginx => nginx_args(&folder, &file),
+            Proxy::Envoy => vec![
+                "--config-path",
+                &file,
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "warning",
+            ],
+        };
+        Ok(args.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// Starts the upstream of all proxies, an nginx, on `place.core` and `place.upstream_port`.
+///
+/// # Errors
+/// When it does not start.
+pub(crate) async fn start_upstream(place: Place<'_>) -> Result<Process> {
+    let file = place.folder.join("nginx.conf");
+    let text = written::upstream(place.upstream_port);
+    fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    let (file, folder) = (
+        file.display().to_string(),
+        place.folder.display().to_string(),
+    );
+    let args: Vec<String> = nginx_args(&folder, &file)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let log = place.folder.join("log");
+    let mut process = Process::start(place.core, place.tools.path(Tool::Nginx)?, &args, log)?;
+    process
+        .wait_until(|| accepts(place.upstream_port))
+        .await
+        .context("start the upstream")?;
+    Ok(process)
+}
+
+fn nginx_args<'a>(folder: &'a str, file: &'a str) -> Vec<&'a str> {
+    vec!["-p", folder, "-e", "stderr", "-c", file]
+}
+
+/// Whether meshproxy answers 200 on its health port.
+fn reports_ready(port: u16) -> bool {
+    let answer = || -> std::io::Result<[u8; 12]> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(
+            b"GET /healthz/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        )?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(status)
+    };
+    answer().is_ok_and(|status| &status == b"HTTP/1.1 200")
+}

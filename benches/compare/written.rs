@@ -1,0 +1,273 @@
+//! The configuration of every program, written for the same work.
+//!
+//! Each has one worker, keeps connections open on both sides and writes no access log. Everything
+//! else is the program's default, which favours the peers: meshproxy has its telemetry on.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::work::{RULE_HEADER, Rule, Work};
+
+/// Where a rule sends what it matches. Nothing listens there: a misrouted request is an error.
+const NOWHERE_PORT: u16 = 1;
+
+/// Bytes in the body of every answer.
+const BODY_BYTES: usize = 1024;
+
+/// What a configuration depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// The kind of work.
+    pub(crate) work: Work,
+    /// Port of the proxy.
+    pub(crate) listen_port: u16,
+    /// Port of the upstream.
+    pub(crate) upstream_port: u16,
+}
+
+/// Istio resources, as several YAML documents, for meshproxy.
+pub(crate) fn meshproxy(wanted: Wanted) -> String {
+    let service = |name: &str, port: u16| {
+        json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "hosts": [format!("{name}.example.com")],
+                "location": "MESH_EXTERNAL", "resolution": "STATIC",
+                "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+                "endpoints": [{"address": "127.0.0.1", "ports": {"http": port}}],
+            },
+        })
+    };
+    let route = |name: &str| json!([{"destination": {"host": format!("{name}.example.com"), "port": {"number": 80}}}]);
+    let mut http: Vec<Value> = Vec::new();
+    for Rule { prefix, value } in wanted.work.rules_before() {
+        http.push(json!({
+            "match": [{"uri": {"prefix": prefix}, "headers": {RULE_HEADER: {"exact": value}}}],
+            "route": route("nowhere"),
+        }));
+    }
+    http.push(json!({"route": route("upstream")}));
+
+    let gateway = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+        "metadata": {"name": "edge", "namespace": "default"},
+        "spec": {"servers": [{
+            "port": {"number": wanted.listen_port, "name": "http", "protocol": "HTTP"},
+            "bind": "127.0.0.1", "hosts": ["*"],
+        }]},
+    });
+    let virtual_service = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "edge", "namespace": "default"},
+        "spec": {"hosts": ["*"], "gateways": ["edge"], "http": http},
+    });
+    let documents = [
+        gateway,
+        virtual_service,
+        service("upstream", wanted.upstream_port),
+        service("nowhere", NOWHERE_PORT),
+    ];
+    // Every JSON document is a YAML document.
+    documents
+        .iter()
+        .map(|document| format!("---\n{document:#}\n"))
+        .collect()
+}
+
+/// `haproxy.cfg`.
+pub(crate) fn haproxy(wanted: Wanted) -> String {
+    let Wanted {
+        work,
+        listen_port,
+        upstream_port,
+    } = wanted;
+    let protocol = if work == Work::Http2 { " proto h2" } else { "" };
+    let mut rules = String::new();
+    for (n, Rule { prefix, value }) in work.rules_before().iter().enumerate() {
+        let _ = writeln!(rules, "  acl path{n} path_beg {prefix}");
+        let _ = writeln!(
+            rules,
+            "  acl header{n} req.hdr({RULE_HEADER}) -m str {value}"
+        );
+        let _ = writeln!(rules, "  use_backend nowhere if path{n} header{n}");
+    }
+    format!(
+        "global
+  nbthread 1
+defaults
+  mode http
+  option http-keep-alive
+  http-reuse always
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend edge
+  bind 127.0.0.1:{listen_port}{protocol}
+{rules}  default_backend upstream
+backend upstream
+  server one 127.0.0.1:{upstream_port}
+backend nowhere
+  server one 127.0.0.1:{NOWHERE_PORT}
+"
+    )
+}
+
+/// `nginx.conf` of the proxy.
+///
+/// A header rule on the path of the request is an `if` in its location, because a location can be
+/// chosen by path only.
+pub(crate) fn nginx(wanted: Wanted) -> String {
+    let Wanted {
+        work,
+        listen_port,
+        upstream_port,
+    } = wanted;
+    let protocol = if work == Work::Http2 { " http2" } else { "" };
+    let nowhere = format!("proxy_pass http://127.0.0.1:{NOWHERE_PORT};");
+    let variable = format!("$http_{}", RULE_HEADER.replace('-', "_"));
+    let (mut locations, mut conditions) = (String::new(), String::new());
+    for Rule { prefix, value } in work.rules_before() {
+        let condition = format!("if ({variable} = \"{value}\") {{ {nowhere} }}");
+        if prefix == "/target/" {
+            let _ = writeln!(conditions, "      {condition}");
+        } else {
+            let _ = writeln!(
+                locations,
+                "    location {prefix} {{ {condition} proxy_pass http://upstream; }}"
+            );
+        }
+    }
+    nginx_around(&format!(
+        "  upstream upstream {{
+    server 127.0.0.1:{upstream_port};
+    keepalive 64;
+    keepalive_requests 100000000;
+  }}
+  server {{
+    listen 127.0.0.1:{listen_port}{protocol};
+    proxy_http_version 1.1;
+    proxy_set_header Connection \"\";
+{locations}    location /target/ {{
+{conditions}      proxy_pass http://upstream;
+    }}
+    location / {{ proxy_pass http://upstream; }}
+  }}
+"
+    ))
+}
+
+/// `nginx.conf` of the upstream: a constant answer of [`BODY_BYTES`].
+pub(crate) fn upstream(port: u16) -> String {
+    let body = "x".repeat(BODY_BYTES);
+    nginx_around(&format!(
+        "  server {{
+    listen 127.0.0.1:{port};
+    location / {{ default_type text/plain; return 200 \"{body}\"; }}
+  }}
+"
+    ))
+}
+
+fn nginx_around(http: &str) -> String {
+    format!(
+        "daemon off;
+worker_processes 1;
+pid nginx.pid;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off;
+  keepalive_requests 100000000;
+  keepalive_timeout 1h;
+  client_body_temp_path temp;
+  proxy_temp_path temp;
+  fastcgi_temp_path temp;
+  uwsgi_temp_path temp;
+  scgi_temp_path temp;
+{http}}}
+"
+    )
+}
+
+/// Envoy's static bootstrap, as JSON: a plain connection manager with the router, nothing of Istio.
+pub(crate) fn envoy(wanted: Wanted) -> String {
+    let address =
+        |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let cluster = |name: &str, port: u16| {
+        json!({
+            "name": name, "type": "STATIC", "connect_timeout": "5s",
+            "load_assignment": {"cluster_name": name, "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": address(port)}}]},
+            ]},
+        })
+    };
+    let mut routes: Vec<Value> = Vec::new();
+    for Rule { prefix, value } in wanted.work.rules_before() {
+        let header = json!({"name": RULE_HEADER, "string_match": {"exact": value}});
+        routes.push(json!({
+            "match": {"prefix": prefix, "headers": [header]}, "route": {"cluster": "nowhere"},
+        }));
+    }
+    routes.push(json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}));
+
+    let filters = "type.googleapis.com/envoy.extensions.filters";
+    let manager = json!({
+        "@type": format!("{filters}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "edge",
+        "codec_type": "AUTO",
+        "route_config": {"virtual_hosts": [{"name": "any", "domains": ["*"], "routes": routes}]},
+        "http_filters": [{
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": format!("{filters}.http.router.v3.Router")},
+        }],
+    });
+    let chain = json!({"filters": [
+        {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+    ]});
+    let bootstrap = json!({"static_resources": {
+        "listeners": [{
+            "name": "edge", "address": address(wanted.listen_port), "filter_chains": [chain],
+        }],
+        "clusters": [cluster("upstream", wanted.upstream_port), cluster("nowhere", NOWHERE_PORT)],
+    }});
+    format!("{bootstrap:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_gets_every_rule() {
+        let wanted = Wanted {
+            work: Work::Http1Rules,
+            listen_port: 1000,
+            upstream_port: 2000,
+        };
+
+        for text in [
+            meshproxy(wanted),
+            haproxy(wanted),
+            nginx(wanted),
+            envoy(wanted),
+        ] {
+            for rule in Work::Http1Rules.rules_before() {
+                let ends = text.split(&rule.value).skip(1);
+                assert_eq!(
+                    ends.filter(|end| !end.starts_with(char::is_numeric))
+                        .count(),
+                    1 + {
+                        // A prefix of its own also holds the name of the rule.
+                        usize::from(rule.prefix.contains(&rule.value))
+                    }
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_answer_has_one_kibibyte() {
+        assert!(upstream(1).contains(&format!("\"{}\"", "x".repeat(1024))));
+    }
+}
