@@ -8,6 +8,7 @@
 //!
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
 
+pub mod mesh;
 pub mod problem;
 pub mod resource;
 pub mod value;
