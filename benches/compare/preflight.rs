@@ -86,17 +86,14 @@ impl Tool {
 // === impl Tools ===
 
 impl Tools {
-    /// Finds every one of `needed`; meshproxy is built first, so that what is measured is what the
-    /// sources say.
+    /// Finds every one of `needed`. meshproxy is built, after all others were found, so that what is
+    /// measured is what the sources say.
     ///
     /// # Errors
     /// When something is missing, with the commands that install it, or meshproxy does not build.
     pub(crate) fn find(needed: &BTreeSet<Tool>) -> Result<Tools> {
-        if needed.contains(&Tool::Meshproxy) {
-            build_meshproxy()?;
-        }
         let (mut found, mut missing) = (BTreeMap::new(), String::new());
-        for &tool in needed {
+        for &tool in needed.iter().filter(|tool| **tool != Tool::Meshproxy) {
             match tool.find() {
                 Some(path) => drop(found.insert(tool, path)),
                 None => {
@@ -109,6 +106,13 @@ impl Tools {
             "missing programs and how to install them (or run with --install, or choose others \
              with --proxy and --work):{missing}"
         );
+        if needed.contains(&Tool::Meshproxy) {
+            build_meshproxy()?;
+            let path = Tool::Meshproxy
+                .find()
+                .context("find meshproxy beside this command")?;
+            found.insert(Tool::Meshproxy, path);
+        }
         Ok(Tools(found))
     }
 
