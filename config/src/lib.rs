@@ -8,10 +8,15 @@
 //!
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
 
+mod decode;
+mod effect;
+pub mod load;
 pub mod mesh;
 pub mod problem;
 pub mod resource;
 pub mod value;
+mod yaml;
 
-pub use problem::{Problem, Severity};
+pub use load::{Loaded, Loader};
+pub use problem::{Finding, Problem, Severity};
 pub use resource::{Metadata, Resource, Source, Spec};

@@ -26,6 +26,18 @@ pub struct Problem {
     pub message: String,
 }
 
+/// What validation says of one resource; the loader adds the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether the resource can be used all the same.
+    pub severity: Severity,
+    /// Field path from the resource, such as `spec.http[0].route`; a key that holds dots stands in
+    /// brackets, such as `metadata.annotations["a.b/c"]`.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
 /// Whether a document can be used in spite of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

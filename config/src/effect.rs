@@ -1,0 +1,228 @@
+//! What is accepted but has no effect yet, and what is deprecated: one table.
+//!
+//! A field that is not implemented is a warning, not an error: configuration written for Istio is
+//! taken as it is, and says itself what of it does nothing.
+
+use serde_json::Value;
+
+use crate::decode::Report;
+use crate::decode::path::Path;
+
+/// One row: when `when` holds for a field that `pattern` names in the spec of `kind`, say `say`.
+///
+/// In a pattern `[]` stands for every item of a list, `{level}` for the traffic policy of a
+/// `DestinationRule` and of its subsets, `{policy}` for these and their port-level settings.
+struct Row {
+    kind: &'static str,
+    pattern: &'static str,
+    when: When,
+    say: Say,
+}
+
+/// When a row applies. A field that is absent, null or an empty list is not there.
+enum When {
+    /// The field is there.
+    Present,
+    /// The field is there and a text among these, in any case.
+    OneOf(&'static [&'static str]),
+    /// The field is absent, or a text among these.
+    AbsentOrOneOf(&'static [&'static str]),
+    /// The field is a mapping with another field than these.
+    BeyondFields(&'static [&'static str]),
+    /// The field is a mapping that says more than that its `attempts` are 0.
+    BeyondNoAttempts,
+}
+
+enum Say {
+    /// It has no effect yet: what it would do.
+    NoEffect(&'static str),
+    /// It is deprecated: what to write instead.
+    Deprecated(&'static str),
+}
+
+use Say::{Deprecated, NoEffect};
+use When::{AbsentOrOneOf, BeyondFields, BeyondNoAttempts, OneOf, Present};
+
+const VS: &str = "VirtualService";
+const DR: &str = "DestinationRule";
+const GW: &str = "Gateway";
+const SE: &str = "ServiceEntry";
+const WE: &str = "WorkloadEntry";
+const SC: &str = "Sidecar";
+
+/// Server protocols that need TLS or are opaque.
+const NOT_HTTP: &[&str] = &["HTTPS", "TLS", "TCP", "MONGO"];
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    row(VS, "http[].fault", Present, NoEffect("fault injection")),
+    row(VS, "http[].mirror", Present, NoEffect("mirroring")),
+    row(VS, "http[].mirrors", Present, NoEffect("mirroring")),
+    row(VS, "http[].mirrorPercentage", Present, NoEffect("mirroring")),
+    row(VS, "http[].retries", BeyondNoAttempts, NoEffect("retry policy; the default one applies")),
+    row(VS, "http[].match[].statPrefix", Present, NoEffect("statistics prefix")),
+    row(VS, "tls", Present, NoEffect("routing of TLS by server name")),
+    row(VS, "tcp", Present, NoEffect("routing of TCP")),
+    row(VS, "http[].mirror_percent", Present, Deprecated("mirrorPercentage")),
+    row(VS, "http[].mirrorPercent", Present, Deprecated("mirrorPercentage")),
+    row(VS, "http[].fault.delay.percent", Present, Deprecated("percentage")),
+    row(VS, "http[].fault.abort.percent", Present, Deprecated("percentage")),
+    row(VS, "http[].corsPolicy.allowOrigin", Present, Deprecated("allowOrigins")),
+
+    row(DR, "{policy}.tls", Present, NoEffect("TLS to the upstream")),
+    row(DR, "{policy}.outlierDetection", Present, NoEffect("outlier detection")),
+    row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
+    row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
+    row(DR, "{level}.retryBudget", Present, NoEffect("retry budget")),
+    row(DR, "{policy}.loadBalancer.simple", OneOf(&["PASSTHROUGH"]), NoEffect("passthrough")),
+    row(DR, "{policy}.loadBalancer.consistentHash", Present, NoEffect("consistent hashing")),
+    row(DR, "{policy}.loadBalancer.localityLbSetting", Present, NoEffect("locality preference")),
+    row(DR, "{policy}.loadBalancer.zoneAwareLbSetting", Present, NoEffect("zone awareness")),
+    row(DR, "{policy}.loadBalancer.warmup", Present, NoEffect("warmup")),
+    row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, NoEffect("warmup")),
+    row(DR, "{policy}.connectionPool.tcp.maxConnections", Present, NoEffect("connection limit")),
+    row(DR, "{policy}.connectionPool.tcp.tcpKeepalive", Present, NoEffect("TCP keep-alive")),
+    row(DR, "{policy}.connectionPool.tcp.maxConnectionDuration", Present, NoEffect("connection age limit")),
+    row(DR, "{policy}.connectionPool.tcp.idleTimeout", Present, NoEffect("idle limit of opaque connections")),
+    row(DR, "{policy}.connectionPool.http.http1MaxPendingRequests", Present, NoEffect("limit of pending requests")),
+    row(DR, "{policy}.connectionPool.http.http2MaxRequests", Present, NoEffect("limit of active requests")),
+    row(DR, "{policy}.connectionPool.http.maxRetries", Present, NoEffect("limit of retries")),
+    row(DR, "{policy}.connectionPool.http.maxConcurrentStreams", Present, NoEffect("limit of streams")),
+    row(DR, "{policy}.connectionPool.http.http2KeepAlive", Present, NoEffect("HTTP/2 keep-alive")),
+    row(DR, "{policy}.outlierDetection.consecutiveErrors", Present, Deprecated("consecutive5xxErrors")),
+    row(DR, "{policy}.loadBalancer.simple", OneOf(&["LEAST_CONN"]), Deprecated("LEAST_REQUEST")),
+    row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, Deprecated("warmup.duration")),
+    row(DR, "{policy}.loadBalancer.consistentHash.minimumRingSize", Present, Deprecated("ringHash.minimumRingSize")),
+
+    row(GW, "servers[].tls", BeyondFields(&["httpsRedirect"]), NoEffect("TLS of a gateway")),
+    row(GW, "servers[].port.protocol", OneOf(NOT_HTTP), NoEffect("servers that are not plain HTTP")),
+    row(GW, "servers[].port.targetPort", Present, Deprecated("number")),
+
+    row(SE, "resolution", AbsentOrOneOf(&["NONE"]), NoEffect("resolution NONE")),
+    row(SE, "resolution", OneOf(&["DYNAMIC_DNS"]), NoEffect("resolution DYNAMIC_DNS")),
+    row(SE, "subjectAltNames", Present, NoEffect("verification of the server's names")),
+    row(SE, "addresses", Present, NoEffect("virtual addresses")),
+    row(SE, "endpoints[].network", Present, NoEffect("networks")),
+    row(SE, "endpoints[].serviceAccount", Present, NoEffect("identity of an endpoint")),
+
+    row(WE, "network", Present, NoEffect("networks")),
+    row(WE, "serviceAccount", Present, NoEffect("identity of an endpoint")),
+
+    row(SC, "inboundConnectionPool", Present, NoEffect("inbound connection limits")),
+    row(SC, "ingress[].tls", Present, NoEffect("TLS of a sidecar listener")),
+    row(SC, "ingress[].connectionPool", Present, NoEffect("inbound connection limits")),
+    row(SC, "ingress[].captureMode", OneOf(&["IPTABLES"]), NoEffect("capture by iptables")),
+    row(SC, "egress[].captureMode", OneOf(&["IPTABLES"]), NoEffect("capture by iptables")),
+    row(SC, "outboundTrafficPolicy.egressProxy", Present, NoEffect("egress proxy")),
+    row(SC, "ingress[].port.targetPort", Present, Deprecated("defaultEndpoint of the listener")),
+    row(SC, "egress[].port.targetPort", Present, Deprecated("number")),
+];
+
+const fn row(kind: &'static str, pattern: &'static str, when: When, say: Say) -> Row {
+    Row {
+        kind,
+        pattern,
+        when,
+        say,
+    }
+}
+
+/// Adds a warning for each field of `spec`, which stands at `path`, that a row speaks of.
+pub(crate) fn warn(kind: &str, spec: &Value, path: &Path<'_>, report: &Report) {
+    for row in TABLE.iter().filter(|row| row.kind == kind) {
+        for prefix in prefixes(row.pattern) {
+            let pattern = row.pattern.trim_start_matches(['{', '}']);
+            let rest = pattern
+                .split_once('}')
+                .map_or(row.pattern, |(_, rest)| &rest[1..]);
+            let steps: Vec<&str> = prefix.split('.').chain(rest.split('.')).collect();
+            let steps: Vec<&str> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+            row.walk(&steps, Some(spec), path, report);
+        }
+    }
+}
+
+/// What the group at the beginning of a pattern stands for; the empty prefix if there is none.
+fn prefixes(pattern: &str) -> &'static [&'static str] {
+    const POLICIES: [&str; 4] = [
+        "trafficPolicy",
+        "subsets[].trafficPolicy",
+        "trafficPolicy.portLevelSettings[]",
+        "subsets[].trafficPolicy.portLevelSettings[]",
+    ];
+    if pattern.starts_with("{policy}") {
+        &POLICIES
+    } else if pattern.starts_with("{level}") {
+        &POLICIES[..2]
+    } else {
+        &[""]
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    fn walk(&self, steps: &[&str], value: Option<&Value>, path: &Path<'_>, report: &Report) {
+        let Some((step, rest)) = steps.split_first() else {
+            if self.when.holds(value) {
+                report.warning(path, self.say.text());
+            }
+            return;
+        };
+        let Some(Value::Object(map)) = value else {
+            return;
+        };
+        let name = step.strip_suffix("[]").unwrap_or(step);
+        let path = Path::Key(path, name);
+        let field = map.get(name).filter(|field| !field.is_null());
+        if name.len() == step.len() {
+            return self.walk(rest, field, &path, report);
+        }
+        let Some(Value::Array(items)) = field else {
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            self.walk(rest, Some(item), &Path::Index(&path, index), report);
+        }
+    }
+}
+
+// === impl When ===
+
+impl When {
+    fn holds(&self, value: Option<&Value>) -> bool {
+        let among = |texts: &[&str], value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|text| texts.iter().any(|t| t.eq_ignore_ascii_case(text)))
+        };
+        match (self, value) {
+            (Self::AbsentOrOneOf(_), None) => true,
+            (_, None) => false,
+            (Self::Present, Some(Value::Array(items))) => !items.is_empty(),
+            (Self::Present, Some(_)) => true,
+            (Self::OneOf(texts) | Self::AbsentOrOneOf(texts), Some(value)) => among(texts, value),
+            (Self::BeyondFields(names), Some(value)) => value.as_object().is_some_and(|map| {
+                map.iter()
+                    .any(|(name, value)| !value.is_null() && !names.contains(&name.as_str()))
+            }),
+            (Self::BeyondNoAttempts, Some(value)) => value.as_object().is_some_and(|map| {
+                let none = map
+                    .get("attempts")
+                    .is_some_and(|attempts| attempts.as_f64() == Some(0.0));
+                !none || map.values().filter(|value| !value.is_null()).count() > 1
+            }),
+        }
+    }
+}
+
+// === impl Say ===
+
+impl Say {
+    fn text(&self) -> String {
+        match self {
+            Self::NoEffect(what) => format!("has no effect yet: {what}"),
+            Self::Deprecated(instead) => format!("deprecated, use {instead}"),
+        }
+    }
+}

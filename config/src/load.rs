@@ -1,0 +1,230 @@
+//! Files and folders to resources: all of them, or every reason why not.
+//!
+//! A loader remembers each document by a hash of its text. A reload parses only documents that
+//! changed and hands out the very same `Arc` for all others, so that what is compiled from them
+//! can be kept by comparing pointers.
+
+use std::borrow::Cow;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+mod document;
+mod files;
+mod kind;
+mod metadata;
+mod set;
+mod split;
+
+use crate::problem::{Problem, Severity};
+use crate::resource::{Resource, Source};
+use crate::yaml;
+use document::{Item, Origin, Parsed};
+use files::{Stamp, Unusable};
+use set::{Set, whole_file};
+
+/// Loads the same paths again and again, parsing only what changed.
+#[derive(Debug)]
+pub struct Loader {
+    default_namespace: String,
+    /// Keyed anew in every process, so that no file can be made to collide with another.
+    hasher: RandomState,
+    known: FxHashMap<PathBuf, FileEntry>,
+}
+
+/// What the paths hold.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Resources without errors, in the order of files and of documents.
+    pub resources: Vec<Arc<Resource>>,
+    /// All problems, in the order of files and of places.
+    pub problems: Vec<Problem>,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
+
+/// Loads one text as if it were the file `name`.
+pub fn parse(name: &str, text: &str, default_namespace: &str) -> Loaded {
+    let loader = Loader::new(default_namespace);
+    let path = PathBuf::from(name);
+    let entry = loader.entry(&Arc::from(path.as_path()), text, None);
+    let mut set = Set::default();
+    set.add(&entry, || Some(Cow::Borrowed(text)));
+    set.into_loaded(vec![path])
+}
+
+/// One file as it was last read.
+#[derive(Debug)]
+struct FileEntry {
+    file: Arc<Path>,
+    /// `None` if the file must be read again in any case.
+    stamp: Option<Stamp>,
+    documents: Vec<DocumentEntry>,
+}
+
+#[derive(Debug, Clone)]
+struct DocumentEntry {
+    hash: u64,
+    line: u32,
+    parsed: Arc<Parsed>,
+}
+
+// === impl Loader ===
+
+impl Loader {
+    /// A loader that has read nothing; `default_namespace` is that of documents that name none.
+    pub fn new(default_namespace: &str) -> Self {
+        Self {
+            default_namespace: default_namespace.to_owned(),
+            hasher: RandomState::new(),
+            known: FxHashMap::default(),
+        }
+    }
+
+    /// Loads files and folders. What cannot be read is among the problems.
+    pub fn load(&mut self, paths: &[PathBuf]) -> Loaded {
+        let mut set = Set::default();
+        let mut listed = Vec::new();
+        let mut unusable = Vec::new();
+        for path in paths {
+            files::expand(path, &mut listed, &mut unusable);
+        }
+        for Unusable { path, message } in unusable {
+            set.problems.push(whole_file(&path, message));
+        }
+        let mut seen = FxHashSet::default();
+        listed.retain(|path| seen.insert(path.clone()));
+        let mut known = FxHashMap::default();
+        for path in &listed {
+            match self.refresh(path) {
+                Ok(entry) => {
+                    set.add(&entry, || files::read(path).ok().map(Cow::Owned));
+                    known.insert(path.clone(), entry);
+                }
+                Err(message) => set.problems.push(whole_file(path, message)),
+            }
+        }
+        self.known = known;
+        set.into_loaded(listed)
+    }
+
+    /// The file as it is now, with as much as possible of what was known of it.
+    fn refresh(&mut self, path: &Path) -> Result<FileEntry, String> {
+        // Taken before the file is read: a change in between is then seen the next time.
+        let stamp = files::stamp(path);
+        let known = self.known.remove(path);
+        if stamp.is_some()
+            && let Some(known) = known.as_ref().filter(|known| known.stamp == stamp)
+        {
+            return Ok(FileEntry {
+                documents: known.documents.clone(),
+                file: Arc::clone(&known.file),
+                stamp,
+            });
+        }
+        let text = files::read(path)?;
+        let file = known
+            .as_ref()
+            .map_or_else(|| Arc::from(path), |known| Arc::clone(&known.file));
+        let mut entry = self.entry(&file, &text, known);
+        entry.stamp = stamp;
+        Ok(entry)
+    }
+
+    fn entry(&self, file: &Arc<Path>, text: &str, known: Option<FileEntry>) -> FileEntry {
+        let text = yaml::normalize(text);
+        let known = known.map_or_else(Vec::new, |known| known.documents);
+        let mut by_hash: Option<FxHashMap<u64, &DocumentEntry>> = None;
+        let documents = split::documents(&text)
+            .into_iter()
+            .enumerate()
+            .map(|(index, document)| {
+                let hash = self.hasher.hash_one(document.text);
+                // Most documents keep their number; the index is only built when one does not.
+                let same = known
+                    .get(index)
+                    .filter(|known| known.hash == hash)
+                    .or_else(|| {
+                        let by_hash = by_hash.get_or_insert_with(|| {
+                            known.iter().map(|known| (known.hash, known)).collect()
+                        });
+                        by_hash.get(&hash).copied()
+                    });
+                let origin = Origin {
+                    file,
+                    line: document.line,
+                    default_namespace: &self.default_namespace,
+                };
+                let parsed = match same {
+                    Some(same) => same.moved_to(document.line),
+                    None => Arc::new(document::parse(document.text, origin)),
+                };
+                DocumentEntry {
+                    hash,
+                    line: document.line,
+                    parsed,
+                }
+            });
+        let documents = documents.collect();
+        FileEntry {
+            file: Arc::clone(file),
+            stamp: None,
+            documents,
+        }
+    }
+}
+
+// === impl DocumentEntry ===
+
+impl DocumentEntry {
+    /// What the document holds when it begins at `line`.
+    ///
+    /// A resource without problems keeps its `Arc` although its `source.line` is then the line at
+    /// which it was first seen: a comment added at the top of a file of 10 000 documents must not
+    /// make all of them new for whoever compares pointers. One with problems is shown to people with
+    /// its line, so it is copied.
+    fn moved_to(&self, line: u32) -> Arc<Parsed> {
+        if line == self.line || self.parsed.problems.is_empty() {
+            return Arc::clone(&self.parsed);
+        }
+        let items = self
+            .parsed
+            .items
+            .iter()
+            .map(|item| match item.has_problems {
+                false => item.clone(),
+                true => {
+                    let mut resource = Resource::clone(&item.resource);
+                    resource.source = Source {
+                        line: line + item.line_within,
+                        ..resource.source
+                    };
+                    Item {
+                        resource: Arc::new(resource),
+                        ..item.clone()
+                    }
+                }
+            });
+        Arc::new(Parsed {
+            items: items.collect(),
+            problems: self.parsed.problems.clone(),
+        })
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// Whether any problem is an error: from files, nothing is used then.
+    pub fn has_errors(&self) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests;
