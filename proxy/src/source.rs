@@ -1,3 +1,0 @@
-//! Where configuration comes from: each source tells that something changed, the caller reads it.
-
-pub mod file;
