@@ -14,6 +14,7 @@ pub mod load;
 pub mod mesh;
 pub mod problem;
 pub mod resource;
+pub mod validate;
 pub mod value;
 mod yaml;
 

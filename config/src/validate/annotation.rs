@@ -1,0 +1,133 @@
+//! Metadata that steers anything: names, Istio's reserved annotations, and our own.
+
+use crate::resource::{Resource, Spec};
+use crate::validate::findings::Findings;
+use crate::value::Duration;
+
+/// Prefix of the annotations that say what the API has no field for.
+const PREFIX: &str = "meshproxy.io/";
+
+/// Keeps a client on the destination of a weighted split that it got first.
+const STICKY_BY: &str = "meshproxy.io/sticky-by";
+
+/// Chooses whether faults are injected per request or per attempt.
+const FAULT_SCOPE: &str = "meshproxy.io/fault-scope";
+
+/// Every annotation of ours.
+const KNOWN: [&str; 2] = [STICKY_BY, FAULT_SCOPE];
+
+/// Annotations that only the control plane itself may set.
+const RESERVED: [&str; 2] = [
+    "internal.istio.io/parents",
+    "internal.istio.io/parent-namespace",
+];
+
+/// Annotation by which a resource asks to be refused.
+const ALWAYS_REJECT: &str = "internal.istio.io/webhook-always-reject";
+
+/// Annotation that only authorization policies understand.
+const DRY_RUN: &str = "istio.io/dry-run";
+
+/// Least similarity of an unknown name to the one that is suggested instead (0 to 1).
+const SIMILARITY_MIN: f64 = 0.6;
+
+/// Checks the annotations and, for a `Gateway`, the name.
+pub(crate) fn check(resource: &Resource, f: &mut Findings) {
+    if let Spec::Gateway(_) = resource.spec {
+        let name = &resource.meta.name;
+        let generated = resource
+            .meta
+            .annotations
+            .get("internal.istio.io/gateway-semantics")
+            .is_some_and(|semantics| semantics == "gateway");
+        if !super::host::is_label(name) && !generated {
+            f.error_in(
+                "name",
+                format!("must be a DNS label (no dots), got \"{name}\""),
+            );
+        }
+    }
+    f.field("annotations", |f| {
+        for (name, value) in &resource.meta.annotations {
+            f.key(name, |f| check_one(resource, name, value, f));
+        }
+    });
+}
+
+fn check_one(resource: &Resource, name: &str, value: &str, f: &mut Findings) {
+    match name {
+        _ if RESERVED.contains(&name) => f.error("is reserved for the control plane; remove it"),
+        ALWAYS_REJECT => f.error("asks for the resource to be refused; remove it"),
+        DRY_RUN => f.error(format!(
+            "is not supported on a {}; remove it",
+            resource.kind()
+        )),
+        STICKY_BY if !matches!(resource.spec, Spec::VirtualService(_)) => {
+            f.warn(format!(
+                "has no effect on a {}, only on a VirtualService",
+                resource.kind()
+            ));
+        }
+        STICKY_BY => check_sticky_by(value, f),
+        FAULT_SCOPE => f.warn("has no effect yet"),
+        _ if name.starts_with(PREFIX) => f.warn(unknown(name)),
+        _ => {}
+    }
+}
+
+fn check_sticky_by(value: &str, f: &mut Findings) {
+    let (kind, argument) = value
+        .split_once(':')
+        .map_or((value, None), |(a, b)| (a, Some(b)));
+    match (kind, argument) {
+        ("source-ip", None) => {}
+        ("header", Some(name)) if super::header::is_token(name) => {}
+        ("jwt", Some(claim)) if !claim.is_empty() => f.warn("jwt has no effect yet"),
+        ("cookie", Some(cookie)) => check_cookie(cookie, f),
+        _ => f.error(format!(
+            "must be header:NAME, cookie:NAME[;ttl=DURATION], source-ip or jwt:CLAIM, got \
+             \"{value}\""
+        )),
+    }
+}
+
+fn check_cookie(cookie: &str, f: &mut Findings) {
+    let (name, attribute) = cookie
+        .split_once(';')
+        .map_or((cookie, None), |(a, b)| (a, Some(b)));
+    if !super::header::is_token(name) {
+        f.error(format!(
+            "must name a cookie after \"cookie:\", got \"{name}\""
+        ));
+    }
+    let Some(attribute) = attribute else {
+        return;
+    };
+    match attribute.trim().strip_prefix("ttl=") {
+        Some(ttl) => {
+            if let Err(error) = ttl.parse::<Duration>() {
+                f.error(format!("ttl {error}"));
+            }
+        }
+        None => f.error(format!(
+            "must have only ttl=DURATION after \";\", got \"{attribute}\""
+        )),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let similarity =
+        |known: &str| strsim::jaro_winkler(&known[PREFIX.len()..], &name[PREFIX.len()..]);
+    let nearest = KNOWN
+        .iter()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match nearest {
+        Some(known) if similarity(known) >= SIMILARITY_MIN => {
+            format!("is not known and has no effect; did you mean {known}?")
+        }
+        _ => format!(
+            "is not known and has no effect; known are {}",
+            KNOWN.join(" and ")
+        ),
+    }
+}

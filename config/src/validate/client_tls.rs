@@ -1,0 +1,102 @@
+//! TLS towards upstreams.
+
+use crate::resource::Metadata;
+use crate::resource::destination_rule::{ClientTls, ClientTlsMode};
+use crate::validate::field::written;
+use crate::validate::findings::Findings;
+
+/// Prefix of credential names that stand for a config map.
+const CONFIG_MAP: &str = "configmap://";
+
+/// Checks the field `tls`.
+pub(crate) fn check(tls: Option<&ClientTls>, meta: &Metadata, f: &mut Findings) {
+    let Some(tls) = tls else {
+        return;
+    };
+    f.field("tls", |f| {
+        if let Some(name) = written(tls.credential_name.as_ref()) {
+            check_config_map(name, meta, f);
+        }
+        match tls.mode.unwrap_or(ClientTlsMode::Disable) {
+            ClientTlsMode::Disable => {}
+            ClientTlsMode::IstioMutual => warn_ignored(tls, f),
+            ClientTlsMode::Simple => check_credentials(tls, ClientTlsMode::Simple, f),
+            ClientTlsMode::Mutual => check_credentials(tls, ClientTlsMode::Mutual, f),
+        }
+    });
+}
+
+/// A config map is read in the namespace of the rule only.
+fn check_config_map(name: &str, meta: &Metadata, f: &mut Findings) {
+    let Some(reference) = name.strip_prefix(CONFIG_MAP) else {
+        return;
+    };
+    let (namespace, map) = match reference.split_once('/') {
+        Some((namespace, map)) => (namespace, map),
+        None => (meta.namespace.as_str(), reference),
+    };
+    if map.is_empty() || map.contains('/') || namespace != meta.namespace {
+        f.error_in(
+            "credentialName",
+            format!(
+                "must name a config map of namespace \"{}\", got \"{name}\"",
+                meta.namespace
+            ),
+        );
+    }
+}
+
+/// The fields that hold certificates and keys of files.
+fn files(tls: &ClientTls) -> [(&'static str, bool); 4] {
+    [
+        (
+            "clientCertificate",
+            written(tls.client_certificate.as_ref()).is_some(),
+        ),
+        ("privateKey", written(tls.private_key.as_ref()).is_some()),
+        (
+            "caCertificates",
+            written(tls.ca_certificates.as_ref()).is_some(),
+        ),
+        ("caCrl", written(tls.ca_crl.as_ref()).is_some()),
+    ]
+}
+
+fn check_credentials(tls: &ClientTls, mode: ClientTlsMode, f: &mut Findings) {
+    let has_credential = written(tls.credential_name.as_ref()).is_some();
+    if tls.insecure_skip_verify == Some(true) {
+        let simple = mode == ClientTlsMode::Simple;
+        for (name, is_set) in [
+            (
+                "caCertificates",
+                written(tls.ca_certificates.as_ref()).is_some(),
+            ),
+            ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+            ("credentialName", simple && has_credential),
+        ] {
+            if is_set {
+                f.error_in(name, "must not be set when insecureSkipVerify is true");
+            }
+        }
+    }
+    for (name, is_set) in files(tls) {
+        let required =
+            mode == ClientTlsMode::Mutual && matches!(name, "clientCertificate" | "privateKey");
+        if has_credential && is_set {
+            f.error_in(name, "must not be set together with credentialName");
+        } else if required && !has_credential && !is_set {
+            f.error_in(name, "is required in mode MUTUAL without credentialName");
+        }
+    }
+}
+
+fn warn_ignored(tls: &ClientTls, f: &mut Findings) {
+    for (name, is_set) in files(tls) {
+        if is_set {
+            f.warn_in(
+                name,
+                "has no effect in mode ISTIO_MUTUAL, which uses the workload's own",
+            );
+        }
+    }
+}
