@@ -1,0 +1,3 @@
+//! Where configuration comes from: each source tells that something changed, the caller reads it.
+
+pub mod file;
