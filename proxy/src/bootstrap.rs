@@ -1,0 +1,311 @@
+//! The command line: what was typed (`Cli`), and what we run on (`Settings`).
+//!
+//! Every flag can also be set by `MESHPROXY_<NAME>`. What cannot be used is a usage error with exit
+//! code 2, before anything is opened or started.
+
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+pub use value::Locality;
+use value::{labels, locality, log_filter, name, namespace, workers};
+
+/// Workers when nothing is said, as far as there are cores.
+const DEFAULT_WORKERS_MAX: usize = 2;
+
+/// What to do.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Be a proxy.
+    Run(Box<Settings>),
+    /// Check files and exit.
+    Check(CheckArgs),
+}
+
+/// What a proxy runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Files and folders with the configuration; at least one.
+    pub config: Vec<PathBuf>,
+    /// Namespace of this proxy, and of documents that name none.
+    pub namespace: String,
+    /// Name of the workload.
+    pub name: String,
+    /// Labels of the workload.
+    pub labels: BTreeMap<String, String>,
+    /// Service account of the workload.
+    pub service_account: String,
+    /// Trust domain of identities.
+    pub trust_domain: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Where the workload is, if that is known.
+    pub locality: Option<Locality>,
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+    /// Address of gateway listeners, and of sidecar listeners that name none.
+    pub bind: IpAddr,
+    /// Address of the admin server.
+    pub admin_addr: SocketAddr,
+    /// Address of the metrics server.
+    pub metrics_addr: SocketAddr,
+    /// Address of the health server.
+    pub health_addr: SocketAddr,
+    /// Whether and how requests are logged.
+    pub access_log: AccessLog,
+    /// A valid filter for the proxy's own log.
+    pub log: String,
+}
+
+/// Whether and how requests are logged to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccessLog {
+    /// Not at all.
+    Off,
+    /// A line of text per request.
+    Text,
+    /// A line of JSON per request.
+    Json,
+}
+
+/// How problems are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// One line per problem and a summary.
+    Text,
+    /// One array of problems.
+    Json,
+}
+
+/// A service mesh data plane, configured by Istio's YAML.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meshproxy",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    after_help = "Every flag can also be set in the environment, as MESHPROXY_ and its name: \
+                  --admin-addr is MESHPROXY_ADMIN_ADDR.\n\
+                  Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP \
+                  reads the configuration again.\n\
+                  Exit codes: 0 stopped cleanly, 1 configuration or start-up error, 2 usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print every problem of configuration files; exit 1 if there are errors.
+    Check(CheckArgs),
+}
+
+/// Arguments of `meshproxy check`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// Files or folders of YAML or JSON.
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// How problems are printed.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+    /// Namespace of documents that name none.
+    #[arg(long, env = "MESHPROXY_NAMESPACE", default_value = "default", value_parser = namespace)]
+    pub namespace: String,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// File or folder of YAML or JSON; may be given more than once. Changes are live within a
+    /// second. Several in the environment are separated by commas.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "MESHPROXY_CONFIG",
+        required = true,
+        value_delimiter = ','
+    )]
+    config: Vec<PathBuf>,
+    /// Configuration from a control plane.
+    #[arg(long, value_name = "URL", env = "MESHPROXY_CONTROL", hide = true)]
+    control: Option<String>,
+    #[command(flatten)]
+    workload: WorkloadArgs,
+    /// Worker threads [default: 2, or 1 on a single core].
+    #[arg(long, value_name = "N", env = "MESHPROXY_WORKERS", value_parser = workers)]
+    workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    addresses: AddressArgs,
+    /// Folder with the certificates of this workload.
+    #[arg(long, value_name = "DIR", env = "MESHPROXY_IDENTITY_DIR", hide = true)]
+    identity_dir: Option<PathBuf>,
+    /// Take captured traffic.
+    #[arg(long, env = "MESHPROXY_CAPTURE", hide = true)]
+    capture: bool,
+    /// Log of requests on stdout.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        env = "MESHPROXY_ACCESS_LOG",
+        default_value = "off"
+    )]
+    access_log: AccessLog,
+    /// What the proxy itself logs on stderr: a level, or levels by module.
+    #[arg(long, value_name = "FILTER", env = "MESHPROXY_LOG", default_value = "info", value_parser = log_filter)]
+    log: String,
+}
+
+/// Who this proxy is: what rules about sources and workloads compare with, and metrics say.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Who this proxy is")]
+struct WorkloadArgs {
+    /// Namespace of the workload, and of documents that name none.
+    #[arg(long, env = "MESHPROXY_NAMESPACE", default_value = "default", value_parser = namespace)]
+    namespace: String,
+    /// Name of the workload [default: the host name].
+    #[arg(long, env = "MESHPROXY_NAME", value_parser = name)]
+    name: Option<String>,
+    /// Labels of the workload.
+    #[arg(long, value_name = "a=b,c=d", env = "MESHPROXY_LABELS", value_parser = labels)]
+    labels: Option<BTreeMap<String, String>>,
+    /// Service account of the workload.
+    #[arg(long, value_name = "NAME", env = "MESHPROXY_SERVICE_ACCOUNT", default_value = "default", value_parser = name)]
+    service_account: String,
+    /// Trust domain of identities.
+    #[arg(long, value_name = "DOMAIN", env = "MESHPROXY_TRUST_DOMAIN", default_value = "cluster.local", value_parser = name)]
+    trust_domain: String,
+    /// Name of the cluster.
+    #[arg(long, value_name = "NAME", env = "MESHPROXY_CLUSTER", default_value = "Kubernetes", value_parser = name)]
+    cluster: String,
+    /// Where the workload is.
+    #[arg(long, value_name = "REGION/ZONE/SUBZONE", env = "MESHPROXY_LOCALITY", value_parser = locality)]
+    locality: Option<Locality>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where it listens")]
+struct AddressArgs {
+    /// Address of Gateway listeners, and of Sidecar listeners that name none.
+    #[arg(
+        long,
+        value_name = "IP",
+        env = "MESHPROXY_BIND",
+        default_value = "0.0.0.0"
+    )]
+    bind: IpAddr,
+    /// Admin: what is loaded and how it goes, as JSON.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "MESHPROXY_ADMIN_ADDR",
+        default_value = "127.0.0.1:15000"
+    )]
+    admin_addr: SocketAddr,
+    /// Prometheus metrics: GET /metrics.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "MESHPROXY_METRICS_ADDR",
+        default_value = "0.0.0.0:15090"
+    )]
+    metrics_addr: SocketAddr,
+    /// Health: GET /healthz/ready and /healthz/live.
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "MESHPROXY_HEALTH_ADDR",
+        default_value = "0.0.0.0:15021"
+    )]
+    health_addr: SocketAddr,
+}
+
+// === impl Invocation ===
+
+impl Invocation {
+    /// Reads a command line; its first argument is the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// A usage error, or the help or version text that was asked for: `clap::Error::exit` prints
+    /// each and exits with the right code.
+    pub fn parse(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Cli::try_parse_from(arguments)?;
+        match cli.command {
+            Some(Command::Check(check)) => Ok(Self::Check(check)),
+            None => cli
+                .run
+                .settings()
+                .map(|settings| Self::Run(Box::new(settings))),
+        }
+    }
+}
+
+// === impl RunArgs ===
+
+impl RunArgs {
+    fn settings(self) -> Result<Settings, clap::Error> {
+        let unavailable = [
+            ("--control", self.control.is_some()),
+            ("--identity-dir", self.identity_dir.is_some()),
+            ("--capture", self.capture),
+        ];
+        if let Some((flag, _)) = unavailable.iter().find(|(_, given)| *given) {
+            let message = format!("{flag} is not available yet");
+            return Err(Cli::command().error(ErrorKind::UnknownArgument, message));
+        }
+        let Self {
+            workload,
+            addresses,
+            ..
+        } = self;
+        Ok(Settings {
+            config: self.config,
+            namespace: workload.namespace,
+            name: workload.name.unwrap_or_else(host_name),
+            labels: workload.labels.unwrap_or_default(),
+            service_account: workload.service_account,
+            trust_domain: workload.trust_domain,
+            cluster: workload.cluster,
+            locality: workload
+                .locality
+                .filter(|locality| !locality.region.is_empty()),
+            workers: self.workers.unwrap_or_else(default_workers),
+            bind: addresses.bind,
+            admin_addr: addresses.admin_addr,
+            metrics_addr: addresses.metrics_addr,
+            health_addr: addresses.health_addr,
+            access_log: self.access_log,
+            log: self.log,
+        })
+    }
+}
+
+fn default_workers() -> NonZeroUsize {
+    let most = NonZeroUsize::MIN.saturating_add(DEFAULT_WORKERS_MAX - 1);
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(most))
+}
+
+/// The name the kernel has for this host; in a container that of the pod.
+fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match kernel.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,229 @@
+//! Command lines and what comes of them. The environment is left alone: it is shared by all tests
+//! of the process, so that only its names are tested.
+
+use super::*;
+
+fn parse(arguments: &[&str]) -> Result<Invocation, clap::Error> {
+    Invocation::parse([&["meshproxy"], arguments].concat())
+}
+
+fn settings(arguments: &[&str]) -> Settings {
+    match parse(&[&["--config", "a.yaml"], arguments].concat()) {
+        Ok(Invocation::Run(settings)) => *settings,
+        other => panic!("{arguments:?}: {other:?}"),
+    }
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).into(), (*value).into()))
+        .collect()
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_those_of_the_manual() {
+    let settings = settings(&[]);
+
+    assert!(!settings.name.is_empty(), "the host name");
+    assert!((1..=2).contains(&settings.workers.get()));
+    let expected = Settings {
+        config: vec!["a.yaml".into()],
+        namespace: "default".into(),
+        name: settings.name.clone(),
+        labels: BTreeMap::new(),
+        service_account: "default".into(),
+        trust_domain: "cluster.local".into(),
+        cluster: "Kubernetes".into(),
+        locality: None,
+        workers: settings.workers,
+        bind: [0, 0, 0, 0].into(),
+        admin_addr: ([127, 0, 0, 1], 15000).into(),
+        metrics_addr: ([0, 0, 0, 0], 15090).into(),
+        health_addr: ([0, 0, 0, 0], 15021).into(),
+        access_log: AccessLog::Off,
+        log: "info".into(),
+    };
+    assert_eq!(settings, expected);
+}
+
+#[test]
+fn flags_set_what_they_name() {
+    let all = settings(&[
+        "--config",
+        "dir,b.yaml",
+        "--namespace",
+        "shop",
+        "--name",
+        "cart-1",
+        "--labels",
+        "app=cart, version=v1,empty=",
+        "--service-account",
+        "cart",
+        "--trust-domain",
+        "td.example",
+        "--cluster",
+        "east",
+        "--locality",
+        "r/z/s",
+        "--workers",
+        "4",
+        "--bind",
+        "::1",
+        "--admin-addr",
+        "127.0.0.1:0",
+        "--metrics-addr",
+        "[::1]:1",
+        "--health-addr",
+        "1.2.3.4:5",
+        "--access-log",
+        "json",
+        "--log",
+        "warn,proxy::upstream=debug",
+    ]);
+
+    let expected = Settings {
+        config: vec!["a.yaml".into(), "dir".into(), "b.yaml".into()],
+        namespace: "shop".into(),
+        name: "cart-1".into(),
+        labels: pairs(&[("app", "cart"), ("version", "v1"), ("empty", "")]),
+        service_account: "cart".into(),
+        trust_domain: "td.example".into(),
+        cluster: "east".into(),
+        locality: Some(Locality {
+            region: "r".into(),
+            zone: "z".into(),
+            subzone: "s".into(),
+        }),
+        workers: NonZeroUsize::new(4).expect("not zero"),
+        bind: "::1".parse().expect("an address"),
+        admin_addr: ([127, 0, 0, 1], 0).into(),
+        metrics_addr: "[::1]:1".parse().expect("an address"),
+        health_addr: ([1, 2, 3, 4], 5).into(),
+        access_log: AccessLog::Json,
+        log: "warn,proxy::upstream=debug".into(),
+    };
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn check_needs_paths_and_takes_a_format() {
+    let args = |paths: &[&str], output| CheckArgs {
+        paths: paths.iter().map(PathBuf::from).collect(),
+        output,
+        namespace: "default".into(),
+    };
+    for (arguments, expected) in [
+        (&["check", "a", "b"][..], args(&["a", "b"], Output::Text)),
+        (&["check", "-o", "json", "a"], args(&["a"], Output::Json)),
+        (
+            &["check", "a", "--output", "text"],
+            args(&["a"], Output::Text),
+        ),
+    ] {
+        match parse(arguments) {
+            Ok(Invocation::Check(check)) => assert_eq!(check, expected),
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_a_usage_error_that_says_why() {
+    let run = ["--config", "a.yaml"];
+    for (arguments, message) in [
+        (&[][..], "--config <PATH>"),
+        (&["check"], "<PATH>..."),
+        (
+            &["--config", "a", "check", "b"],
+            "subcommand 'check' cannot be used",
+        ),
+        (
+            &["--control", "https://c:15012", "--config", "a"],
+            "--control is not available yet",
+        ),
+        (
+            &["--capture", "--config", "a"],
+            "--capture is not available yet",
+        ),
+        (
+            &["--identity-dir", "/x", "--config", "a"],
+            "--identity-dir is not available yet",
+        ),
+        (
+            &["--namespace", "Shop"],
+            "must be 1 to 63 lower-case letters",
+        ),
+        (&["--name", "a b"], "must be letters, digits"),
+        (
+            &["--labels", "app"],
+            "must be key=value pairs with commas between, got \"app\"",
+        ),
+        (&["--labels", "=x"], "must have a key before \"=\""),
+        (&["--labels", "a=1,a=2"], "has the key \"a\" twice"),
+        (
+            &["--locality", "r//s"],
+            "must be region, region/zone or region/zone/subzone",
+        ),
+        (&["--workers", "0"], "must be 1 to 1024"),
+        (&["--workers", "many"], "must be 1 to 1024"),
+        (&["--bind", "localhost"], "invalid value 'localhost'"),
+        (&["--admin-addr", "15000"], "invalid value '15000'"),
+        (
+            &["--access-log", "xml"],
+            "[possible values: off, text, json]",
+        ),
+        (&["--log", "proxy=loud"], "must be such as \"info\""),
+        (&["--worker", "2"], "'--workers'"),
+    ] {
+        let given = arguments.contains(&"--config") || arguments.contains(&"check");
+        let line = if given || arguments.is_empty() {
+            arguments.to_vec()
+        } else {
+            [&run, arguments].concat()
+        };
+
+        let error = parse(&line).expect_err("a usage error");
+
+        assert_eq!(error.exit_code(), 2, "{line:?}");
+        assert!(error.to_string().contains(message), "{line:?}: {error}");
+    }
+}
+
+#[test]
+fn every_flag_of_a_proxy_has_its_name_in_the_environment() {
+    for argument in Cli::command().get_arguments() {
+        let flag = argument.get_long().expect("only flags");
+        if matches!(flag, "help" | "version") {
+            continue;
+        }
+        let expected = format!("MESHPROXY_{}", flag.to_uppercase().replace('-', "_"));
+        assert_eq!(
+            argument.get_env().and_then(|env| env.to_str()),
+            Some(&*expected)
+        );
+    }
+}
+
+#[test]
+fn help_shows_what_there_is_and_hides_what_is_not_yet() {
+    let help = parse(&["--help"]).expect_err("the help text");
+
+    assert_eq!(help.exit_code(), 0);
+    let help = help.to_string();
+    assert!(help.contains("--config <PATH>") && help.contains("check"));
+    for later in [
+        "--control",
+        "--capture",
+        "--identity-dir",
+        "explain",
+        "iptables",
+    ] {
+        assert!(!help.contains(later), "{later}");
+    }
+}

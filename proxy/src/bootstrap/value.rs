@@ -1,0 +1,109 @@
+//! Values of flags: what parses can be used, and what does not says what could.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use tracing_subscriber::EnvFilter;
+
+/// Most worker threads that can be asked for.
+const WORKERS_MAX: usize = 1_024;
+
+/// Longest namespace, as Kubernetes has it.
+const NAMESPACE_CHARS_MAX: usize = 63;
+
+/// Where a workload is, from wide to narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Locality {
+    /// Region.
+    pub region: String,
+    /// Zone within the region; empty if not known.
+    pub zone: String,
+    /// Part of the zone; empty if not known.
+    pub subzone: String,
+}
+
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let legal = !text.is_empty()
+        && text.len() <= NAMESPACE_CHARS_MAX
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if !legal {
+        return Err(format!(
+            "must be 1 to {NAMESPACE_CHARS_MAX} lower-case letters, digits and inner hyphens"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/');
+    if text.is_empty() || !text.chars().all(legal) {
+        return Err("must be letters, digits and any of - _ . : /".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut labels = BTreeMap::new();
+    for pair in text
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(format!(
+                "must be key=value pairs with commas between, got \"{pair}\""
+            ));
+        };
+        if key.trim().is_empty() {
+            return Err(format!("must have a key before \"=\", got \"{pair}\""));
+        }
+        if labels
+            .insert(key.trim().to_owned(), value.trim().to_owned())
+            .is_some()
+        {
+            return Err(format!("has the key \"{}\" twice", key.trim()));
+        }
+    }
+    Ok(labels)
+}
+
+pub(super) fn locality(text: &str) -> Result<Locality, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let part = |at: usize| {
+        parts
+            .get(at)
+            .map(|part| (*part).to_owned())
+            .unwrap_or_default()
+    };
+    let gap = parts
+        .windows(2)
+        .any(|pair| pair[0].is_empty() && !pair[1].is_empty());
+    if parts.len() > 3 || gap {
+        return Err("must be region, region/zone or region/zone/subzone".to_owned());
+    }
+    Ok(Locality {
+        region: part(0),
+        zone: part(1),
+        subzone: part(2),
+    })
+}
+
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &NonZeroUsize| number.get() <= WORKERS_MAX);
+    number.ok_or_else(|| format!("must be 1 to {WORKERS_MAX}"))
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "must be such as \"info\" or \"info,proxy=debug\": {error}"
+        )),
+    }
+}
