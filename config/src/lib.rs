@@ -8,6 +8,7 @@
 //!
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
 
+pub mod analyze;
 mod decode;
 mod effect;
 pub mod load;

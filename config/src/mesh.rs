@@ -7,23 +7,25 @@
 //! `sourceNamespace`, `gateways` and `port` of a match block stay in the routes as conditions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::resource::gateway::Server;
-use crate::resource::sidecar::EgressListener;
-use crate::resource::{Resource, Spec, sidecar};
+use crate::resource::virtual_service::Delegate;
+use crate::resource::{Metadata, Resource, Spec};
 
 mod delegate;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod kinds;
 mod kubernetes;
 mod name;
 mod order;
 mod policy;
 mod registry;
 mod routes;
+mod scope;
 mod service;
 mod service_entry;
 mod visibility;
@@ -33,10 +35,17 @@ pub use policy::{EffectivePolicy, HostPolicy, Subset};
 pub use routes::Routes;
 pub use service::{Address, Endpoint, Location, Port, PortMap, Protocol, Resolution, Service};
 
-use policy::RuleIndex;
+pub(crate) use delegate::merge_rule;
+pub(crate) use order::in_precedence;
+pub(crate) use routes::Delegation;
+pub(crate) use visibility::exports_overlap;
+
+use kinds::Kinds;
+use policy::{Client, RuleIndex};
 use registry::Registry;
 use routes::RouteIndex;
-use visibility::{Relation, exported, imports};
+use scope::ScopeKey;
+use visibility::exported;
 
 /// Settings that concern the mesh as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,27 +77,6 @@ pub struct Mesh {
     /// Hosts that the routes in scope of a `Sidecar` lead to. Remembered because finding them means
     /// walking over all routes.
     inferred: Mutex<FxHashMap<ScopeKey, Arc<FxHashSet<String>>>>,
-}
-
-/// What tells two scopes apart: in a `Sidecar` of the root namespace `.` is the viewer's.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ScopeKey {
-    /// Address of the `Sidecar`, which the mesh keeps alive.
-    sidecar: usize,
-    namespace: String,
-}
-
-/// Resources by kind, each kind ordered by precedence.
-#[derive(Debug, Default)]
-struct Kinds {
-    virtual_services: Vec<Arc<Resource>>,
-    destination_rules: Vec<Arc<Resource>>,
-    gateways: Vec<Arc<Resource>>,
-    service_entries: Vec<Arc<Resource>>,
-    workload_entries: Vec<Arc<Resource>>,
-    sidecars: Vec<Arc<Resource>>,
-    services: Vec<Arc<Resource>>,
-    endpoint_slices: Vec<Arc<Resource>>,
 }
 
 // === impl MeshSettings ===
@@ -151,76 +139,11 @@ impl Mesh {
         self.registry.all().iter()
     }
 
-    /// The service that traffic for a completed host goes to.
-    ///
-    /// With a `Sidecar` these are the services that its egress hosts import, and those that the
-    /// routes in its scope lead to. A host that no service has by name is served by the longest
-    /// wildcard that covers it.
-    pub fn service(&self, viewer: &Viewer, host: &str) -> Option<&Arc<Service>> {
-        let Some((resource, egress)) = self.egress(viewer) else {
-            return self.gateway_service(viewer, host);
-        };
-        let imported = self.registry.find(host, |services| {
-            preferred(services, viewer, |service| {
-                egress
-                    .iter()
-                    .any(|listener| imports_service(listener, viewer, service))
-            })
-        });
-        imported.or_else(|| {
-            let inferred = self.inferred(resource, egress, viewer);
-            if inferred.contains(host) {
-                self.gateway_service(viewer, host)
-            } else {
-                None
-            }
-        })
-    }
-
     /// The same for traffic through a gateway, which no `Sidecar` restricts: `exportTo` alone.
     pub fn gateway_service(&self, viewer: &Viewer, host: &str) -> Option<&Arc<Service>> {
         let visible = |service: &&Arc<Service>| service.visible_to(viewer);
         self.registry
             .find(host, |services| services.iter().find(visible))
-    }
-
-    /// One service for each host that the viewer sees; with a `Sidecar` those that its egress
-    /// listener without port imports.
-    pub fn visible_services(&self, viewer: &Viewer) -> Vec<&Arc<Service>> {
-        let Some((_, egress)) = self.egress(viewer) else {
-            return self.one_per_host(viewer, |_| true);
-        };
-        match egress.iter().find(|listener| listener.port.is_none()) {
-            Some(listener) => self.egress_services(viewer, listener),
-            None => Vec::new(),
-        }
-    }
-
-    /// One service for each host that an egress listener imports; with a port only those that have
-    /// it.
-    pub fn egress_services(
-        &self,
-        viewer: &Viewer,
-        listener: &EgressListener,
-    ) -> Vec<&Arc<Service>> {
-        self.one_per_host(viewer, |service| imports_service(listener, viewer, service))
-    }
-
-    /// The `Sidecar` of the viewer: one that selects its workload, else that of its namespace,
-    /// else that of the root namespace.
-    pub fn sidecar(&self, viewer: &Viewer) -> Option<&Arc<Resource>> {
-        let own = self
-            .sidecars
-            .get(&viewer.namespace)
-            .map_or(&[][..], Vec::as_slice);
-        let selecting = own.iter().find(|resource| match &resource.spec {
-            Spec::Sidecar(sidecar) => sidecar
-                .workload_selector
-                .as_ref()
-                .is_some_and(|selector| name::selects(&selector.labels, &viewer.labels)),
-            _ => false,
-        });
-        selecting.or_else(|| self.default_sidecar(&viewer.namespace))
     }
 
     /// Gateways that the viewer opens: those whose selector matches its labels.
@@ -235,37 +158,6 @@ impl Mesh {
             _ => false,
         };
         self.kinds.gateways.iter().filter(selected).collect()
-    }
-
-    /// Routes for sidecars that the viewer sees, the one that takes precedence first. Of two for
-    /// one host the first wins entirely.
-    pub fn mesh_routes(&self, viewer: &Viewer) -> Vec<Arc<Routes>> {
-        match self.egress(viewer) {
-            None => self.bound(MESH_GATEWAY, viewer).cloned().collect(),
-            Some((_, egress)) => match egress.iter().find(|listener| listener.port.is_none()) {
-                Some(listener) => self.egress_routes(viewer, listener),
-                None => Vec::new(),
-            },
-        }
-    }
-
-    /// Routes for sidecars that an egress listener imports, the one that takes precedence first.
-    pub fn egress_routes(&self, viewer: &Viewer, listener: &EgressListener) -> Vec<Arc<Routes>> {
-        let imported = |routes: &&Arc<Routes>| {
-            routes.hosts.iter().any(|host| {
-                let route = (routes.namespace.as_str(), host.as_str());
-                imports(
-                    &listener.hosts,
-                    &viewer.namespace,
-                    route,
-                    Relation::Overlapping,
-                )
-            })
-        };
-        self.bound(MESH_GATEWAY, viewer)
-            .filter(imported)
-            .cloned()
-            .collect()
     }
 
     /// Routes bound to a gateway and visible from the viewer's namespace, their hosts narrowed to
@@ -299,172 +191,48 @@ impl Mesh {
                     .as_str(),
             )
         });
+        let client = Client {
+            namespace: &viewer.namespace,
+            labels: Some(&viewer.labels),
+        };
         Arc::new(
             self.rules
-                .policy(viewer, service_host, namespace, &self.settings),
+                .policy(client, service_host, namespace, &self.settings),
         )
+    }
+
+    /// What governs traffic to a service for some workload of a namespace: rules count whatever
+    /// workload they select.
+    pub(crate) fn any_policy(&self, namespace: &str, service: &Service) -> HostPolicy {
+        let client = Client {
+            namespace,
+            labels: None,
+        };
+        let of_service = Some(service.namespace.as_str());
+        self.rules
+            .policy(client, &service.host, of_service, &self.settings)
+    }
+
+    /// The services with exactly this host, whoever sees them.
+    pub(crate) fn services_of(&self, host: &str) -> &[Arc<Service>] {
+        self.registry.of(host)
+    }
+
+    /// What a rule's reference to a delegate leads to.
+    pub(crate) fn delegation(&self, root: &Metadata, delegate: &Delegate) -> Delegation {
+        self.routes.delegation(root, delegate)
     }
 
     fn bound(&self, gateway: &str, viewer: &Viewer) -> impl Iterator<Item = &Arc<Routes>> {
         self.routes
             .bound(gateway, &viewer.namespace, &self.settings.domain)
     }
-
-    /// The selector-less `Sidecar` of a namespace, else that of the root namespace.
-    fn default_sidecar(&self, namespace: &str) -> Option<&Arc<Resource>> {
-        [namespace, self.settings.root_namespace.as_str()]
-            .into_iter()
-            .find_map(|namespace| {
-                self.sidecars
-                    .get(namespace)?
-                    .iter()
-                    .find(|resource| match &resource.spec {
-                        Spec::Sidecar(sidecar) => sidecar.workload_selector.is_none(),
-                        _ => false,
-                    })
-            })
-    }
-
-    /// The egress listeners that restrict the viewer and the `Sidecar` they come from: one without
-    /// any inherits those of its namespace, then those of the root namespace.
-    fn egress(&self, viewer: &Viewer) -> Option<(&Arc<Resource>, &[EgressListener])> {
-        let root = self.settings.root_namespace.as_str();
-        let chain = [
-            self.sidecar(viewer),
-            self.default_sidecar(&viewer.namespace),
-            self.default_sidecar(root),
-        ];
-        chain
-            .into_iter()
-            .flatten()
-            .find_map(|resource| match &resource.spec {
-                Spec::Sidecar(sidecar::Sidecar { egress, .. }) if !egress.is_empty() => {
-                    Some((resource, egress.as_slice()))
-                }
-                _ => None,
-            })
-    }
-
-    /// Hosts that the routes in scope lead to.
-    fn inferred(
-        &self,
-        sidecar: &Arc<Resource>,
-        egress: &[EgressListener],
-        viewer: &Viewer,
-    ) -> Arc<FxHashSet<String>> {
-        let key = ScopeKey {
-            sidecar: Arc::as_ptr(sidecar).addr(),
-            namespace: viewer.namespace.clone(),
-        };
-        let mut remembered = self.inferred.lock().unwrap_or_else(PoisonError::into_inner);
-        let hosts = remembered.entry(key).or_insert_with(|| {
-            let routes = egress
-                .iter()
-                .flat_map(|listener| self.egress_routes(viewer, listener));
-            let mut hosts = FxHashSet::default();
-            for routes in routes {
-                hosts.extend(routes.destination_hosts().map(str::to_owned));
-            }
-            Arc::new(hosts)
-        });
-        Arc::clone(hosts)
-    }
-
-    fn one_per_host(
-        &self,
-        viewer: &Viewer,
-        admits: impl Fn(&Service) -> bool,
-    ) -> Vec<&Arc<Service>> {
-        let mut seen = FxHashSet::default();
-        let restricted = self.egress(viewer).is_some();
-        let hosts = self
-            .registry
-            .all()
-            .iter()
-            .map(|service| service.host.as_str());
-        hosts
-            .filter(|host| seen.insert(*host))
-            .filter_map(|host| {
-                let services = self.registry.of(host);
-                if restricted {
-                    return preferred(services, viewer, &admits);
-                }
-                services
-                    .iter()
-                    .find(|service| service.visible_to(viewer) && admits(service))
-            })
-            .collect()
-    }
-}
-
-/// Of the services for one host that are in scope the one in the viewer's namespace, else the
-/// first.
-fn preferred<'a>(
-    services: &'a [Arc<Service>],
-    viewer: &Viewer,
-    admits: impl Fn(&Service) -> bool,
-) -> Option<&'a Arc<Service>> {
-    let in_scope = |service: &&Arc<Service>| service.visible_to(viewer) && admits(service);
-    let own = |service: &&Arc<Service>| service.namespace == viewer.namespace;
-    let mut services_in_scope = services.iter().filter(in_scope);
-    services
-        .iter()
-        .filter(in_scope)
-        .find(own)
-        .or_else(|| services_in_scope.next())
-}
-
-fn imports_service(listener: &EgressListener, viewer: &Viewer, service: &Service) -> bool {
-    let owned = (service.namespace.as_str(), service.host.as_str());
-    let has_port = listener.port.as_ref().is_none_or(|port| {
-        port.number == 0
-            || port.protocol.eq_ignore_ascii_case("HTTP_PROXY")
-            || service
-                .ports
-                .iter()
-                .any(|own| u32::from(own.number) == port.number)
-    });
-    has_port && imports(&listener.hosts, &viewer.namespace, owned, Relation::Covered)
 }
 
 impl Service {
     /// Whether `exportTo` shows the service to a viewer.
     pub fn visible_to(&self, viewer: &Viewer) -> bool {
         exported(&self.export_to, &self.namespace, &viewer.namespace)
-    }
-}
-
-// === impl Kinds ===
-
-impl Kinds {
-    fn new(resources: &[Arc<Resource>]) -> Self {
-        let mut kinds = Self::default();
-        for resource in resources {
-            let kind = match &resource.spec {
-                Spec::VirtualService(_) => &mut kinds.virtual_services,
-                Spec::DestinationRule(_) => &mut kinds.destination_rules,
-                Spec::Gateway(_) => &mut kinds.gateways,
-                Spec::ServiceEntry(_) => &mut kinds.service_entries,
-                Spec::WorkloadEntry(_) => &mut kinds.workload_entries,
-                Spec::Sidecar(_) => &mut kinds.sidecars,
-                Spec::Service(_) => &mut kinds.services,
-                Spec::EndpointSlice(_) => &mut kinds.endpoint_slices,
-            };
-            kind.push(Arc::clone(resource));
-        }
-        for kind in [
-            &mut kinds.virtual_services,
-            &mut kinds.destination_rules,
-            &mut kinds.gateways,
-            &mut kinds.service_entries,
-            &mut kinds.workload_entries,
-            &mut kinds.sidecars,
-            &mut kinds.services,
-            &mut kinds.endpoint_slices,
-        ] {
-            order::by_precedence(kind);
-        }
-        kinds
     }
 }
 

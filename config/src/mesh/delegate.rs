@@ -8,7 +8,7 @@ use crate::value::StringMatch;
 /// The delegate's rule as it applies under `root`; `None` if their conditions contradict.
 ///
 /// What the delegate's rule says wins, the root fills the gaps.
-pub(super) fn merge_rule(root: &HttpRoute, own: &HttpRoute) -> Option<HttpRoute> {
+pub(crate) fn merge_rule(root: &HttpRoute, own: &HttpRoute) -> Option<HttpRoute> {
     let fill_mirror = own.mirror.is_none();
     Some(HttpRoute {
         name: joined(root.name.as_deref(), own.name.as_deref()),

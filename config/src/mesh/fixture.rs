@@ -35,7 +35,7 @@ pub(crate) fn viewer(namespace: &str, labels: &[&str]) -> Viewer {
 }
 
 fn resource(document: &str) -> Resource {
-    let document: Value = serde_yaml::from_str(document).expect(document);
+    let document = crate::yaml::parse(document).expect("YAML");
     let meta = &document["metadata"];
     let text = |key: &str| meta[key].as_str().map(str::to_owned);
     Resource {

@@ -16,6 +16,13 @@ pub(super) fn by_precedence(resources: &mut [Arc<Resource>]) {
     });
 }
 
+/// The resources by precedence, the one that wins first.
+pub(crate) fn in_precedence(resources: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
+    let mut ordered = resources.to_vec();
+    by_precedence(&mut ordered);
+    ordered
+}
+
 /// Reads an RFC 3339 time; text that is none counts as unknown.
 fn created(text: &str) -> Created {
     let number = |range: std::ops::Range<usize>| -> Option<i64> {

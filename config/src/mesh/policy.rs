@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::visibility::exported;
-use super::{MeshSettings, Viewer, name};
+use super::{MeshSettings, name};
 use crate::resource::destination_rule::{
     ClientTls, ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, PortTrafficPolicy,
     ProxyProtocol, RetryBudget, TrafficPolicy, Tunnel,
@@ -56,6 +56,15 @@ pub struct EffectivePolicy {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Limit of concurrent retries as a share of requests.
     pub retry_budget: Option<RetryBudget>,
+}
+
+/// Whose traffic is governed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client<'a> {
+    /// Namespace of the client.
+    pub namespace: &'a str,
+    /// Labels of its workload; `None` for any workload of the namespace.
+    pub labels: Option<&'a BTreeMap<String, String>>,
 }
 
 /// All `DestinationRule` resources by namespace and host.
@@ -209,12 +218,12 @@ impl RuleIndex {
     /// root namespace.
     pub(super) fn policy(
         &self,
-        viewer: &Viewer,
+        viewer: Client<'_>,
         host: &str,
         service_namespace: Option<&str>,
         settings: &MeshSettings,
     ) -> HostPolicy {
-        let own = viewer.namespace.as_str();
+        let own = viewer.namespace;
         let root = settings.root_namespace.as_str();
         // In the root namespace rules are meant for everyone: they must not shadow those of the
         // service's owner, except where they are meant for the root namespace alone.
@@ -231,7 +240,7 @@ impl RuleIndex {
     fn governing(
         &self,
         namespace: &str,
-        viewer: &Viewer,
+        viewer: Client<'_>,
         host: &str,
         admits: impl Fn(&DestinationRule) -> bool,
     ) -> Option<HostPolicy> {
@@ -250,7 +259,7 @@ impl RuleIndex {
                     _ => None,
                 })
                 .filter(|(_, rule)| {
-                    exported(&rule.export_to, namespace, &viewer.namespace) && admits(rule)
+                    exported(&rule.export_to, namespace, viewer.namespace) && admits(rule)
                 })
                 .collect();
             if !visible.is_empty() {
@@ -274,7 +283,7 @@ fn is_private(rule: &DestinationRule, namespace: &str) -> bool {
 fn merged(
     host: &str,
     namespace: &str,
-    viewer: &Viewer,
+    viewer: Client<'_>,
     rules: &[(&Arc<Resource>, &DestinationRule)],
 ) -> HostPolicy {
     let mut policy = HostPolicy {
@@ -284,7 +293,9 @@ fn merged(
     for (resource, rule) in rules {
         if let Some(selector) = &rule.workload_selector
             && namespace == viewer.namespace
-            && name::selects(&selector.match_labels, &viewer.labels)
+            && viewer
+                .labels
+                .is_none_or(|labels| name::selects(&selector.match_labels, labels))
         {
             policy.add(resource, rule);
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::kinds::Kinds;
 use super::service::{Endpoint, Service};
-use super::{Kinds, kubernetes, name, service_entry};
+use super::{kubernetes, name, service_entry};
 use crate::resource::{Resource, Spec};
 
 /// All services, by host; of several for one host the one that takes precedence first.

@@ -234,9 +234,9 @@ fn delegated(root: &HttpRoute, delegate: &Resource, domain: &str) -> Vec<HttpRou
     for rule in &mut own {
         complete_rule(rule, &delegate.meta.namespace, domain);
     }
-    own.iter()
-        .filter_map(|rule| merge_rule(root, rule))
-        .collect()
+    // Delegates do not nest: a rule of theirs that delegates further has no effect.
+    let own = own.iter().filter(|rule| rule.delegate.is_none());
+    own.filter_map(|rule| merge_rule(root, rule)).collect()
 }
 
 // === impl Routes ===

@@ -15,6 +15,30 @@ pub(super) fn exported(export_to: &[String], owner: &str, namespace: &str) -> bo
         })
 }
 
+/// Whether some namespace sees both of two resources, each given by `exportTo` and namespace.
+pub(crate) fn exports_overlap(a: (&[String], &str), b: (&[String], &str)) -> bool {
+    let everywhere = |(export_to, _): (&[String], &str)| {
+        export_to.is_empty() || export_to.iter().any(|target| target == "*")
+    };
+    let nowhere = |(export_to, _): (&[String], &str)| {
+        !export_to.is_empty() && export_to.iter().all(|target| target == "~")
+    };
+    if everywhere(a) || everywhere(b) {
+        return !nowhere(a) && !nowhere(b);
+    }
+    let named = |target: &String| {
+        if target == "." {
+            a.1.to_owned()
+        } else {
+            target.clone()
+        }
+    };
+    a.0.iter()
+        .filter(|target| *target != "~")
+        .map(named)
+        .any(|ns| exported(b.0, b.1, &ns))
+}
+
 /// How the name of an imported thing must relate to the pattern of an egress host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
