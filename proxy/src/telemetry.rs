@@ -1,0 +1,7 @@
+//! Being seen: request metrics under the names that Istio's ecosystem relies on, the proxy's own
+//! metrics, and the access log.
+
+pub mod access_log;
+pub mod flags;
+pub mod labels;
+pub mod metrics;

@@ -1,0 +1,193 @@
+//! What the proxy says of itself: configuration, connections, retries, limits.
+//!
+//! Plain counters that workers share, for events that are rarer than requests.
+
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
+
+use crate::telemetry::metrics::procfs::ProcCollector;
+
+/// The proxy's own metrics.
+#[derive(Debug, Clone)]
+pub struct ProcessMetrics {
+    /// 1 while the configuration in use is the one that is written, 0 after a bad reload.
+    pub config_valid: IntGauge,
+    /// Reloads by result `success` and `failure`.
+    pub config_reloads: Results,
+    /// Number of the snapshot in use.
+    pub config_generation: IntGauge,
+    /// How long the last reload took, in seconds.
+    pub config_last_reload_seconds: Gauge,
+    /// Connections taken.
+    pub downstream_connections: IntCounter,
+    /// Connections from downstream that are open.
+    pub downstream_connections_active: IntGauge,
+    /// Connects by result `ok` and `failed`.
+    pub upstream_connections: Results,
+    /// Connections to upstreams that are open.
+    pub upstream_connections_active: IntGauge,
+    /// Connections to upstreams that wait in a pool.
+    pub upstream_connections_idle: IntGauge,
+    /// Retries by `cause`, such as `connect-failure`. Resolve a cause once, not per request.
+    pub retries: IntCounterVec,
+    /// Requests that failed after their last retry.
+    pub retries_exhausted: IntCounter,
+    /// Connections that a panic ended.
+    pub connection_panics: IntCounter,
+    /// Lines that the access log lost.
+    pub access_log_dropped: IntCounter,
+    /// Name resolutions by result `ok` and `failed`.
+    pub dns_resolutions: Results,
+    /// How often a `limit` was met. Resolve a limit once, not per request.
+    pub limit_hits: IntCounterVec,
+}
+
+/// The same event by how it went.
+#[derive(Debug, Clone)]
+pub struct Results {
+    /// Went well.
+    pub ok: IntCounter,
+    /// Did not.
+    pub failed: IntCounter,
+}
+
+// === impl ProcessMetrics ===
+
+impl ProcessMetrics {
+    /// All of them, in `registry`.
+    ///
+    /// # Errors
+    ///
+    /// A name that is not valid or that the registry has already.
+    pub(super) fn register(registry: &Registry) -> Result<Self> {
+        let all = Collected(registry);
+        all.build_info()?;
+        registry.register(Box::new(ProcCollector::new()?))?;
+        Self::made(&all)
+    }
+
+    fn made(all: &Collected<'_>) -> Result<Self> {
+        Ok(Self {
+            config_valid: all.gauge(
+                "meshproxy_config_valid",
+                "1 while the configuration in use is the one that is written, else 0.",
+            )?,
+            config_reloads: all.results(
+                (
+                    "meshproxy_config_reloads_total",
+                    "Reloads of the configuration.",
+                ),
+                ["success", "failure"],
+            )?,
+            config_generation: all.gauge(
+                "meshproxy_config_generation",
+                "Number of the configuration in use; counts those that were applied.",
+            )?,
+            config_last_reload_seconds: all.seconds(
+                "meshproxy_config_last_reload_seconds",
+                "Time of the last reload.",
+            )?,
+            downstream_connections: all.counter(
+                "meshproxy_downstream_connections_total",
+                "Connections taken.",
+            )?,
+            downstream_connections_active: all.gauge(
+                "meshproxy_downstream_connections_active",
+                "Connections from downstream that are open.",
+            )?,
+            upstream_connections: all.results(
+                (
+                    "meshproxy_upstream_connections_total",
+                    "Connects to upstreams.",
+                ),
+                ["ok", "failed"],
+            )?,
+            upstream_connections_active: all.gauge(
+                "meshproxy_upstream_connections_active",
+                "Connections to upstreams that are open.",
+            )?,
+            upstream_connections_idle: all.gauge(
+                "meshproxy_upstream_connections_idle",
+                "Connections to upstreams in a pool.",
+            )?,
+            retries: all.counters("meshproxy_retries_total", "Retries by cause.", "cause")?,
+            retries_exhausted: all.counter(
+                "meshproxy_retries_exhausted_total",
+                "Requests that failed after their last retry.",
+            )?,
+            connection_panics: all.counter(
+                "meshproxy_connection_panics_total",
+                "Connections that a panic ended.",
+            )?,
+            access_log_dropped: all.counter(
+                "meshproxy_access_log_dropped_total",
+                "Access-log lines lost because the output was too slow or failed.",
+            )?,
+            dns_resolutions: all.results(
+                (
+                    "meshproxy_dns_resolutions_total",
+                    "Resolutions of upstream names.",
+                ),
+                ["ok", "failed"],
+            )?,
+            limit_hits: all.counters(
+                "meshproxy_limit_hits_total",
+                "Limits that were met.",
+                "limit",
+            )?,
+        })
+    }
+}
+
+/// A registry, as something that makes what it collects.
+struct Collected<'a>(&'a Registry);
+
+// === impl Collected ===
+
+impl Collected<'_> {
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
+        let counter = IntCounter::new(name, help)?;
+        self.0.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
+        let gauge = IntGauge::new(name, help)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Result<Gauge> {
+        let gauge = Gauge::new(name, help)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        self.0.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn results(&self, (name, help): (&str, &str), [ok, failed]: [&str; 2]) -> Result<Results> {
+        let counters = self.counters(name, help, "result")?;
+        Ok(Results {
+            ok: counters.get_metric_with_label_values(&[ok])?,
+            failed: counters.get_metric_with_label_values(&[failed])?,
+        })
+    }
+
+    /// Constant series that say what runs here; Istio's tools look for `istio_build`.
+    fn build_info(&self) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        let own = Opts::new("meshproxy_build_info", "Version of this program.");
+        let own = IntGaugeVec::new(own, &["version"])?;
+        own.get_metric_with_label_values(&[version])?.set(1);
+        self.0.register(Box::new(own))?;
+        let istio = Opts::new("istio_build", "Version of this component of the mesh.");
+        let istio = IntGaugeVec::new(istio, &["component", "tag"])?;
+        istio
+            .get_metric_with_label_values(&["proxy", version])?
+            .set(1);
+        self.0.register(Box::new(istio))
+    }
+}
