@@ -108,7 +108,6 @@ fn details(answer: &Result<BookDetails, String>) -> String {
         ("Form", &book.form),
         ("Pages", &pages),
         ("Publisher", &book.publisher),
-        ("Language", &book.language),
         ("Place", &book.place),
     ];
     let mut html = String::from("<dl>");

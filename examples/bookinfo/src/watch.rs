@@ -41,7 +41,7 @@ fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
 
 fn comment(path: &str, verdict: &Verdict) -> String {
     let headline = if verdict.code == Some(0) {
-        "changed, and in force"
+        "changed; no mistakes"
     } else {
         "has mistakes; the last good version stays in force"
     };
