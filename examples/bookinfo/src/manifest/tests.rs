@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use config::analyze::analyze;
 use config::load::parse;
 use config::mesh::{Mesh, MeshSettings, Viewer};
+use config::validate::validate;
 use config::{Resource, Severity, Spec};
 
 use crate::scenario::Scenario;
@@ -27,21 +29,25 @@ fn places() -> Vec<Place> {
         .collect()
 }
 
-/// The resources of a text that must have no error.
+/// The resources of a text that must be right.
 fn resources(name: &str, text: &str) -> Vec<Arc<Resource>> {
     let loaded = parse(name, text, NAMESPACE);
-    let errors: Vec<_> = loaded
-        .problems
-        .iter()
+    let problems = loaded.problems.iter();
+    let errors: Vec<_> = problems
         .filter(|problem| problem.severity == Severity::Error)
         .map(ToString::to_string)
         .collect();
     assert!(errors.is_empty(), "{name}: {errors:#?}\n{text}");
+    for resource in &loaded.resources {
+        let findings = validate(resource);
+        let wrong = findings.iter().any(|it| it.severity == Severity::Error);
+        assert!(!wrong, "{name}: {findings:#?}\n{text}");
+    }
     loaded.resources
 }
 
-/// Everything that a proxy reads, with `routes` in the place of `routes.yaml`.
-fn mesh(routes: &str) -> Mesh {
+/// Everything that the proxies read, with `routes` in the place of `routes.yaml`.
+fn everything(routes: &str) -> Vec<Arc<Resource>> {
     let places = places();
     let page = SocketAddr::from((Ipv4Addr::LOCALHOST, 9080));
     let mut all = resources("registry.yaml", &registry(&places));
@@ -50,11 +56,15 @@ fn mesh(routes: &str) -> Mesh {
     for place in &places {
         all.extend(resources("sidecar.yaml", &sidecar(place)));
     }
+    all
+}
+
+fn mesh(resources: &[Arc<Resource>]) -> Mesh {
     let settings = MeshSettings {
         domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
     };
-    Mesh::new(&all, settings)
+    Mesh::new(resources, settings)
 }
 
 fn viewer(labels: &str) -> Viewer {
@@ -69,9 +79,13 @@ fn viewer(labels: &str) -> Viewer {
 }
 
 #[test]
-fn every_scenario_is_read_without_an_error() {
+fn every_scenario_fits_the_rest_without_a_remark() {
     for scenario in Scenario::ALL {
-        resources(scenario.file(), scenario.yaml());
+        let all = everything(scenario.yaml());
+
+        let found = analyze(&mesh(&all), &all);
+
+        assert!(found.is_empty(), "{}: {found:#?}", scenario.file());
     }
 }
 
@@ -86,7 +100,7 @@ fn every_scenario_says_on_top_what_one_will_see_and_is_in_the_folder() {
 
 #[test]
 fn a_sidecar_finds_its_own_listeners_and_no_other() {
-    let mesh = mesh(Scenario::AllV1.yaml());
+    let mesh = mesh(&everything(Scenario::AllV1.yaml()));
 
     for place in places() {
         let found = mesh.sidecar(&viewer(&place.workload.labels())).unwrap();
@@ -105,7 +119,7 @@ fn a_sidecar_finds_its_own_listeners_and_no_other() {
 
 #[test]
 fn only_the_gateway_opens_the_port_of_the_page() {
-    let mesh = mesh(Scenario::AllV1.yaml());
+    let mesh = mesh(&everything(Scenario::AllV1.yaml()));
 
     assert_eq!(mesh.gateways(&viewer(GATEWAY_LABELS)).len(), 1);
     for place in places() {
@@ -116,7 +130,7 @@ fn only_the_gateway_opens_the_port_of_the_page() {
 
 #[test]
 fn the_registry_leads_to_the_inbound_listeners_with_their_versions() {
-    let mesh = mesh(Scenario::Canary.yaml());
+    let mesh = mesh(&everything(Scenario::Canary.yaml()));
     let viewer = viewer("app=productpage,version=v1");
 
     let host = mesh.resolve("reviews", NAMESPACE);
@@ -145,7 +159,11 @@ fn the_registry_leads_to_the_inbound_listeners_with_their_versions() {
 fn a_mark_can_be_added_to_any_scenario() {
     let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     for scenario in Scenario::ALL {
-        resources("routes.yaml", &(scenario.yaml().to_owned() + &mark(3)));
+        let mut all = everything(&(scenario.yaml().to_owned() + &mark(3)));
+        all.extend(resources("mark.yaml", &mark_service(endpoint)));
+
+        let found = analyze(&mesh(&all), &all);
+
+        assert!(found.is_empty(), "{}: {found:#?}", scenario.file());
     }
-    resources("mark.yaml", &mark_service(endpoint));
 }
