@@ -273,3 +273,6 @@ impl de::Error for DecodeError {
         Self::new(format!("has the field `{field}` in two spellings"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,13 +130,7 @@ const fn row(kind: &'static str, pattern: &'static str, when: When, say: Say) ->
 /// Adds a warning for each field of `spec`, which stands at `path`, that a row speaks of.
 pub(crate) fn warn(kind: &str, spec: &Value, path: &Path<'_>, report: &Report) {
     for row in TABLE.iter().filter(|row| row.kind == kind) {
-        for prefix in prefixes(row.pattern) {
-            let pattern = row.pattern.trim_start_matches(['{', '}']);
-            let rest = pattern
-                .split_once('}')
-                .map_or(row.pattern, |(_, rest)| &rest[1..]);
-            let steps: Vec<&str> = prefix.split('.').chain(rest.split('.')).collect();
-            let steps: Vec<&str> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+        for steps in row.patterns() {
             row.walk(&steps, Some(spec), path, report);
         }
     }
@@ -162,7 +156,22 @@ fn prefixes(pattern: &str) -> &'static [&'static str] {
 // === impl Row ===
 
 impl Row {
-    fn walk(&self, steps: &[&str], value: Option<&Value>, path: &Path<'_>, report: &Report) {
+    /// The steps of the pattern, once for each thing that its group stands for.
+    fn patterns(&self) -> impl Iterator<Item = Vec<String>> {
+        let rest = self
+            .pattern
+            .split_once("}.")
+            .map_or(self.pattern, |(_, rest)| rest);
+        prefixes(self.pattern).iter().map(move |prefix| {
+            let steps = prefix.split('.').chain(rest.split('.'));
+            steps
+                .filter(|step| !step.is_empty())
+                .map(str::to_owned)
+                .collect()
+        })
+    }
+
+    fn walk(&self, steps: &[String], value: Option<&Value>, path: &Path<'_>, report: &Report) {
         let Some((step, rest)) = steps.split_first() else {
             if self.when.holds(value) {
                 report.warning(path, self.say.text());
@@ -226,3 +235,6 @@ impl Say {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

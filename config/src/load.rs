@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
+use std::ffi::OsString;
 use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 mod document;
 mod files;
@@ -23,7 +24,7 @@ use crate::problem::{Problem, Severity};
 use crate::resource::{Resource, Source};
 use crate::yaml;
 use document::{Item, Origin, Parsed};
-use files::{Stamp, Unusable};
+use files::{Listed, Stamp, Unusable};
 use set::{Set, whole_file};
 
 /// Loads the same paths again and again, parsing only what changed.
@@ -32,7 +33,8 @@ pub struct Loader {
     default_namespace: String,
     /// Keyed anew in every process, so that no file can be made to collide with another.
     hasher: RandomState,
-    known: FxHashMap<PathBuf, FileEntry>,
+    /// By the path's text: hashing a path walks its components.
+    known: FxHashMap<OsString, FileEntry>,
 }
 
 /// What the paths hold.
@@ -95,36 +97,33 @@ impl Loader {
         for Unusable { path, message } in unusable {
             set.problems.push(whole_file(&path, message));
         }
-        let mut seen = FxHashSet::default();
-        listed.retain(|path| seen.insert(path.clone()));
+        // The same file may be named twice, by itself and by its folder.
         let mut known = FxHashMap::default();
-        for path in &listed {
-            match self.refresh(path) {
-                Ok(entry) => {
-                    set.add(&entry, || files::read(path).ok().map(Cow::Owned));
-                    known.insert(path.clone(), entry);
-                }
-                Err(message) => set.problems.push(whole_file(path, message)),
+        let mut files = Vec::with_capacity(listed.len());
+        for Listed { path, stamp } in listed {
+            if known.contains_key(path.as_os_str()) {
+                continue;
             }
+            match self.refresh(&path, stamp) {
+                Ok(entry) => {
+                    set.add(&entry, || files::read(&path).ok().map(Cow::Owned));
+                    known.insert(path.clone().into_os_string(), entry);
+                }
+                Err(message) => set.problems.push(whole_file(&path, message)),
+            }
+            files.push(path);
         }
         self.known = known;
-        set.into_loaded(listed)
+        set.into_loaded(files)
     }
 
     /// The file as it is now, with as much as possible of what was known of it.
-    fn refresh(&mut self, path: &Path) -> Result<FileEntry, String> {
-        // Taken before the file is read: a change in between is then seen the next time.
-        let stamp = files::stamp(path);
-        let known = self.known.remove(path);
-        if stamp.is_some()
-            && let Some(known) = known.as_ref().filter(|known| known.stamp == stamp)
-        {
-            return Ok(FileEntry {
-                documents: known.documents.clone(),
-                file: Arc::clone(&known.file),
-                stamp,
-            });
-        }
+    fn refresh(&mut self, path: &Path, stamp: Option<Stamp>) -> Result<FileEntry, String> {
+        let known = match self.known.remove(path.as_os_str()) {
+            Some(known) if stamp.is_some() && known.stamp == stamp => return Ok(known),
+            known => known,
+        };
+        // The stamp is older than the text: a change in between is seen the next time.
         let text = files::read(path)?;
         let file = known
             .as_ref()

@@ -1,18 +1,20 @@
 //! YAML text to plain values, and the place of each field in the text.
 //!
-//! The only file that names `serde_yaml` and `saphyr_parser`: the first is archived upstream, and
-//! either can be replaced here. Values are parsed without places, because nearly every document is
-//! right; only a document with a problem is walked a second time to find where the problem stands.
+//! The only file that names `serde_yaml`, which is archived upstream, so that it can be replaced
+//! here. Values are parsed without places, because nearly every document is right; only a document
+//! with a problem is walked a second time, by `places`, to find where the problem stands.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use saphyr_parser::{Event, Input, Parser, Span};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::decode::path::Segment;
+mod places;
+
+use places::widths;
+pub(crate) use places::{At, Place, Places};
 
 /// Deepest nesting of a document; the deepest field of any kind lies at about 12.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -23,6 +25,8 @@ const EXPANSION_MAX: usize = 8;
 /// Expansion that is always allowed, in bytes, so that short documents may use aliases freely.
 const EXPANSION_FREE_BYTES: usize = 64 * 1024;
 
+const KEY_IS_TEXT: &str = "a key must be a text";
+
 /// Why a document is not YAML that we take; the place is relative to the document.
 #[derive(Debug)]
 pub(crate) struct SyntaxError {
@@ -30,46 +34,6 @@ pub(crate) struct SyntaxError {
     pub(crate) message: String,
     /// Where.
     pub(crate) place: Place,
-}
-
-/// A place in a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Line, from 1.
-    pub(crate) line: u32,
-    /// Column in characters, from 1.
-    pub(crate) column: u32,
-}
-
-/// Which part of a field a problem is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum At {
-    /// Its name.
-    Key,
-    /// Its value.
-    Value,
-}
-
-/// The places of all fields of one document.
-#[derive(Debug)]
-pub(crate) struct Places {
-    root: Option<Node>,
-    /// Characters of each line.
-    widths: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Node {
-    place: Place,
-    key: Option<Place>,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Scalar { empty: bool },
-    Keys(Vec<(String, Node)>),
-    Items(Vec<Node>),
 }
 
 /// Parses one document. An empty one is null.
@@ -91,6 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, SyntaxError> {
     let seed = NodeSeed {
         state: &state,
         depth: 0,
+        seen: None,
     };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
         .map_err(|error| {
@@ -158,6 +123,17 @@ fn explain(error: &str, character: Option<char>) -> String {
         "did not find expected '-' indicator" => {
             "expected another `- ` item of the list here: check the indentation"
         }
+        "did not find expected ',' or ']'" => {
+            "expected `,` or `]` here: the list that `[` opened goes on"
+        }
+        "did not find expected ',' or '}'" => {
+            "expected `,` or `}` here: the mapping that `{` opened goes on"
+        }
+        "found unexpected end of stream" => "the document ends within quotes",
+        "recursion limit exceeded" => "nested too deep",
+        "deserializing from YAML containing more than one document is not supported" => {
+            "the value ended before this: check the indentation and the quotes"
+        }
         "unknown anchor" => "an alias names an anchor that does not exist",
         _ => return format!("is not YAML: {said}"),
     };
@@ -175,6 +151,8 @@ struct State {
 struct NodeSeed<'s> {
     state: &'s State,
     depth: usize,
+    /// Of a key: the keys before it in the same mapping.
+    seen: Option<&'s Map<String, Value>>,
 }
 
 struct KeySeed<'s> {
@@ -208,18 +186,43 @@ impl State {
 
 impl NodeSeed<'_> {
     fn child<E: de::Error>(&self) -> Result<Self, E> {
+        if self.seen.is_some() {
+            return Err(self.state.refuse(KEY_IS_TEXT.to_owned()));
+        }
         if self.depth >= DEPTH_MAX {
             return Err(self.state.refuse(too_deep()));
         }
         Ok(Self {
             state: self.state,
             depth: self.depth + 1,
+            seen: None,
         })
+    }
+
+    /// Takes a scalar. A key is checked here, while the scanner still knows where it stands.
+    fn scalar<E: de::Error>(&self, value: Value) -> Result<Value, E> {
+        self.state.spend(value.as_str().map_or(0, str::len))?;
+        let Some(seen) = self.seen else {
+            return Ok(value);
+        };
+        let key = match value {
+            Value::String(key) => key,
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                return Err(self.state.refuse(KEY_IS_TEXT.to_owned()));
+            }
+        };
+        if seen.contains_key(&key) {
+            return Err(self
+                .state
+                .refuse(format!("`{key}` is written twice in one mapping")));
+        }
+        Ok(Value::String(key))
     }
 
     fn float<E: de::Error>(&self, float: f64) -> Result<Value, E> {
         match Number::from_f64(float) {
-            Some(number) => Ok(Value::Number(number)),
+            Some(number) => self.scalar(Value::Number(number)),
             None => Err(self
                 .state
                 .refuse(format!("must be a finite number, got {float}"))),
@@ -243,19 +246,19 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        self.state.spend(0).map(|()| Value::Null)
+        self.scalar(Value::Null)
     }
 
     fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Value, E> {
-        self.state.spend(0).map(|()| Value::Bool(flag))
+        self.scalar(Value::Bool(flag))
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
-        self.state.spend(0).map(|()| Value::from(number))
+        self.scalar(Value::from(number))
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        self.state.spend(0).map(|()| Value::from(number))
+        self.scalar(Value::from(number))
     }
 
     fn visit_i128<E: de::Error>(self, number: i128) -> Result<Value, E> {
@@ -267,12 +270,11 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, float: f64) -> Result<Value, E> {
-        self.state.spend(0)?;
         self.float(float)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        self.state.spend(text.len()).map(|()| Value::from(text))
+        self.scalar(Value::from(text))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
@@ -330,187 +332,19 @@ impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        let key = deserializer.deserialize_any(NodeSeed {
+        let seed = NodeSeed {
             state: self.state,
             depth: DEPTH_MAX,
-        })?;
-        let key = match key {
-            Value::String(key) => key,
-            Value::Bool(_) | Value::Number(_) => key.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => {
-                return Err(self.state.refuse("a key must be a text".to_owned()));
-            }
+            seen: Some(self.seen),
         };
-        if self.seen.contains_key(&key) {
-            return Err(self
-                .state
-                .refuse(format!("`{key}` is written twice in one mapping")));
+        match deserializer.deserialize_any(seed)? {
+            Value::String(key) => Ok(key),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => Err(self.state.refuse(KEY_IS_TEXT.to_owned())),
         }
-        Ok(key)
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    /// The first character.
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
-
-    fn of(span: &Span) -> Self {
-        Self {
-            line: u32::try_from(span.start.line()).unwrap_or(u32::MAX),
-            column: u32::try_from(span.start.col() + 1).unwrap_or(u32::MAX),
-        }
-    }
-
-    /// The place, or the nearest one inside `text`: the end of a text counts as the place just
-    /// behind its last character, and scanners disagree about what ends a line.
-    fn within(self, widths: &[u32]) -> Self {
-        let lines = u32::try_from(widths.len()).unwrap_or(u32::MAX).max(1);
-        let line = self.line.clamp(1, lines);
-        let width = widths.get(line as usize - 1).copied().unwrap_or(0);
-        let column = if self.line > lines {
-            width + 1
-        } else {
-            self.column
-        };
-        Self {
-            line,
-            column: column.clamp(1, width + 1),
-        }
-    }
-
-    fn character(self, text: &str) -> Option<char> {
-        text.lines()
-            .nth(self.line as usize - 1)?
-            .chars()
-            .nth(self.column as usize - 1)
-    }
-}
-
-fn widths(text: &str) -> Vec<u32> {
-    let width = |line: &str| u32::try_from(line.chars().count()).unwrap_or(u32::MAX - 1);
-    text.lines().map(width).collect()
-}
-
-// === impl Places ===
-
-impl Places {
-    /// Walks the document that `parse` took. Where the two scanners disagree, fewer places are known.
-    pub(crate) fn of(text: &str) -> Self {
-        let widths = widths(text);
-        let mut events = Parser::new_from_str(text);
-        while let Some(Ok((event, span))) = events.next_event() {
-            match event {
-                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
-                event => {
-                    return Self {
-                        root: Node::read(&mut events, event, &span, 0),
-                        widths,
-                    };
-                }
-            }
-        }
-        Self { root: None, widths }
-    }
-
-    /// The place of a field, or of its nearest ancestor that exists.
-    pub(crate) fn find(&self, path: &[Segment], at: At) -> Place {
-        self.exact(path, at).within(&self.widths)
-    }
-
-    fn exact(&self, path: &[Segment], at: At) -> Place {
-        let Some(mut node) = self.root.as_ref() else {
-            return Place::START;
-        };
-        for segment in path {
-            let child = match (segment, &node.content) {
-                (Segment::Key(key), Content::Keys(keys)) => keys
-                    .iter()
-                    .find(|(name, _)| name == key)
-                    .map(|(_, node)| node),
-                (Segment::Index(index), Content::Items(items)) => items.get(*index),
-                _ => None,
-            };
-            match child {
-                Some(child) => node = child,
-                None => return node.key.unwrap_or(node.place),
-            }
-        }
-        match (node.key, at, &node.content) {
-            (Some(key), At::Key, _) | (Some(key), At::Value, Content::Scalar { empty: true }) => {
-                key
-            }
-            // A block below its key: the key's line is where a reader looks for it.
-            (Some(key), At::Value, Content::Keys(_) | Content::Items(_))
-                if key.line < node.place.line =>
-            {
-                key
-            }
-            _ => node.place,
-        }
-    }
-}
-
-// === impl Node ===
-
-impl Node {
-    /// Reads one node whose first event was taken already; `None` where the text ends or breaks.
-    fn read<'t, T: Input>(
-        events: &mut Parser<'t, T>,
-        first: Event<'t>,
-        span: &Span,
-        depth: usize,
-    ) -> Option<Self> {
-        if depth > DEPTH_MAX {
-            return None;
-        }
-        let content = match first {
-            Event::Scalar(text, ..) => Content::Scalar {
-                empty: text.is_empty() || text == "~",
-            },
-            Event::SequenceStart(..) => {
-                let mut items = Vec::new();
-                loop {
-                    let (event, span) = events.next_event()?.ok()?;
-                    if event == Event::SequenceEnd {
-                        break Content::Items(items);
-                    }
-                    items.push(Self::read(events, event, &span, depth + 1)?);
-                }
-            }
-            Event::MappingStart(..) => {
-                let mut keys = Vec::new();
-                loop {
-                    let (event, key_span) = events.next_event()?.ok()?;
-                    if event == Event::MappingEnd {
-                        break Content::Keys(keys);
-                    }
-                    let name = match &event {
-                        Event::Scalar(text, ..) => text.clone().into_owned(),
-                        _ => String::new(),
-                    };
-                    Self::read(events, event, &key_span, depth + 1)?;
-                    let (event, span) = events.next_event()?.ok()?;
-                    let mut node = Self::read(events, event, &span, depth + 1)?;
-                    node.key = Some(Place::of(&key_span));
-                    keys.push((name, node));
-                }
-            }
-            Event::Alias(_) => Content::Scalar { empty: false },
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd
-            | Event::SequenceEnd
-            | Event::MappingEnd => return None,
-        };
-        Some(Self {
-            place: Place::of(span),
-            key: None,
-            content,
-        })
     }
 }
 
@@ -524,3 +358,6 @@ pub(crate) fn normalize(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Files and folders to the files that are read, and the text of each.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,14 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
+/// A file to read.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) path: PathBuf,
+    /// What it looked like when it was found; `None` if its times cannot be relied on.
+    pub(super) stamp: Option<Stamp>,
+}
+
 /// A path that cannot be used, and why.
 #[derive(Debug)]
 pub(super) struct Unusable {
@@ -36,7 +44,7 @@ pub(super) struct Unusable {
 /// The files that `path` stands for: itself, or the YAML and JSON files of a folder and its
 /// subfolders in the order of their names. Hidden names are skipped: a mounted `ConfigMap` keeps its
 /// data in `..data` and shows it by links with plain names.
-pub(super) fn expand(path: &Path, files: &mut Vec<PathBuf>, unusable: &mut Vec<Unusable>) {
+pub(super) fn expand(path: &Path, files: &mut Vec<Listed>, unusable: &mut Vec<Unusable>) {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             let before = (files.len(), unusable.len());
@@ -49,7 +57,10 @@ pub(super) fn expand(path: &Path, files: &mut Vec<PathBuf>, unusable: &mut Vec<U
                 });
             }
         }
-        Ok(_) => files.push(path.to_owned()),
+        Ok(metadata) => files.push(Listed {
+            path: path.to_owned(),
+            stamp: stamp(&metadata),
+        }),
         Err(error) => unusable.push(unreadable(path, &error)),
     }
 }
@@ -78,12 +89,11 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The stamp of a file, if it is one whose times can be relied on.
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
+fn stamp(metadata: &Metadata) -> Option<Stamp> {
     let settled = metadata
         .modified()
         .ok()?
-        .max(changed(&metadata)?)
+        .max(changed(metadata)?)
         .checked_add(SETTLED_AFTER)?;
     (metadata.is_file() && settled < SystemTime::now()).then(|| Stamp {
         device: metadata.dev(),
@@ -102,25 +112,30 @@ fn changed(metadata: &Metadata) -> Option<SystemTime> {
 fn walk(
     folder: &Path,
     above: &mut Vec<(u64, u64)>,
-    files: &mut Vec<PathBuf>,
+    files: &mut Vec<Listed>,
     unusable: &mut Vec<Unusable>,
 ) {
-    let names = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.file_name())).collect());
-    let mut names: Vec<_> = match names {
-        Ok(names) => names,
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = match entries {
+        Ok(entries) => entries,
         Err(error) => return unusable.push(unreadable(folder, &error)),
     };
-    names.sort_unstable();
-    for name in names {
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let path = folder.join(&name);
+    entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    entries.sort_by_cached_key(DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
         let wanted = matches!(
             path.extension().and_then(|extension| extension.to_str()),
             Some("yaml" | "yml" | "json")
         );
+        // A look through the open folder costs half of one by the whole path, which only links need.
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            if wanted {
+                let stamp = entry.metadata().ok().as_ref().and_then(stamp);
+                files.push(Listed { path, stamp });
+            }
+            continue;
+        }
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 let identity = identity(&metadata);
@@ -130,7 +145,12 @@ fn walk(
                     above.pop();
                 }
             }
-            Ok(metadata) if wanted && metadata.is_file() => files.push(path),
+            Ok(metadata) if wanted && metadata.is_file() => {
+                files.push(Listed {
+                    path,
+                    stamp: stamp(&metadata),
+                });
+            }
             Ok(_) => {}
             Err(error) if wanted => unusable.push(unreadable(&path, &error)),
             Err(_) => {}

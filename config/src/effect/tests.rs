@@ -1,0 +1,138 @@
+use serde_json::json;
+
+use super::*;
+use crate::decode::{Unknown, decode};
+use crate::resource::destination_rule::DestinationRule;
+use crate::resource::gateway::Gateway;
+use crate::resource::service_entry::ServiceEntry;
+use crate::resource::sidecar::Sidecar;
+use crate::resource::virtual_service::VirtualService;
+use crate::resource::workload_entry::WorkloadEntry;
+
+/// What `kind` makes of a spec that has the fields of a pattern and nothing else.
+fn decoded(kind: &str, spec: &Value) -> Vec<String> {
+    let report = Report::default();
+    let path = &Path::Root;
+    match kind {
+        VS => drop(decode::<VirtualService>(
+            spec,
+            path,
+            Unknown::Refuse,
+            &report,
+        )),
+        DR => drop(decode::<DestinationRule>(
+            spec,
+            path,
+            Unknown::Refuse,
+            &report,
+        )),
+        GW => drop(decode::<Gateway>(spec, path, Unknown::Refuse, &report)),
+        SE => drop(decode::<ServiceEntry>(spec, path, Unknown::Refuse, &report)),
+        WE => drop(decode::<WorkloadEntry>(
+            spec,
+            path,
+            Unknown::Refuse,
+            &report,
+        )),
+        SC => drop(decode::<Sidecar>(spec, path, Unknown::Refuse, &report)),
+        other => panic!("{other} is no kind of the table"),
+    }
+    report
+        .into_found()
+        .into_iter()
+        .map(|found| found.message)
+        .collect()
+}
+
+/// A spec that has the field a pattern names, with null as its value.
+fn spec_with(steps: &[String]) -> Value {
+    let Some((step, rest)) = steps.split_first() else {
+        return Value::Null;
+    };
+    match step.strip_suffix("[]") {
+        Some(name) => json!({ name: [spec_with(rest)] }),
+        None => json!({ step: spec_with(rest) }),
+    }
+}
+
+fn warnings(kind: &str, spec: &Value) -> Vec<String> {
+    let report = Report::default();
+    warn(kind, spec, &Path::Root, &report);
+    let found = report.into_found().into_iter();
+    found
+        .map(|found| crate::decode::path::text_of(&found.path))
+        .collect()
+}
+
+#[test]
+fn every_pattern_names_a_field_of_its_kind() {
+    for row in TABLE {
+        for steps in row.patterns() {
+            assert_eq!(
+                decoded(row.kind, &spec_with(&steps)),
+                [""; 0],
+                "{} {steps:?}",
+                row.kind
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pattern_that_names_no_field_would_be_noticed() {
+    let steps = ["http[]".to_owned(), "faults".to_owned()];
+
+    assert_eq!(decoded(VS, &spec_with(&steps)).len(), 1);
+}
+
+#[test]
+fn policies_are_looked_at_on_all_four_levels() {
+    let policy = json!({"tls": {"mode": "SIMPLE"}});
+    let level = json!({"tls": {"mode": "SIMPLE"}, "portLevelSettings": [policy]});
+    let spec = json!({"trafficPolicy": level, "subsets": [{"trafficPolicy": level}]});
+
+    assert_eq!(
+        warnings(DR, &spec),
+        [
+            "trafficPolicy.tls",
+            "subsets[0].trafficPolicy.tls",
+            "trafficPolicy.portLevelSettings[0].tls",
+            "subsets[0].trafficPolicy.portLevelSettings[0].tls",
+        ]
+    );
+}
+
+#[test]
+fn retries_are_silent_only_when_they_are_switched_off() {
+    let rule = |retries: Value| json!({"http": [{ "retries": retries }]});
+
+    assert_eq!(warnings(VS, &rule(json!({"attempts": 0}))), [""; 0]);
+    assert_eq!(
+        warnings(VS, &rule(json!({"attempts": 2}))),
+        ["http[0].retries"]
+    );
+    assert_eq!(
+        warnings(VS, &rule(json!({"attempts": 0, "retryOn": "5xx"}))),
+        ["http[0].retries"]
+    );
+}
+
+#[test]
+fn a_service_entry_without_resolution_is_one_with_none() {
+    assert_eq!(warnings(SE, &json!({"hosts": ["a"]})), ["resolution"]);
+    assert_eq!(warnings(SE, &json!({"resolution": "STATIC"})), [""; 0]);
+}
+
+#[test]
+fn https_redirect_is_the_part_of_gateway_tls_that_works() {
+    let server = |tls: Value| json!({"servers": [{ "tls": tls }]});
+
+    assert_eq!(
+        warnings(GW, &server(json!({"httpsRedirect": true}))),
+        [""; 0]
+    );
+    assert_eq!(
+        warnings(GW, &server(json!({"mode": "SIMPLE"}))),
+        ["servers[0].tls"]
+    );
+}
