@@ -15,8 +15,9 @@ use crate::decode::path::{Path, Segment, segments_of, text_of};
 use crate::decode::words::{describe, unknown_field};
 use crate::decode::{Report, Unknown, decode};
 use crate::effect;
-use crate::problem::{Finding, Problem, Severity};
+use crate::problem::{Problem, Severity};
 use crate::resource::{Metadata, Resource, Source, Spec};
+use crate::validate::validate;
 use crate::yaml::{self, At, Places};
 
 /// What every document of a networking kind may have.
@@ -351,8 +352,4 @@ impl SpecNode<'_> {
     fn decode<T: DeserializeOwned>(&self, into: impl FnOnce(T) -> Spec) -> Option<Spec> {
         decode(self.value, self.path, self.unknown, self.report).map(into)
     }
-}
-
-fn validate(_: &Resource) -> Vec<Finding> {
-    Vec::new()
 }

@@ -64,9 +64,7 @@ fn a_document_that_only_moved_keeps_its_resource() {
 #[test]
 fn problems_and_the_resources_that_have_them_move_with_their_document() {
     let folder = tempfile::tempdir().unwrap();
-    let warned = RULE
-        .replace("- route", "- fault: {}\n    route")
-        .replace("http: [{", "http: [{fault: {}, ");
+    let warned = RULE.replace("http: [{", "http: [{match: [{statPrefix: x}], ");
     let path = [write(folder.path(), "a.yaml", &warned)];
     let mut loader = Loader::new("default");
     let before = loader.load(&path);
@@ -149,7 +147,10 @@ fn paths_without_documents_are_errors() {
 
 #[test]
 fn items_of_a_list_have_lines_of_their_own() {
-    let list = "apiVersion: networking.istio.io/v1\nkind: SidecarList\nitems:\n- metadata: {name: a}\n- metadata: {name: b}\n";
+    let item =
+        |name| format!("- {{metadata: {{name: {name}}}, spec: {{egress: [{{hosts: ['*/*']}}]}}}}");
+    let list = "apiVersion: networking.istio.io/v1\nkind: SidecarList\nitems:";
+    let list = format!("{list}\n{}\n{}\n", item("a"), item("b"));
 
     let loaded = parse("x.yaml", &format!("---\n{list}"), "default");
 
