@@ -96,7 +96,6 @@ const TABLE: &[Row] = &[
 
     row(GW, "servers[].tls", BeyondFields(&["httpsRedirect"]), NoEffect("TLS of a gateway")),
     row(GW, "servers[].port.protocol", OneOf(NOT_HTTP), NoEffect("servers that are not plain HTTP")),
-    row(GW, "servers[].port.targetPort", Present, Deprecated("number")),
 
     row(SE, "resolution", AbsentOrOneOf(&["NONE"]), NoEffect("resolution NONE")),
     row(SE, "resolution", OneOf(&["DYNAMIC_DNS"]), NoEffect("resolution DYNAMIC_DNS")),
@@ -114,8 +113,6 @@ const TABLE: &[Row] = &[
     row(SC, "ingress[].captureMode", OneOf(&["IPTABLES"]), NoEffect("capture by iptables")),
     row(SC, "egress[].captureMode", OneOf(&["IPTABLES"]), NoEffect("capture by iptables")),
     row(SC, "outboundTrafficPolicy.egressProxy", Present, NoEffect("egress proxy")),
-    row(SC, "ingress[].port.targetPort", Present, Deprecated("defaultEndpoint of the listener")),
-    row(SC, "egress[].port.targetPort", Present, Deprecated("number")),
 ];
 
 const fn row(kind: &'static str, pattern: &'static str, when: When, say: Say) -> Row {
