@@ -7,6 +7,9 @@ mod entry;
 mod text;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
