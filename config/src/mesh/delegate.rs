@@ -167,3 +167,6 @@ fn exceeds(root: Option<&StringMatch>, own: Option<&StringMatch>) -> bool {
         (Prefix(root), Prefix(own) | Exact(own)) => !own.starts_with(root.as_str()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,3 +313,6 @@ fn workload_of_pod(pod: &str) -> &str {
         Some(_) | None => owner,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,6 @@ fn merged(
     }
     policy
 }
+
+#[cfg(test)]
+mod tests;

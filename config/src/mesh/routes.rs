@@ -359,3 +359,6 @@ fn complete_gateways(gateways: &mut [String], namespace: &str) {
         *gateway = resolve_gateway(gateway, namespace);
     }
 }
+
+#[cfg(test)]
+mod tests;

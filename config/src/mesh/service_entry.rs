@@ -1,9 +1,10 @@
 //! `ServiceEntry` and `WorkloadEntry` to services.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::service::{Address, Endpoint, Location, Port, PortMap, Protocol, Resolution, Service};
-use crate::resource::service_entry::{self, ServiceEntry};
+use crate::resource::service_entry::{self, ServiceEntry, ServicePort};
 use crate::resource::workload_entry::WorkloadEntry;
 use crate::resource::{Metadata, Resource, Spec};
 
@@ -91,7 +92,7 @@ pub(super) fn workload_endpoint(
 
 /// Whether a selector selects a `WorkloadEntry` by its labels, those of its metadata first.
 pub(super) fn is_selected(
-    selector: &std::collections::BTreeMap<String, String>,
+    selector: &BTreeMap<String, String>,
     meta: &Metadata,
     written: &WorkloadEntry,
 ) -> bool {
@@ -100,11 +101,14 @@ pub(super) fn is_selected(
         .all(|(key, value)| meta.labels.get(key).or_else(|| written.labels.get(key)) == Some(value))
 }
 
+/// The ports that a proxy can serve: those of UDP are left out.
+fn tcp_ports(entry: &ServiceEntry) -> impl Iterator<Item = &ServicePort> {
+    let ports = entry.ports.iter();
+    ports.filter(|port| !port.protocol.eq_ignore_ascii_case("UDP"))
+}
+
 fn ports(entry: &ServiceEntry) -> Vec<Port> {
-    entry
-        .ports
-        .iter()
-        .filter(|port| !port.protocol.eq_ignore_ascii_case("UDP"))
+    tcp_ports(entry)
         .filter_map(|port| {
             Some(Port {
                 number: u16::try_from(port.number).ok()?,
@@ -116,9 +120,7 @@ fn ports(entry: &ServiceEntry) -> Vec<Port> {
 }
 
 fn target_ports(entry: &ServiceEntry) -> Vec<TargetPort<'_>> {
-    entry
-        .ports
-        .iter()
+    tcp_ports(entry)
         .filter_map(|port| {
             let target = port
                 .target_port
@@ -158,7 +160,7 @@ fn of_host(
 }
 
 fn select(
-    selector: &std::collections::BTreeMap<String, String>,
+    selector: &BTreeMap<String, String>,
     workloads: &[Arc<Resource>],
     targets: &[TargetPort<'_>],
 ) -> (Vec<Endpoint>, Vec<Arc<Resource>>) {
@@ -214,7 +216,7 @@ fn endpoint(
     })
 }
 
-fn locality_of(labels: &std::collections::BTreeMap<String, String>) -> Option<String> {
+fn locality_of(labels: &BTreeMap<String, String>) -> Option<String> {
     labels
         .get(LOCALITY_LABEL)
         .map(|label| label.replace('.', "/"))
@@ -229,3 +231,6 @@ fn resolution(written: Option<service_entry::Resolution>) -> Resolution {
         Some(service_entry::Resolution::DynamicDns) => Resolution::DynamicDns,
     }
 }
+
+#[cfg(test)]
+mod tests;
