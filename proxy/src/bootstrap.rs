@@ -142,13 +142,9 @@ struct RunArgs {
     /// Configuration from a control plane.
     #[arg(long, value_name = "URL", env = "MESHPROXY_CONTROL", hide = true)]
     control: Option<String>,
-    #[command(flatten)]
-    workload: WorkloadArgs,
     /// Worker threads [default: 2, or 1 on a single core].
     #[arg(long, value_name = "N", env = "MESHPROXY_WORKERS", value_parser = workers)]
     workers: Option<NonZeroUsize>,
-    #[command(flatten)]
-    addresses: AddressArgs,
     /// Folder with the certificates of this workload.
     #[arg(long, value_name = "DIR", env = "MESHPROXY_IDENTITY_DIR", hide = true)]
     identity_dir: Option<PathBuf>,
@@ -167,6 +163,10 @@ struct RunArgs {
     /// What the proxy itself logs on stderr: a level, or levels by module.
     #[arg(long, value_name = "FILTER", env = "MESHPROXY_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
+    #[command(flatten)]
+    workload: WorkloadArgs,
+    #[command(flatten)]
+    addresses: AddressArgs,
 }
 
 /// Who this proxy is: what rules about sources and workloads compare with, and metrics say.
