@@ -49,6 +49,10 @@ pub(crate) async fn run(meshproxy: &Meshproxy, layout: Layout) -> anyhow::Result
         split::sticky(&mut stage).await,
     );
     report.note(
+        "50-50-sticky: an edited weight moves only whom it must",
+        split::moved(&mut stage).await,
+    );
+    report.note(
         "jason-v2: jason sees black stars, others none",
         split::jason(&mut stage).await,
     );

@@ -61,7 +61,42 @@ pub(crate) async fn canary(stage: &mut Stage) -> anyhow::Result<String> {
 /// A user always sees the same; half of them black, half red.
 pub(crate) async fn sticky(stage: &mut Stage) -> anyhow::Result<String> {
     stage.play(Scenario::Sticky.yaml()).await?;
-    let mut red = 0;
+    let users = visits(stage).await?;
+    let red = reds(&users, 0.5)?;
+    Ok(format!(
+        "{USERS} users, {VISITS} visits each, never a change; {red} see red stars"
+    ))
+}
+
+/// With a smaller share of red, some move to black and nobody the other way; and back.
+pub(crate) async fn moved(stage: &mut Stage) -> anyhow::Result<String> {
+    let yaml = Scenario::Sticky.yaml();
+    stage.play(yaml).await?;
+    let before = visits(stage).await?;
+    let fewer =
+        yaml.replacen("weight: 50", "weight: 80", 1)
+            .replacen("weight: 50", "weight: 20", 1);
+    stage.play(&fewer).await?;
+    let between = visits(stage).await?;
+    stage.play(yaml).await?;
+    let after = visits(stage).await?;
+
+    let red = reds(&between, 0.2)?;
+    for (user, (was, is)) in before.iter().zip(&between).enumerate() {
+        let stayed = was == is || *is == Seen::Black;
+        ensure!(stayed, "reader-{user} moved from {was:?} to {is:?}");
+    }
+    ensure!(before == after, "somebody is not where he was before");
+    let moved = before.iter().zip(&between).filter(|(a, b)| a != b).count();
+    Ok(format!(
+        "red from 50 to 20 %: {moved} users moved to black, none the other way, {red} stayed \
+         red; and back"
+    ))
+}
+
+/// What each user sees at every one of his visits.
+async fn visits(stage: &Stage) -> anyhow::Result<Vec<Seen>> {
+    let mut users = Vec::new();
     for number in 0..USERS {
         let user = format!("reader-{number}");
         let first = stage.page_reviews(Some(&user)).await?;
@@ -73,16 +108,20 @@ pub(crate) async fn sticky(stage: &mut Stage) -> anyhow::Result<String> {
             let again = stage.reviews(Some(&user)).await?;
             ensure!(again == first, "{user} sees {first:?}, then {again:?}");
         }
-        red += u32::from(first == Seen::Red);
+        users.push(first);
     }
-    let (low, high) = expected(USERS, 0.5);
+    Ok(users)
+}
+
+/// How many of `users` see red stars, if chance explains it for this `share`.
+fn reds(users: &[Seen], share: f64) -> anyhow::Result<u32> {
+    let red = users.iter().map(|seen| u32::from(*seen == Seen::Red)).sum();
+    let (low, high) = expected(USERS, share);
     ensure!(
         (low..=high).contains(&red),
-        "{red} of {USERS} users, not {low} to {high}"
+        "{red} of {USERS} users see red stars, not {low} to {high}"
     );
-    Ok(format!(
-        "{USERS} users, {VISITS} visits each, never a change; {red} see red stars"
-    ))
+    Ok(red)
 }
 
 /// jason sees v2, all others v1.
