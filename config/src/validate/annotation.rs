@@ -131,3 +131,6 @@ fn unknown(name: &str) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,3 +37,6 @@ pub(crate) fn check(rule: &DestinationRule, meta: &Metadata, f: &mut Findings) {
         field::selector("workloadSelector", &selector.match_labels, f);
     }
 }
+
+#[cfg(test)]
+mod tests;

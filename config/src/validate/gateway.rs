@@ -164,3 +164,6 @@ fn check_tls_for_port(server: &Server, port: &Port, f: &mut Findings) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

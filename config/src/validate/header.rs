@@ -195,3 +195,6 @@ fn after_string(text: &str) -> Option<&str> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,3 +178,6 @@ fn bad_label(name: &str, label: &str) -> String {
          and inner hyphens"
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,3 +54,6 @@ pub(crate) fn check_slice(slice: &EndpointSlice, f: &mut Findings) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,3 +100,6 @@ fn reason(error: &regex::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,10 +230,13 @@ fn check_selector(entry: &ServiceEntry, resolution: Resolution, f: &mut Findings
             "must not be set together with endpoints",
         );
     }
-    if resolution != Resolution::Static {
+    if matches!(resolution, Resolution::None | Resolution::DynamicDns) {
         f.warn_in(
             "workloadSelector",
-            "has no effect unless resolution is STATIC",
+            "has no effect unless resolution is STATIC or DNS",
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

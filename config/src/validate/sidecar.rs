@@ -256,3 +256,6 @@ fn check_outbound(policy: &OutboundTrafficPolicy, f: &mut Findings) {
         check_target(proxy, f);
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,6 @@ fn check_claim(name: &str, context: Context, f: &mut Findings) {
         f.error("must not match claims in a VirtualService that is not bound to gateways only");
     }
 }
+
+#[cfg(test)]
+mod tests;

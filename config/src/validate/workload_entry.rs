@@ -47,3 +47,6 @@ pub(crate) fn check_ports(ports: &BTreeMap<String, u32>, f: &mut Findings) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,8 @@ pub(super) enum Item {
 
 /// Appends one character such that it stands for itself, in a class or outside.
 pub(super) fn push(character: char, output: &mut String) {
-    if character.is_ascii_punctuation() {
+    // Not more than needed: before other characters a backslash has a meaning of its own (`\<`).
+    if r"\.+*?()|[]{}^$#&-~".contains(character) {
         output.push('\\');
     }
     output.push(character);

@@ -64,7 +64,10 @@ fn warn<T>(name: &str, rules: &[Vec<&T>], covers: impl Fn(&T, &T) -> bool, f: &m
         }
     }
     for (rule, number, earlier, earlier_number) in found {
-        let by = format!("{name}[{earlier}].match[{earlier_number}]");
+        let by = match rules[earlier].len() {
+            1 => format!("{name}[{earlier}]"),
+            _ => format!("{name}[{earlier}].match[{earlier_number}]"),
+        };
         f.item(name, rule, |f| {
             let alone = rules[rule].len() == 1;
             if alone {
