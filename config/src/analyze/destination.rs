@@ -131,7 +131,7 @@ fn port_problem(service: &Service, destination: &Destination) -> Option<String> 
     };
     match &destination.port {
         None if service.ports.len() > 1 => Some(format!(
-            "should be set: service {:?} has several ports ({})",
+            "should be set: service {:?} has several ports ({}), and the one a request came to is used",
             service.host,
             list()
         )),

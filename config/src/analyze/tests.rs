@@ -86,7 +86,10 @@ fn destinations_that_lead_nowhere_are_reported() {
         ),
         (
             "host: reviews",
-            format!("{PATH}.port: should be set: service {FQDN:?} has several ports (80, 90)"),
+            format!(
+                "{PATH}.port: should be set: service {FQDN:?} has several ports (80, 90), and the \
+                 one a request came to is used"
+            ),
         ),
         (
             "host: reviews, port: {number: 81}",

@@ -112,6 +112,63 @@ fn routes_in_scope_of_a_sidecar_bring_their_destinations_along() {
 }
 
 #[test]
+fn an_egress_listener_with_a_port_imports_what_has_the_port() {
+    let sidecar = "\n---\nkind: Sidecar\nmetadata: {name: default, namespace: a}\n\
+                   spec: {egress: [{port: {number: 80, name: http, protocol: HTTP}, \
+                   hosts: ['*/*']}, {port: {number: 81, name: http, protocol: HTTP}, \
+                   hosts: ['*/*']}]}";
+    let mesh = mesh(&(entries(&["a/one.com"]) + sidecar));
+    let viewer = viewer("a", &[]);
+    let Spec::Sidecar(sidecar) = &mesh.sidecar(&viewer).expect("sidecar").spec else {
+        panic!("no sidecar");
+    };
+
+    let imported =
+        |at: usize| -> Vec<&str> { hosts(mesh.egress_services(&viewer, &sidecar.egress[at])) };
+
+    assert_eq!(imported(0), ["one.com"]);
+    assert_eq!(imported(1), [""; 0]);
+    assert_eq!(
+        hosts(mesh.visible_services(&viewer)),
+        [""; 0],
+        "no listener without port"
+    );
+    assert!(mesh.service(&viewer, "one.com").is_some());
+}
+
+#[test]
+fn a_sidecar_without_egress_inherits_the_next_wider_one() {
+    let sidecars = "\n---\nkind: Sidecar\nmetadata: {name: root, namespace: istio-system}\n\
+                    spec: {egress: [{hosts: ['./*']}]}\n---\n\
+                    kind: Sidecar\nmetadata: {name: own, namespace: a}\n\
+                    spec: {workloadSelector: {labels: {app: x}}}";
+    let mesh = mesh(&(entries(&["a/one.com", "b/two.com"]) + sidecars));
+
+    assert_eq!(
+        hosts(mesh.visible_services(&viewer("a", &["app=x"]))),
+        ["one.com"]
+    );
+    assert_eq!(hosts(mesh.visible_services(&viewer("b", &[]))), ["two.com"]);
+}
+
+#[test]
+fn of_services_for_one_host_the_own_namespace_is_imported_and_the_oldest_seen() {
+    let entries = entries(&["a/one.com", "b/one.com"]);
+    let sidecar = "\n---\nkind: Sidecar\nmetadata: {name: default, namespace: b}\n\
+                   spec: {egress: [{hosts: ['*/*']}]}";
+    let namespace = |mesh: &Mesh| {
+        mesh.service(&viewer("b", &[]), "one.com")
+            .map(|service| service.namespace.clone())
+    };
+
+    assert_eq!(namespace(&mesh(&entries)).as_deref(), Some("a"));
+    assert_eq!(
+        namespace(&mesh(&(entries.clone() + sidecar))).as_deref(),
+        Some("b")
+    );
+}
+
+#[test]
 fn a_sidecar_for_the_workload_goes_before_the_namespace_and_the_root() {
     let mesh = mesh(
         "kind: Sidecar\nmetadata: {name: root, namespace: istio-system}\nspec: {}\n---\n\
