@@ -205,6 +205,8 @@ pub(crate) fn export_to(entries: &[String], meta: &Metadata, kind: Export, f: &m
         let nobody = entry == "~" && kind == Export::UsualOrNone;
         if !seen.insert(namespace) {
             f.error(format!("must not be named twice, got \"{entry}\""));
+        } else if entry == "." && namespace.is_empty() {
+            f.error("must not be \".\" in a resource without a namespace");
         } else if !(nobody || matches!(entry.as_str(), "." | "*") || host::is_label(entry)) {
             f.error(format!(
                 "must be \".\", \"*\" or a namespace, got \"{entry}\""

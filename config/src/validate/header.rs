@@ -11,7 +11,7 @@ pub(crate) fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Checks the name of a header that is matched: letters, digits, `-` and `_`.
+/// Checks the name of a header: letters, digits, `-` and `_`.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !name.is_empty() && name.bytes().all(valid) {
@@ -21,6 +21,11 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
             "must be a header name (letters, digits, '-' and '_'), got \"{name}\""
         ))
     }
+}
+
+/// Checks the name of a header that is matched, which may also be a pseudo-header such as `:path`.
+pub(crate) fn check_matched_name(name: &str) -> Result<(), String> {
+    check_name(name.strip_prefix(':').unwrap_or(name))
 }
 
 /// Whether a matched name addresses a claim of the request's JWT instead of a header.

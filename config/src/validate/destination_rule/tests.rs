@@ -78,6 +78,15 @@ fn rules_are_exported_to_namespaces() {
 }
 
 #[test]
+fn without_a_namespace_there_is_no_own_namespace_to_export_to() {
+    let mut rule = resource("DestinationRule", &json!({"host": "a", "exportTo": ["."]}));
+    rule.meta.namespace.clear();
+
+    let expected = "spec.exportTo[0]: must not be \".\" in a resource without a namespace";
+    assert_eq!(reports(&rule), [expected]);
+}
+
+#[test]
 fn limits_are_not_negative_and_times_not_too_short() {
     let pool = |fields: Value| json!({"connectionPool": fields});
     assert_policies(&[

@@ -60,7 +60,7 @@ fn check_header_name(name: &str, context: Context, f: &mut Findings) {
     if header::is_claim(name) {
         check_claim(name, context, f);
     } else {
-        f.require(header::check_name(name));
+        f.require(header::check_matched_name(name));
     }
 }
 

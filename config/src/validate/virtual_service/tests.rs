@@ -271,7 +271,7 @@ fn matchers_are_not_empty_and_compile() {
     let block = |fields: Value| json!({"match": [fields]});
     assert_rules(&[
         (
-            block(json!({"uri": {"prefix": ""}, "headers": {"x-a": {}}})),
+            block(json!({"uri": {"prefix": ""}, "headers": {"x-a": {}, ":path": {"exact": "/"}}})),
             &[],
         ),
         (
