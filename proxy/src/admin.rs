@@ -1,0 +1,158 @@
+//! Being seen and steered: three small HTTP servers on the control thread, for admin, metrics and
+//! health. They read what others own and send commands; they change nothing by themselves.
+//!
+//! Admin is not authenticated: whoever reaches its address may drain this proxy. That is why it
+//! listens on loopback unless told otherwise.
+
+mod destinations;
+mod loaded;
+mod pages;
+mod routes;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+pub use loaded::ConfigInfo;
+
+use crate::snapshot::Publisher;
+
+/// What the servers show, and where their commands go.
+pub struct AdminState {
+    /// What routes.
+    pub publisher: Publisher,
+    /// What is loaded. Held only while it is copied or replaced.
+    pub config: Mutex<ConfigInfo>,
+    /// The metrics in Prometheus' text format.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// How far this proxy is.
+    pub lifecycle: watch::Receiver<Lifecycle>,
+    /// Where commands go; one that finds no room is refused with 503.
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// How far a proxy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lifecycle {
+    /// Not all listeners are open yet.
+    Starting,
+    /// Takes traffic.
+    Ready,
+    /// Finishes what it has.
+    Draining,
+    /// About to exit.
+    Stopped,
+}
+
+/// What the admin server was told to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Stop taking new work, finish what there is, and stay.
+    Drain,
+    /// Exit.
+    Quit,
+    /// Log by this filter from now on; it is valid.
+    SetLogFilter(String),
+}
+
+/// Where the three servers listen; port 0 takes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Admin.
+    pub admin: SocketAddr,
+    /// Metrics.
+    pub metrics: SocketAddr,
+    /// Health.
+    pub health: SocketAddr,
+}
+
+/// The three servers, open but not yet served.
+#[derive(Debug)]
+pub struct Servers {
+    admin: TcpListener,
+    metrics: TcpListener,
+    health: TcpListener,
+    addresses: Addresses,
+}
+
+/// An address cannot be listened at.
+#[derive(Debug, thiserror::Error)]
+#[error("listen at {addr} (--{server}-addr)")]
+pub struct BindError {
+    server: &'static str,
+    addr: SocketAddr,
+    source: io::Error,
+}
+
+// === impl Servers ===
+
+impl Servers {
+    /// Opens the three servers.
+    ///
+    /// # Errors
+    ///
+    /// If one of the addresses cannot be listened at, for the first of them.
+    pub async fn bind(wanted: Addresses) -> Result<Self, BindError> {
+        let (admin, admin_addr) = bind("admin", wanted.admin).await?;
+        let (metrics, metrics_addr) = bind("metrics", wanted.metrics).await?;
+        let (health, health_addr) = bind("health", wanted.health).await?;
+        let addresses = Addresses {
+            admin: admin_addr,
+            metrics: metrics_addr,
+            health: health_addr,
+        };
+        Ok(Self {
+            admin,
+            metrics,
+            health,
+            addresses,
+        })
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Serves for as long as it is polled; dropping it ends all their connections.
+    pub async fn serve(self, state: Arc<AdminState>) {
+        let on = |page: serve::Page| (page, Arc::clone(&state));
+        tokio::join!(
+            serve::serve(self.admin, on(pages::admin)),
+            serve::serve(self.metrics, on(pages::metrics)),
+            serve::serve(self.health, on(pages::health)),
+        );
+    }
+}
+
+async fn bind(
+    server: &'static str,
+    addr: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let fail = |source| BindError {
+        server,
+        addr,
+        source,
+    };
+    let listener = TcpListener::bind(addr).await.map_err(fail)?;
+    let bound = listener.local_addr().map_err(fail)?;
+    Ok((listener, bound))
+}
+
+// === impl AdminState ===
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState")
+            .field("lifecycle", &*self.lifecycle.borrow())
+            .finish()
+    }
+}

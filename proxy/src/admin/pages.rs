@@ -1,0 +1,270 @@
+//! What each path of the three servers answers.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing_subscriber::EnvFilter;
+
+use crate::admin::{AdminState, Command, Lifecycle, destinations, routes};
+
+/// Prometheus' text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON_TYPE: &str = "application/json";
+const TEXT_TYPE: &str = "text/plain; charset=utf-8";
+
+type Answer = Response<Full<Bytes>>;
+
+/// One path of the admin server.
+struct Entry {
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    page: fn(&AdminState, Option<&str>) -> Answer,
+}
+
+const ENTRIES: [Entry; 9] = [
+    Entry {
+        method: Method::GET,
+        path: "/",
+        about: "this index",
+        page: index,
+    },
+    Entry {
+        method: Method::GET,
+        path: "/config",
+        about: "what is loaded, from where, and whether the last change could be used",
+        page: config,
+    },
+    Entry {
+        method: Method::GET,
+        path: "/listeners",
+        about: "addresses that take traffic",
+        page: |state, _| {
+            json(
+                StatusCode::OK,
+                &routes::listeners(&state.publisher.current().table),
+            )
+        },
+    },
+    Entry {
+        method: Method::GET,
+        path: "/routes",
+        about: "hosts and rules of each listener, in the order they are tried",
+        page: |state, _| json(StatusCode::OK, &routes::routes(&state.publisher.current())),
+    },
+    Entry {
+        method: Method::GET,
+        path: "/destinations",
+        about: "where routes lead: policy, endpoints and their load",
+        page: |state, _| {
+            let snapshot = state.publisher.current();
+            json(
+                StatusCode::OK,
+                &destinations::destinations(&snapshot.destinations),
+            )
+        },
+    },
+    Entry {
+        method: Method::GET,
+        path: "/certs",
+        about: "certificates in use",
+        // Nothing terminates or starts TLS yet, so that the list is empty.
+        page: |_, _| json(StatusCode::OK, &json!([])),
+    },
+    Entry {
+        method: Method::PUT,
+        path: "/log",
+        about: "?filter=FILTER: log by another filter, such as info or info,proxy=debug",
+        page: set_log_filter,
+    },
+    Entry {
+        method: Method::POST,
+        path: "/drain",
+        about: "stop taking new work and finish what there is",
+        page: |state, _| send(state, Command::Drain, "draining"),
+    },
+    Entry {
+        method: Method::POST,
+        path: "/quitquitquit",
+        about: "drain and exit",
+        page: |state, _| send(state, Command::Quit, "quitting"),
+    },
+];
+
+/// The admin server.
+pub(super) fn admin<B>(state: &AdminState, request: &Request<B>) -> Answer {
+    let path = request.uri().path();
+    let Some(entry) = ENTRIES.iter().find(|entry| entry.path == path) else {
+        return error(StatusCode::NOT_FOUND, "no such path; GET / lists all");
+    };
+    if !is_asked_by(&entry.method, request.method()) {
+        return wrong_method(&entry.method);
+    }
+    (entry.page)(state, request.uri().query())
+}
+
+/// The metrics server.
+pub(super) fn metrics<B>(state: &AdminState, request: &Request<B>) -> Answer {
+    match request.uri().path() {
+        "/metrics" | "/stats/prometheus" => get(request, || {
+            answer(StatusCode::OK, METRICS_TYPE, (state.metrics)())
+        }),
+        _ => error(
+            StatusCode::NOT_FOUND,
+            "no such path; metrics are at /metrics",
+        ),
+    }
+}
+
+/// The health server.
+pub(super) fn health<B>(state: &AdminState, request: &Request<B>) -> Answer {
+    let lifecycle = *state.lifecycle.borrow();
+    let (status, text) = match (request.uri().path(), lifecycle) {
+        ("/healthz/ready", Lifecycle::Ready) => (StatusCode::OK, "ready\n"),
+        ("/healthz/ready", Lifecycle::Starting) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        ("/healthz/ready", Lifecycle::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        ("/healthz/ready", Lifecycle::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopped\n"),
+        ("/healthz/live", _) => (StatusCode::OK, "live\n"),
+        _ => {
+            let message = "no such path; there are /healthz/ready and /healthz/live";
+            return error(StatusCode::NOT_FOUND, message);
+        }
+    };
+    get(request, || answer(status, TEXT_TYPE, text.to_owned()))
+}
+
+fn index(_: &AdminState, _: Option<&str>) -> Answer {
+    let entry = |entry: &Entry| {
+        json!({
+            "method": entry.method.as_str(),
+            "path": entry.path,
+            "about": entry.about,
+        })
+    };
+    json(
+        StatusCode::OK,
+        &ENTRIES.iter().map(entry).collect::<Vec<_>>(),
+    )
+}
+
+fn config(state: &AdminState, _: Option<&str>) -> Answer {
+    let config = state
+        .config
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    json(StatusCode::OK, &config)
+}
+
+fn set_log_filter(state: &AdminState, query: Option<&str>) -> Answer {
+    let mut parameters = query.unwrap_or_default().split('&');
+    let Some(filter) = parameters.find_map(|parameter| parameter.strip_prefix("filter=")) else {
+        return error(StatusCode::BAD_REQUEST, "needs ?filter=FILTER");
+    };
+    let filter = match decode(filter) {
+        Some(filter) if !filter.is_empty() => filter,
+        _ => {
+            return error(
+                StatusCode::BAD_REQUEST,
+                "filter must be percent-encoded text",
+            );
+        }
+    };
+    match EnvFilter::try_new(&filter) {
+        Ok(_) => send(state, Command::SetLogFilter(filter), "set"),
+        Err(problem) => error(StatusCode::BAD_REQUEST, &format!("filter: {problem}")),
+    }
+}
+
+fn send(state: &AdminState, command: Command, status: &str) -> Answer {
+    match state.commands.try_send(command) {
+        Ok(()) => json(StatusCode::OK, &json!({"status": status})),
+        Err(TrySendError::Full(_)) => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many commands at once, try again",
+        ),
+        Err(TrySendError::Closed(_)) => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping, takes no commands any more",
+        ),
+    }
+}
+
+/// The text behind `%XX`; `+` stays, as filters have no spaces. `None` for what is not UTF-8 or has a
+/// broken escape.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = tail
+            .get(..2)
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = &tail[2..];
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn get<B>(request: &Request<B>, page: impl FnOnce() -> Answer) -> Answer {
+    match is_asked_by(&Method::GET, request.method()) {
+        true => page(),
+        false => wrong_method(&Method::GET),
+    }
+}
+
+/// HEAD may ask for whatever GET may; the server leaves the body out by itself.
+fn is_asked_by(method: &Method, asked: &Method) -> bool {
+    method == asked || (method == Method::GET && asked == Method::HEAD)
+}
+
+fn wrong_method(allowed: &Method) -> Answer {
+    let mut answer = error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("this path takes {allowed} only"),
+    );
+    if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
+}
+
+fn error(status: StatusCode, message: &str) -> Answer {
+    json(status, &json!({"error": message}))
+}
+
+fn json(status: StatusCode, body: &(impl Serialize + ?Sized)) -> Answer {
+    match serde_json::to_string_pretty(body) {
+        Ok(mut text) => {
+            text.push('\n');
+            answer(status, JSON_TYPE, text)
+        }
+        Err(problem) => answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            TEXT_TYPE,
+            format!("{problem}\n"),
+        ),
+    }
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

@@ -1,0 +1,226 @@
+//! `/listeners` and `/routes`: the table as people read it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::snapshot::Snapshot;
+use crate::table::host::VirtualHost;
+use crate::table::matcher::{Matcher, PathMatcher};
+use crate::table::redirect::{Original, Redirect};
+use crate::table::route::{Action, Route};
+use crate::table::rules::{Conditions, HeaderCondition, QueryCondition, Rule};
+use crate::table::split::{DestinationByPort, Split, Sticky, Target};
+use crate::table::{Listener, PortRule, Table, UnknownHost};
+use crate::upstream::destination::{DestinationId, Destinations};
+
+/// All listeners.
+pub(super) fn listeners(table: &Table) -> Vec<Value> {
+    let describe = |listener: &Arc<Listener>| {
+        json!({
+            "address": listener.bind.to_string(),
+            "name": listener.name,
+            "direction": listener.direction,
+            "port": match listener.port_rule {
+                PortRule::Listener(port) => json!(port),
+                PortRule::Authority => json!("of the authority"),
+            },
+            "unknownHost": match listener.unknown_host {
+                UnknownHost::NotFound => 404,
+                UnknownHost::BadGateway => 502,
+            },
+            "hosts": listener.hosts.iter().count(),
+        })
+    };
+    table.listeners.iter().map(describe).collect()
+}
+
+/// All listeners with their hosts and rules.
+pub(super) fn routes(snapshot: &Snapshot) -> Vec<Value> {
+    let describe = |listener: &Arc<Listener>| {
+        json!({
+            "listener": listener.bind.to_string(),
+            "name": listener.name,
+            "direction": listener.direction,
+            "hosts": hosts(listener, &snapshot.destinations),
+        })
+    };
+    snapshot.table.listeners.iter().map(describe).collect()
+}
+
+/// Hosts in the order of their first name; those that share rules are one entry with all names.
+fn hosts(listener: &Listener, destinations: &Destinations) -> Vec<Value> {
+    let mut by_host: BTreeMap<*const VirtualHost, (Vec<String>, &VirtualHost)> = BTreeMap::new();
+    for (name, host) in listener.hosts.iter() {
+        by_host
+            .entry(Arc::as_ptr(host))
+            .or_insert_with(|| (Vec::new(), host))
+            .0
+            .push(name);
+    }
+    let mut hosts: Vec<(Vec<String>, &VirtualHost)> = by_host.into_values().collect();
+    hosts
+        .iter_mut()
+        .for_each(|(names, _)| names.sort_unstable());
+    hosts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let describe = |(names, host): (Vec<String>, &VirtualHost)| {
+        json!({
+            "names": names,
+            "definedBy": &*host.name,
+            "ports": host.ports,
+            "rules": host.rules.iter().map(|rule| self::rule(rule, destinations)).collect::<Vec<_>>(),
+        })
+    };
+    hosts.into_iter().map(describe).collect()
+}
+
+fn rule(rule: &Rule, destinations: &Destinations) -> Value {
+    let route = &rule.route;
+    let mut value = json!({
+        "name": &*route.name,
+        "when": conditions(rule),
+        "then": action(route, destinations),
+        "timeout": route.timeout.map(|timeout| format!("{timeout:?}")),
+        "retries": route.retries,
+    });
+    if let Some(origin) = &route.origin {
+        value["origin"] = json!({
+            "resource": origin.to_string(),
+            "position": route.position,
+            "source": format!("{}:{}", origin.source.file.display(), origin.source.line),
+        });
+    }
+    value
+}
+
+/// The conditions of a rule, each as a phrase; none means every request.
+fn conditions(rule: &Rule) -> Vec<String> {
+    let path = match &rule.path {
+        PathMatcher::Any => None,
+        PathMatcher::Exact(text) => Some(format!("path is {}", lossy(text))),
+        PathMatcher::Prefix(text) => Some(format!("path begins with {}", lossy(text))),
+        PathMatcher::ExactNoCase(text) => Some(format!("path is {} in any case", lossy(text))),
+        PathMatcher::PrefixNoCase(text) => {
+            Some(format!("path begins with {} in any case", lossy(text)))
+        }
+        PathMatcher::Regex(regex) => Some(format!("path matches {regex}")),
+        PathMatcher::Never => Some("never".to_owned()),
+    };
+    path.into_iter()
+        .chain(
+            rule.others
+                .iter()
+                .flat_map(|others| other_conditions(others)),
+        )
+        .collect()
+}
+
+fn other_conditions(others: &Conditions) -> Vec<String> {
+    let value = |name: &str, matcher: &Option<Matcher>| {
+        matcher
+            .as_ref()
+            .map(|matcher| format!("{name} {}", phrase(matcher)))
+    };
+    let header = |header: &HeaderCondition| {
+        let not = if header.inverted { "not: " } else { "" };
+        format!("{not}header {} {}", header.name, phrase(&header.matcher))
+    };
+    let query = |query: &QueryCondition| {
+        format!("query parameter {} {}", query.name, phrase(&query.matcher))
+    };
+    let single = [
+        others.port.map(|port| format!("port is {port}")),
+        value("method", &others.method),
+        value("scheme", &others.scheme),
+        value("authority", &others.authority),
+    ];
+    let headers = others.headers.iter().map(header);
+    single
+        .into_iter()
+        .flatten()
+        .chain(headers)
+        .chain(others.query.iter().map(query))
+        .collect()
+}
+
+fn phrase(matcher: &Matcher) -> String {
+    match matcher {
+        Matcher::Presence => "is present".to_owned(),
+        Matcher::Exact(text) => format!("is {}", lossy(text)),
+        Matcher::Prefix(text) => format!("begins with {}", lossy(text)),
+        Matcher::Regex(regex) => format!("matches {regex}"),
+        Matcher::Never => "never matches".to_owned(),
+    }
+}
+
+fn action(route: &Route, destinations: &Destinations) -> Value {
+    match &route.action {
+        Action::Forward(split) => json!({
+            "forward": split.targets().iter().map(|to| target(to, split, destinations)).collect::<Vec<_>>(),
+            "stickyBy": split.sticky.as_ref().map(sticky),
+        }),
+        Action::Redirect(redirect) => json!({
+            "redirect": {"status": redirect.status.as_u16(), "location": location(redirect)},
+        }),
+        Action::Direct(direct) => json!({
+            "answer": {"status": direct.status.as_u16(), "bodyBytes": direct.body.len()},
+        }),
+    }
+}
+
+fn target(target: &Target, split: &Split, destinations: &Destinations) -> Value {
+    let key = |id: &DestinationId| {
+        destinations
+            .get(*id)
+            .map(|destination| destination.key.to_string())
+    };
+    let leads_to = match &target.destination {
+        DestinationByPort::Fixed(id) => json!(key(id)),
+        DestinationByPort::Addressed(ports) => ports
+            .iter()
+            .map(|(port, id)| (port.to_string(), json!(key(id))))
+            .collect(),
+        DestinationByPort::Unknown => Value::Null,
+    };
+    json!({
+        "host": &*target.host,
+        "subset": target.subset.as_deref(),
+        "percent": percent(split.share(target)),
+        "destination": leads_to,
+    })
+}
+
+/// A share in percent with two decimals.
+fn percent(share: f64) -> f64 {
+    (share * 10_000.0).round() / 100.0
+}
+
+fn sticky(sticky: &Sticky) -> String {
+    match sticky {
+        Sticky::Header(name) => format!("header {name}"),
+        Sticky::Cookie { name, ttl: None } => format!("cookie {name}"),
+        Sticky::Cookie {
+            name,
+            ttl: Some(ttl),
+        } => format!("cookie {name}, made for {ttl:?}"),
+        Sticky::SourceIp => "source address".to_owned(),
+    }
+}
+
+/// Where a request would be sent, with its own parts as placeholders.
+fn location(redirect: &Redirect) -> String {
+    const PATH: &str = "{path}";
+    redirect.location(Original {
+        scheme: "{scheme}",
+        authority: "{authority}",
+        port: 80,
+        path: PATH,
+        query: None,
+        matched_len: 0,
+    })
+}
+
+fn lossy(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
