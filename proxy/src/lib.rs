@@ -1,1 +1,25 @@
-//! Placeholder.
+//! meshproxy: the data plane. Read in the order in which a request meets it:
+//!
+//! - `listener`, `request`: a connection is taken, its requests are served.
+//! - `table`: which rule a request meets and where it leads.
+//! - `upstream`: one attempt at a destination.
+//! - `telemetry`: what is counted and logged.
+//!
+//! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
+//! generation reaches the workers), `worker` (a thread), `admin` and `check` (for people).
+
+pub mod admin;
+pub mod app;
+pub mod body;
+pub mod bootstrap;
+pub mod check;
+pub mod drain;
+pub mod io;
+pub mod listener;
+pub mod request;
+pub mod snapshot;
+pub mod table;
+pub mod telemetry;
+pub mod upstream;
+pub mod source;
+pub mod worker;

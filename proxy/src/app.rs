@@ -1,0 +1,187 @@
+//! The control thread: start, reload, stop. Everything that is not a request happens here.
+
+mod reload;
+mod signals;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+use crate::admin::{Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers};
+use crate::bootstrap::{AccessLog as LogSetting, Settings};
+use crate::snapshot::Publisher;
+use crate::source::file::FileWatch;
+use crate::telemetry::access_log::{AccessLog, Format};
+use crate::telemetry::labels::Identity;
+use crate::telemetry::metrics::{Metrics, SERIES_MAX};
+use crate::upstream::dns::Resolver;
+use crate::worker::{self, Command, Handle};
+use reload::Configuration;
+use signals::{Signal, Signals};
+
+/// Limit of the wait for open connections when the proxy stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit of the wait for the first DNS answers when the proxy starts.
+const FIRST_DNS_TIMEOUT: Duration = Duration::from_secs(3);
+/// DNS answers that may wait to be taken in.
+const DNS_UPDATES_MAX: usize = 256;
+/// Admin commands that may wait.
+const ADMIN_COMMANDS_MAX: usize = 16;
+
+type FilterHandle = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
+
+/// Runs a proxy until it is told to stop.
+///
+/// # Errors
+///
+/// What keeps it from starting, in one line with causes.
+pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let filter = log_to_stderr(&settings.log);
+    let signals = Signals::listen().context("listen for signals")?;
+    let (reload, mut reloads) = mpsc::channel(1);
+    let watcher = tokio::spawn(FileWatch::start(settings.config.clone()).run(reload));
+
+    let identity = Identity::of_workload(
+        &settings.labels,
+        &settings.name,
+        &settings.namespace,
+        &settings.cluster,
+    );
+    let metrics = Metrics::new(identity.clone(), SERIES_MAX);
+    let publisher = Publisher::default();
+    let (dns_updates, mut resolved) = mpsc::channel(DNS_UPDATES_MAX);
+    let resolver = Resolver::new(dns_updates);
+    let access_log = access_log(&settings, &metrics).context("start the access log")?;
+    let workers: Vec<Handle> = (0..settings.workers.get())
+        .map(|number| worker::spawn(number, &publisher, &metrics, access_log.clone()))
+        .collect::<io::Result<_>>()
+        .context("start a worker")?;
+
+    let (lifecycle, lifecycle_seen) = watch::channel(Lifecycle::Starting);
+    let (commands, mut admin_commands) = mpsc::channel(ADMIN_COMMANDS_MAX);
+    let admin = Arc::new(AdminState {
+        publisher: publisher.clone(),
+        config: Mutex::new(ConfigInfo::default()),
+        metrics: {
+            let metrics = Arc::clone(&metrics);
+            Box::new(move || metrics.text(Instant::now()))
+        },
+        lifecycle: lifecycle_seen,
+        commands,
+    });
+    let mut configuration = Configuration::new(
+        &settings, identity, workers, publisher, Arc::clone(&metrics), resolver, Arc::clone(&admin),
+    );
+    configuration.start(&mut resolved, FIRST_DNS_TIMEOUT).await?;
+
+    let servers = Servers::bind(Addresses {
+        admin: settings.admin_addr,
+        metrics: settings.metrics_addr,
+        health: settings.health_addr,
+    })
+    .await?;
+    let addresses = servers.addresses();
+    tracing::info!(admin = %addresses.admin, metrics = %addresses.metrics, health = %addresses.health, "ready");
+    let serving = tokio::spawn(servers.serve(admin));
+    lifecycle.send_replace(Lifecycle::Ready);
+
+    let mut drained = None;
+    let mut signals = signals;
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => configuration.reload().await,
+                Signal::Stop if drained.is_some() => break,
+                Signal::Stop => {
+                    lifecycle.send_replace(Lifecycle::Draining);
+                    drained = Some(begin_drain(configuration.workers()).await);
+                }
+            },
+            Some(()) = reloads.recv() => configuration.reload().await,
+            Some(update) = resolved.recv() => configuration.resolved(&update),
+            Some(command) = admin_commands.recv() => match command {
+                AdminCommand::Drain if drained.is_none() => {
+                    lifecycle.send_replace(Lifecycle::Draining);
+                    begin_drain(configuration.workers()).await;
+                }
+                AdminCommand::Drain => {}
+                AdminCommand::Quit => {
+                    lifecycle.send_replace(Lifecycle::Draining);
+                    drained = Some(begin_drain(configuration.workers()).await);
+                }
+                AdminCommand::SetLogFilter(written) => set_filter(&filter, &written),
+            },
+            () = until_drained(&mut drained) => break,
+        }
+    }
+    lifecycle.send_replace(Lifecycle::Stopped);
+    watcher.abort();
+    serving.abort();
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells every worker to drain; the result is ready when the last connection has ended.
+async fn begin_drain(workers: &[Handle]) -> Vec<oneshot::Receiver<()>> {
+    tracing::info!(timeout = ?DRAIN_TIMEOUT, "draining");
+    let mut waits = Vec::new();
+    for worker in workers {
+        let (done, wait) = oneshot::channel();
+        if worker.tell(Command::Drain(done)).await {
+            waits.push(wait);
+        }
+    }
+    waits
+}
+
+/// Waits until the workers have no connection left or the time for it is over; forever while
+/// nothing drains.
+async fn until_drained(drained: &mut Option<Vec<oneshot::Receiver<()>>>) {
+    let Some(waits) = drained else { return std::future::pending().await };
+    let all = async {
+        while let Some(wait) = waits.last_mut() {
+            let _ = wait.await;
+            waits.pop();
+        }
+    };
+    if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+        tracing::warn!("connections left at the end of the drain are closed");
+    }
+}
+
+fn log_to_stderr(filter: &str) -> FilterHandle {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    // Only a second proxy in one process, as tests have, finds a subscriber in place.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    handle
+}
+
+fn set_filter(handle: &FilterHandle, written: &str) {
+    match EnvFilter::try_new(written) {
+        Ok(filter) => {
+            if handle.reload(filter).is_ok() {
+                tracing::info!(filter = written, "log filter changed");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "log filter refused"),
+    }
+}
+
+fn access_log(settings: &Settings, metrics: &Metrics) -> io::Result<Option<Arc<AccessLog>>> {
+    let format = match settings.access_log {
+        LogSetting::Off => return Ok(None),
+        LogSetting::Text => Format::Text,
+        LogSetting::Json => Format::Json,
+    };
+    let dropped = metrics.process.access_log_dropped.clone();
+    AccessLog::new(format, io::stdout(), dropped).map(|log| Some(Arc::new(log)))
+}

@@ -1,0 +1,291 @@
+//! From files to what the workers see, at start and at every change: all or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use config::analyze::analyze;
+use config::load::{Loaded, Loader};
+use config::mesh::{Mesh, MeshSettings, Viewer};
+use config::{Problem, Resource, Severity};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::admin::AdminState;
+use crate::bootstrap::Settings;
+use crate::listener::{self, Bound};
+use crate::snapshot::Publisher;
+use crate::table::Bind;
+use crate::table::compile::{Compiled, Compiler, Perspective};
+use crate::telemetry::labels::Identity;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::dns::{Resolver, Update};
+use crate::worker::{Command, Handle};
+
+/// Everything between the files and the workers.
+pub(super) struct Configuration {
+    paths: Vec<PathBuf>,
+    loader: Loader,
+    mesh: Option<Mesh>,
+    compiler: Compiler,
+    publisher: Publisher,
+    workers: Vec<Handle>,
+    listening: BTreeSet<Bind>,
+    resolver: Resolver,
+    metrics: Arc<Metrics>,
+    admin: Arc<AdminState>,
+}
+
+/// Why a change was not taken.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("{} in the configuration", count(.0))]
+    Problems(Vec<Problem>),
+    #[error("listen at {bind}")]
+    Bind { bind: Bind, source: io::Error },
+}
+
+/// Sockets for listeners that are new, by address.
+type NewSockets = BTreeMap<Bind, Vec<Bound>>;
+
+fn count(problems: &[Problem]) -> String {
+    match problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
+        1 => "1 error".to_owned(),
+        errors => format!("{errors} errors"),
+    }
+}
+
+// === impl Configuration ===
+
+impl Configuration {
+    #[expect(clippy::too_many_arguments, reason = "the one place where the parts come together")]
+    pub(super) fn new(
+        settings: &Settings,
+        identity: Identity,
+        workers: Vec<Handle>,
+        publisher: Publisher,
+        metrics: Arc<Metrics>,
+        resolver: Resolver,
+        admin: Arc<AdminState>,
+    ) -> Self {
+        let viewer =
+            Viewer { namespace: settings.namespace.clone(), labels: settings.labels.clone() };
+        let cluster = settings.cluster.clone();
+        let perspective = Perspective { viewer, identity, cluster, bind: settings.bind };
+        Self {
+            paths: settings.config.clone(),
+            loader: Loader::new(&settings.namespace),
+            mesh: None,
+            compiler: Compiler::new(perspective, Arc::clone(&metrics)),
+            publisher,
+            workers,
+            listening: BTreeSet::new(),
+            resolver,
+            metrics,
+            admin,
+        }
+    }
+
+    pub(super) fn workers(&self) -> &[Handle] {
+        &self.workers
+    }
+
+    /// The first load; any error is fatal. Waits for the first DNS answers before traffic is taken,
+    /// but not longer than `dns_limit`.
+    pub(super) async fn start(
+        &mut self,
+        resolved: &mut mpsc::Receiver<Update>,
+        dns_limit: Duration,
+    ) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let compiled = match self.load_and_bind() {
+            Ok((compiled, sockets)) => {
+                let compiled = self.await_names(compiled, resolved, dns_limit).await;
+                (compiled, sockets)
+            }
+            Err(error) => {
+                if let ReloadError::Problems(problems) = &error {
+                    problems.iter().for_each(log_problem);
+                }
+                return Err(error.into());
+            }
+        };
+        self.take_effect(compiled.0, compiled.1, started).await;
+        Ok(())
+    }
+
+    /// Takes a change of the files, or keeps everything as it was and says why.
+    pub(super) async fn reload(&mut self) {
+        let started = Instant::now();
+        match self.load_and_bind() {
+            Ok((compiled, sockets)) => {
+                self.metrics.process.config_reloads.ok.inc();
+                self.take_effect(compiled, sockets, started).await;
+            }
+            Err(error) => {
+                if let ReloadError::Problems(problems) = &error {
+                    problems.iter().for_each(log_problem);
+                }
+                tracing::error!(error = chain(&error), "configuration not reloaded; the last good one stays");
+                self.metrics.process.config_reloads.failed.inc();
+                self.metrics.process.config_valid.set(0);
+                let mut info = self.admin.config.lock().unwrap_or_else(PoisonError::into_inner);
+                info.valid = false;
+                info.last_error = Some(chain(&error));
+                if let ReloadError::Problems(problems) = error {
+                    info.problems = problems;
+                }
+            }
+        }
+    }
+
+    /// Takes in what DNS says of a name.
+    pub(super) fn resolved(&mut self, update: &Update) {
+        let compiled = self.compiler.resolved(&update.name, &update.addresses);
+        self.publisher.publish(compiled.table, compiled.destinations);
+    }
+
+    fn load_and_bind(&mut self) -> Result<(Compiled, NewSockets), ReloadError> {
+        let loaded = self.loader.load(&self.paths);
+        if loaded.has_errors() {
+            return Err(ReloadError::Problems(loaded.problems));
+        }
+        let mesh = match &self.mesh {
+            Some(mesh) => mesh.next(&loaded.resources),
+            None => Mesh::new(&loaded.resources, MeshSettings::default()),
+        };
+        let problems = self.problems(&loaded, &mesh);
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(ReloadError::Problems(problems));
+        }
+        let compiled = self.compiler.compile(&mesh);
+        let sockets = match self.bind_new(&compiled) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                // The compiler must remember what is in use, not what was given up.
+                if let Some(mesh) = &self.mesh {
+                    self.compiler.compile(mesh);
+                }
+                return Err(error);
+            }
+        };
+        self.mesh = Some(mesh);
+        self.note(&loaded, problems);
+        Ok((compiled, sockets))
+    }
+
+    /// Problems of the documents and between them.
+    fn problems(&mut self, loaded: &Loaded, mesh: &Mesh) -> Vec<Problem> {
+        let mut problems = loaded.problems.clone();
+        let _ = analyze(mesh, &loaded.resources);
+        problems
+    }
+
+    fn note(&self, loaded: &Loaded, problems: Vec<Problem>) {
+        let mut info = self.admin.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<&Problem> =
+            problems.iter().filter(|problem| !info.problems.contains(problem)).collect();
+        new.into_iter().for_each(log_problem);
+        info.files.clone_from(&loaded.files);
+        info.resources = by_kind(&loaded.resources);
+        info.loaded_at = Some(SystemTime::now());
+        info.valid = true;
+        info.last_error = None;
+        info.problems = problems;
+    }
+
+    fn bind_new(&self, compiled: &Compiled) -> Result<NewSockets, ReloadError> {
+        let binds = compiled.table.listeners.iter().map(|listener| &listener.bind);
+        let new = binds.filter(|bind| !self.listening.contains(*bind));
+        let bound = new.map(|bind| match listener::bind(bind, self.workers.len()) {
+            Ok(sockets) => Ok((bind.clone(), sockets)),
+            Err(source) => Err(ReloadError::Bind { bind: bind.clone(), source }),
+        });
+        bound.collect()
+    }
+
+    /// Publishes a generation, then opens and closes listeners.
+    async fn take_effect(&mut self, compiled: Compiled, sockets: NewSockets, started: Instant) {
+        let Compiled { table, destinations, names } = compiled;
+        self.resolver.want(names.into_iter());
+        let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
+        for (bind, sockets) in sockets {
+            tracing::info!(%bind, "listening");
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                worker.tell(Command::Listen(bind.clone(), socket)).await;
+            }
+            self.listening.insert(bind);
+        }
+        let gone: Vec<Bind> =
+            self.listening.iter().filter(|bind| table.listener(bind).is_none()).cloned().collect();
+        for bind in gone {
+            tracing::info!(%bind, "no longer listening");
+            for worker in &self.workers {
+                worker.tell(Command::Unlisten(bind.clone())).await;
+            }
+            self.listening.remove(&bind);
+        }
+        let process = &self.metrics.process;
+        process.config_valid.set(1);
+        process.config_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        process.config_last_reload_seconds.set(started.elapsed().as_secs_f64());
+        let mut info = self.admin.config.lock().unwrap_or_else(PoisonError::into_inner);
+        info.generation = snapshot.generation;
+        drop(info);
+        tracing::info!(
+            generation = snapshot.generation,
+            elapsed = ?started.elapsed(),
+            "configuration in use"
+        );
+    }
+
+    /// Asks DNS for the names of the first generation and waits for all answers or the limit.
+    async fn await_names(
+        &mut self,
+        mut compiled: Compiled,
+        resolved: &mut mpsc::Receiver<Update>,
+        limit: Duration,
+    ) -> Compiled {
+        let mut missing = compiled.names.clone();
+        self.resolver.want(missing.iter().cloned());
+        let all = async {
+            while !missing.is_empty() {
+                let Some(update) = resolved.recv().await else { break };
+                missing.remove(&update.name);
+                compiled = self.compiler.resolved(&update.name, &update.addresses);
+            }
+        };
+        if timeout(limit, all).await.is_err() {
+            tracing::warn!(names = ?missing, "not resolved yet");
+        }
+        compiled
+    }
+}
+
+fn by_kind(resources: &[Arc<Resource>]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for resource in resources {
+        *counts.entry(resource.kind().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn log_problem(problem: &Problem) {
+    match problem.severity {
+        Severity::Error => tracing::error!("{problem}"),
+        Severity::Warning => tracing::warn!("{problem}"),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

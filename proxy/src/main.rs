@@ -1,0 +1,26 @@
+//! The `meshproxy` program.
+
+use std::process::ExitCode;
+
+use proxy::bootstrap::Invocation;
+use proxy::{app, check};
+use tokio::runtime::Builder;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let settings = match Invocation::parse(std::env::args_os()) {
+        Ok(Invocation::Run(settings)) => settings,
+        Ok(Invocation::Check(arguments)) => return check::run(&arguments),
+        Err(error) => error.exit(),
+    };
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let ended = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(app::run(*settings)));
+    ended.unwrap_or_else(|error| {
+        eprintln!("meshproxy: {error:#}");
+        ExitCode::FAILURE
+    })
+}

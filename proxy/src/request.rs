@@ -1,0 +1,74 @@
+//! One request: its context, and why we answer it ourselves.
+
+pub mod cors;
+pub mod headers;
+pub mod log;
+pub mod path;
+pub mod pipeline;
+pub mod record;
+pub mod reply;
+pub mod retry;
+pub mod server;
+pub mod timeout;
+
+use std::net::SocketAddr;
+
+use crate::table::Bind;
+use crate::telemetry::flags::Flags;
+use crate::upstream::UpstreamError;
+
+/// What is known of a downstream connection.
+#[derive(Debug, Clone)]
+pub struct Downstream {
+    /// The listener it came to.
+    pub bind: Bind,
+    /// Address of the caller; none on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Address that the caller reached; none on a Unix socket.
+    pub local: Option<SocketAddr>,
+}
+
+/// Why a request is answered by the proxy itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// The request cannot be understood as HTTP.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// Nobody serves the host.
+    #[error("no route: unknown host")]
+    UnknownHost,
+    /// The outbound policy refuses unknown hosts.
+    #[error("blocked: host is not in the registry")]
+    Blocked,
+    /// No rule of the host matches.
+    #[error("no route: no rule matches")]
+    NoRule,
+    /// The rule's destination does not exist.
+    #[error("cluster not found")]
+    UnknownDestination,
+    /// The route's time is over.
+    #[error("upstream request timeout")]
+    TimedOut,
+    /// No attempt had an answer.
+    #[error(transparent)]
+    Upstream(UpstreamError),
+    /// As many retries failed as the policy allows.
+    #[error(transparent)]
+    RetriesExhausted(UpstreamError),
+}
+
+// === impl Rejection ===
+
+impl Rejection {
+    /// The response flags that name the cause.
+    pub fn flags(&self) -> Flags {
+        match self {
+            Self::BadRequest(_) => Flags::DPE,
+            Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
+            Self::UnknownDestination => Flags::NC,
+            Self::TimedOut => Flags::UT,
+            Self::Upstream(error) => error.flag(),
+            Self::RetriesExhausted(error) => error.flag() | Flags::URX,
+        }
+    }
+}

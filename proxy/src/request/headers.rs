@@ -1,0 +1,226 @@
+//! What the proxy itself does with headers: hop-by-hop, `x-forwarded-*`, request id.
+
+use http::header::{self, HeaderName};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, Version};
+
+use crate::body::Body;
+use crate::request::path::normalize;
+use crate::request::{Downstream, Rejection};
+use crate::table::Direction;
+use crate::upstream::Outgoing;
+
+/// `x-forwarded-proto`.
+pub(crate) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `x-forwarded-for`.
+pub(crate) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `x-request-id`.
+pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The path before a rewrite.
+pub(crate) static X_ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+/// The authority before a rewrite.
+pub(crate) static X_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+/// Which attempt an upstream sees, from 1.
+pub(crate) static X_ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// Longest `x-request-id` of a caller that is passed on, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 256;
+
+/// Whether a header concerns one connection alone and is never passed on (RFC 9110 §7.6.1).
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+    )
+}
+
+/// Whether a request's header is passed on; of `te` only `trailers` is (RFC 9110 §10.1.4).
+pub(crate) fn passes(name: &HeaderName, value: &HeaderValue) -> bool {
+    if *name == header::TE {
+        return value.as_bytes().eq_ignore_ascii_case(b"trailers");
+    }
+    !is_hop_by_hop(name)
+}
+
+/// Takes a request in: finds its authority, brings its path to normal form, drops what concerned
+/// the connection, and adds what the next hop should know.
+pub(crate) fn receive(
+    request: Request<Body>,
+    downstream: &Downstream,
+    direction: Direction,
+    random: impl FnOnce() -> u128,
+) -> Result<Outgoing, Rejection> {
+    let (mut head, body) = request.into_parts();
+    let authority = authority(&head)?;
+    let path = head.uri.path();
+    let rewritten = match normalize(path) {
+        Ok(None) => None,
+        Ok(Some(path)) => Some(match head.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        }),
+        Err(_) => return Err(Rejection::BadRequest("invalid request target")),
+    };
+    let headers = &mut head.headers;
+    remove_nominated(headers);
+    if !headers.contains_key(&X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
+    }
+    if direction == Direction::Gateway
+        && let Some(peer) = downstream.peer
+    {
+        append_forwarded_for(headers, &peer.ip().to_canonical().to_string());
+    }
+    let id = headers.get(&X_REQUEST_ID);
+    if id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX) {
+        headers.insert(X_REQUEST_ID.clone(), request_id(random()));
+    }
+    Ok(Outgoing { head, rewritten, authority, body, replayable: true })
+}
+
+/// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2).
+fn authority(head: &http::request::Parts) -> Result<HeaderValue, Rejection> {
+    if let Some(authority) = head.uri.authority() {
+        let host = without_user_info(authority)?;
+        return HeaderValue::from_str(host).map_err(|_| Rejection::BadRequest("invalid authority"));
+    }
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Ok(host.clone()),
+        (Some(_), Some(_)) => Err(Rejection::BadRequest("more than one host header")),
+        (None, _) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
+        (None, _) => Err(Rejection::BadRequest("no host header")),
+    }
+}
+
+fn without_user_info(authority: &Authority) -> Result<&str, Rejection> {
+    match authority.as_str().contains('@') {
+        true => Err(Rejection::BadRequest("user information in request target")),
+        false => Ok(authority.as_str()),
+    }
+}
+
+/// Removes what `connection` names (RFC 9110 §7.6.1).
+fn remove_nominated(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(header::CONNECTION) else { return };
+    if matches!(first.as_bytes(), b"keep-alive" | b"close") {
+        return;
+    }
+    let lines = headers.get_all(header::CONNECTION).iter();
+    let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let names: Vec<HeaderName> = tokens
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| *name != header::HOST && *name != header::TE)
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
+    let value = match headers.get(&X_FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+        Some(before) if !before.is_empty() => format!("{before},{peer}"),
+        _ => peer.to_owned(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        headers.insert(X_FORWARDED_FOR.clone(), value);
+    }
+}
+
+/// A random (version 4) UUID (RFC 9562 §5.4).
+fn request_id(random: u128) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let bytes = bits.to_be_bytes();
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn downstream() -> Downstream {
+        let addr = std::net::SocketAddr::from(([10, 0, 0, 9], 1234));
+        Downstream { bind: crate::table::Bind::Tcp(addr), peer: Some(addr), local: None }
+    }
+
+    fn received(
+        direction: Direction,
+        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+    ) -> Result<Outgoing, Rejection> {
+        let request = build(Request::builder()).body(Body::Empty).expect("a request");
+        receive(request, &downstream(), direction, || 0)
+    }
+
+    #[test]
+    fn what_concerned_the_connection_is_dropped() {
+        let outgoing = received(Direction::Outbound, |request| {
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("connection", "close, x-foo")
+                .header("x-foo", "1")
+                .header("te", "gzip")
+        })
+        .expect("a good request");
+
+        assert!(!outgoing.head.headers.contains_key("x-foo"));
+        let te = HeaderValue::from_static("gzip");
+        assert!(!passes(&header::TE, &te) && !is_hop_by_hop(&header::ACCEPT));
+    }
+
+    #[test]
+    fn only_a_gateway_names_the_caller() {
+        let at = |direction| {
+            let outgoing = received(direction, |request| {
+                request.uri("/").header("host", "a").header("x-forwarded-for", "1.1.1.1")
+            });
+            outgoing.expect("a good request").head.headers[&X_FORWARDED_FOR].clone()
+        };
+
+        assert_eq!(at(Direction::Gateway), "1.1.1.1,10.0.0.9");
+        assert_eq!(at(Direction::Outbound), "1.1.1.1");
+    }
+
+    #[test]
+    fn a_request_id_is_kept_or_made() {
+        let made = received(Direction::Outbound, |request| request.uri("/").header("host", "a"));
+        let kept = received(Direction::Outbound, |request| {
+            request.uri("/").header("host", "a").header("x-request-id", "mine")
+        });
+
+        let id = |outgoing: Result<Outgoing, Rejection>| {
+            outgoing.expect("a good request").head.headers[&X_REQUEST_ID].clone()
+        };
+        assert_eq!(id(made), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(id(kept), "mine");
+    }
+
+    #[test]
+    fn the_authority_must_be_clear() {
+        assert!(received(Direction::Outbound, |request| request.uri("/")).is_err());
+        assert!(
+            received(Direction::Outbound, |request| {
+                request.uri("/").header("host", "a").header("host", "b")
+            })
+            .is_err()
+        );
+        let absolute = received(Direction::Outbound, |request| {
+            request.uri("http://b:81/x").header("host", "a")
+        });
+        assert_eq!(absolute.expect("a good request").authority, "b:81");
+        assert!(
+            received(Direction::Outbound, |request| request.uri("http://user@b/x")).is_err()
+        );
+    }
+}

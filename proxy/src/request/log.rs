@@ -1,0 +1,167 @@
+//! What the access log will say of a request, gathered while it passes. Only with a log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Request, Version};
+
+use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
+use crate::request::{Downstream, Rejection};
+use crate::table::route::Route;
+use crate::telemetry::access_log::{Entry, Text};
+use crate::telemetry::metrics::{Outcome, Sample};
+use crate::upstream::Outgoing;
+use crate::upstream::destination::DestinationKey;
+use crate::upstream::endpoint::Member;
+
+/// Fields of one line, owned for the time of the request.
+#[derive(Debug)]
+pub(crate) struct LogFields {
+    start_time: SystemTime,
+    method: http::Method,
+    path: String,
+    protocol: &'static str,
+    downstream_local: Option<SocketAddr>,
+    downstream_remote: Option<SocketAddr>,
+    authority: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    x_forwarded_for: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    details: &'static str,
+    failure: String,
+    route_name: Arc<str>,
+    virtual_service: String,
+    rule: Option<u32>,
+    upstream_host: String,
+    upstream_cluster: String,
+    subset: Arc<str>,
+    attempts: u32,
+    service_time: Option<Duration>,
+}
+
+// === impl LogFields ===
+
+impl LogFields {
+    /// What a request's first line and headers say.
+    pub(crate) fn new<B>(downstream: &Downstream, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let authority = request.uri().authority();
+        let authority = authority.and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+        let target = request.uri().path_and_query();
+        Self {
+            start_time: SystemTime::now(),
+            method: request.method().clone(),
+            path: target.map_or_else(String::new, |target| target.as_str().to_owned()),
+            protocol: match request.version() {
+                Version::HTTP_2 => "HTTP/2",
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
+            downstream_local: downstream.local,
+            downstream_remote: downstream.peer,
+            authority: authority.or_else(|| headers.get(header::HOST).cloned()),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            x_forwarded_for: None,
+            request_id: None,
+            details: "via_upstream",
+            failure: String::new(),
+            route_name: "".into(),
+            virtual_service: String::new(),
+            rule: None,
+            upstream_host: String::new(),
+            upstream_cluster: String::new(),
+            subset: "".into(),
+            attempts: 0,
+            service_time: None,
+        }
+    }
+
+    /// The route that was found.
+    pub(crate) fn route(&mut self, route: &Route) {
+        self.route_name = Arc::clone(&route.name);
+        if let Some(origin) = &route.origin {
+            self.virtual_service = format!("{}/{}", origin.meta.namespace, origin.meta.name);
+            self.rule = Some(route.position);
+        }
+    }
+
+    /// The answer comes from the proxy itself, as a rule asks.
+    pub(crate) fn answered_by(&mut self, detail: &'static str) {
+        self.details = detail;
+    }
+
+    /// The answer comes from the proxy itself, because something is wrong.
+    pub(crate) fn rejected(&mut self, detail: &'static str, rejection: &Rejection) {
+        self.details = detail;
+        if let Rejection::Upstream(error) | Rejection::RetriesExhausted(error) = rejection {
+            self.failure = chain(error);
+        }
+    }
+
+    /// What was sent upstream, and how it went.
+    pub(crate) fn upstream(
+        &mut self,
+        key: &DestinationKey,
+        member: Option<&Member>,
+        attempts: u32,
+        elapsed: Duration,
+    ) {
+        self.upstream_cluster = key.to_string();
+        self.subset = Arc::clone(&key.subset);
+        self.upstream_host = member.map(|it| it.endpoint.addr.to_string()).unwrap_or_default();
+        self.attempts = attempts;
+        self.service_time = Some(elapsed);
+    }
+
+    /// Headers as they are sent on.
+    pub(crate) fn outgoing(&mut self, outgoing: &Outgoing) {
+        let line = |headers: &HeaderMap, name| headers.get(name).cloned();
+        self.x_forwarded_for = line(&outgoing.head.headers, &X_FORWARDED_FOR);
+        self.request_id = line(&outgoing.head.headers, &X_REQUEST_ID);
+    }
+
+    /// The line.
+    pub(crate) fn entry(&self, outcome: Outcome, sample: Sample) -> Entry<'_> {
+        Entry {
+            method: Text::from(self.method.as_str()),
+            path: Text::from(self.path.as_str()),
+            protocol: Text::from(self.protocol),
+            response_code: outcome.code,
+            response_flags: outcome.flags,
+            response_code_details: Text::from(self.details),
+            upstream_transport_failure_reason: Text::from(self.failure.as_str()),
+            bytes_received: sample.request_bytes,
+            bytes_sent: sample.response_bytes,
+            duration: sample.duration,
+            upstream_service_time: self.service_time,
+            x_forwarded_for: Text::from(self.x_forwarded_for.as_ref()),
+            user_agent: Text::from(self.user_agent.as_ref()),
+            request_id: Text::from(self.request_id.as_ref()),
+            authority: Text::from(self.authority.as_ref()),
+            upstream_host: Text::from(self.upstream_host.as_str()),
+            upstream_cluster: Text::from(self.upstream_cluster.as_str()),
+            downstream_local_address: self.downstream_local,
+            downstream_remote_address: self.downstream_remote,
+            route_name: Text::from(&*self.route_name),
+            virtual_service: Text::from(self.virtual_service.as_str()),
+            rule: self.rule,
+            subset: Text::from(&*self.subset),
+            attempts: self.attempts,
+            ..Entry::at(self.start_time)
+        }
+    }
+}
+
+/// An error with all of its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

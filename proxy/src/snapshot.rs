@@ -1,0 +1,78 @@
+//! What a request sees of the configuration: one generation of routes and destinations together.
+//!
+//! The control thread publishes; each worker reads through a cache of its own, so that a request
+//! costs one atomic load while nothing changes. The only file that names `arc_swap`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::table::Table;
+use crate::upstream::destination::Destinations;
+
+/// One generation of everything that routes: routes and destinations change together or not at all.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counts publications, from 1; 0 is the empty snapshot before the first.
+    pub generation: u64,
+    /// Listeners, hosts and routes.
+    pub table: Arc<Table>,
+    /// Where routes lead.
+    pub destinations: Destinations,
+}
+
+/// The writing side; one per process.
+#[derive(Debug, Clone, Default)]
+pub struct Publisher {
+    current: Arc<ArcSwap<Snapshot>>,
+}
+
+/// The reading side; one per worker.
+#[derive(Debug)]
+pub struct Reader {
+    cache: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    /// The same snapshot behind a counter without atomics, so that requests that hold one do not
+    /// make the workers' caches fight for the line of the shared counter.
+    local: RefCell<Rc<Arc<Snapshot>>>,
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Replaces the whole snapshot. Requests that hold the old one finish with it.
+    pub fn publish(&self, table: Arc<Table>, destinations: Destinations) -> Arc<Snapshot> {
+        let generation = self.current.load().generation + 1;
+        let snapshot = Arc::new(Snapshot { generation, table, destinations });
+        self.current.store(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// The snapshot that new requests get.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// A reading side for one worker.
+    pub fn reader(&self) -> Reader {
+        let mut cache = Cache::new(Arc::clone(&self.current));
+        let local = Rc::new(Arc::clone(cache.load()));
+        Reader { cache: RefCell::new(cache), local: RefCell::new(local) }
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// The current snapshot.
+    pub fn load(&self) -> Rc<Arc<Snapshot>> {
+        let mut cache = self.cache.borrow_mut();
+        let current = cache.load();
+        let mut local = self.local.borrow_mut();
+        if !Arc::ptr_eq(current, &local) {
+            *local = Rc::new(Arc::clone(current));
+        }
+        Rc::clone(&local)
+    }
+}

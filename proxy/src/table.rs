@@ -1,0 +1,108 @@
+//! The compiled form of the mesh for this proxy: immutable, replaced as a whole, shared by reference
+//! count where nothing changed.
+//!
+//! A request meets it from top to bottom: listener, host, rule, route, target.
+
+pub mod compile;
+pub mod cors;
+pub mod edit;
+pub mod host;
+pub mod matcher;
+pub mod redirect;
+pub mod rewrite;
+pub mod route;
+pub mod rules;
+pub mod split;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::table::host::HostTable;
+
+/// Every listener of this proxy with its routes.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Sorted by address; addresses are unique.
+    pub listeners: Vec<Arc<Listener>>,
+}
+
+/// One address that takes traffic, and the hosts it serves.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where it listens.
+    pub bind: Bind,
+    /// Name for people: the resource that asked for it.
+    pub name: String,
+    /// Which way its traffic goes.
+    pub direction: Direction,
+    /// How the port that a request addresses is found.
+    pub port_rule: PortRule,
+    /// What a request for a host that is not served gets.
+    pub unknown_host: UnknownHost,
+    /// Hosts and their routes.
+    pub hosts: HostTable,
+}
+
+/// An address to listen at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Bind {
+    /// IP address and port.
+    Tcp(SocketAddr),
+    /// Unix domain socket.
+    Unix(PathBuf),
+}
+
+/// Which way a listener's traffic goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From the workload to others.
+    Outbound,
+    /// From others to the workload.
+    Inbound,
+    /// From outside into the mesh.
+    Gateway,
+}
+
+/// How the port that a request addresses is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortRule {
+    /// The listener stands for this port.
+    Listener(u16),
+    /// The port in the authority; without one, 80 if the service has it, else its only port.
+    Authority,
+}
+
+/// What a request for a host that is not served gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownHost {
+    /// 404 with flag `NR`.
+    NotFound,
+    /// 502 with flag `NR`: the outbound policy refuses unknown hosts.
+    BadGateway,
+}
+
+// === impl Table ===
+
+impl Table {
+    /// The listener at `bind`.
+    pub fn listener(&self, bind: &Bind) -> Option<&Arc<Listener>> {
+        let index = self.listeners.binary_search_by(|listener| listener.bind.cmp(bind)).ok()?;
+        Some(&self.listeners[index])
+    }
+}
+
+// === impl Bind ===
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}

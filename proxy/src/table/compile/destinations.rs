@@ -1,0 +1,369 @@
+//! Destinations: which there are, their numbers, and their endpoints.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Resource;
+use config::mesh::{Address, Endpoint as Written, HostPolicy, Mesh, Protocol as Spoken, Resolution, Service};
+use config::resource::destination_rule::{H2UpgradePolicy, SimpleLb};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::{Perspective, Resolved};
+use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::balance::Balancer;
+use crate::upstream::destination::{
+    CONNECT_TIMEOUT, Destination, DestinationId, DestinationKey, Destinations, IDLE_TIMEOUT, Live,
+    Policy, Protocol,
+};
+use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
+
+/// A host that routes lead to: its service and what governs it. The same object from generation to
+/// generation while no resource behind it changes.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) name: Arc<str>,
+    pub(super) service: Arc<Service>,
+    pub(super) policy: Arc<HostPolicy>,
+}
+
+/// What a destination is built from.
+#[derive(Debug, Clone)]
+enum Blueprint {
+    /// A port of a host, or of a subset of it.
+    Host(Arc<Host>),
+    /// The own workload.
+    Workload { addr: EndpointAddr, protocol: Protocol },
+}
+
+/// Every destination that the routes of the current generation lead to.
+#[derive(Debug)]
+pub(super) struct Registry {
+    perspective: Perspective,
+    metrics: Arc<Metrics>,
+    /// Looked up in this generation; `None` for hosts that nobody serves.
+    hosts: FxHashMap<Arc<str>, Option<Arc<Host>>>,
+    previous_hosts: FxHashMap<Arc<str>, Option<Arc<Host>>>,
+    ids: FxHashMap<DestinationKey, DestinationId>,
+    free: Vec<DestinationId>,
+    used: FxHashMap<DestinationKey, Blueprint>,
+    built: FxHashMap<DestinationKey, (Blueprint, Arc<Destination>)>,
+    resolved: Resolved,
+    /// Names whose addresses changed since the last build.
+    changed_names: FxHashSet<Arc<str>>,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub(super) fn new(perspective: Perspective, metrics: Arc<Metrics>) -> Self {
+        Self {
+            perspective,
+            metrics,
+            hosts: FxHashMap::default(),
+            previous_hosts: FxHashMap::default(),
+            ids: FxHashMap::default(),
+            free: Vec::new(),
+            used: FxHashMap::default(),
+            built: FxHashMap::default(),
+            resolved: Resolved::default(),
+            changed_names: FxHashSet::default(),
+        }
+    }
+
+    /// Begins a generation: nothing is in use until a route says so.
+    pub(super) fn begin(&mut self) {
+        self.previous_hosts = std::mem::take(&mut self.hosts);
+        self.used.clear();
+    }
+
+    /// The host `name` as this proxy sees it.
+    pub(super) fn host(&mut self, mesh: &Mesh, name: &str) -> Option<Arc<Host>> {
+        if let Some(known) = self.hosts.get(name) {
+            return known.clone();
+        }
+        let viewer = &self.perspective.viewer;
+        let found = mesh.gateway_service(viewer, name).map(|service| {
+            let policy = mesh.policy(viewer, name, Some(&service.namespace));
+            let before = self.previous_hosts.get(name).and_then(Option::as_ref);
+            match before.filter(|host| host.is_made_of(service, &policy)) {
+                Some(host) => Arc::clone(host),
+                None => Arc::new(Host { name: name.into(), service: Arc::clone(service), policy }),
+            }
+        });
+        self.hosts.insert(name.into(), found.clone());
+        found
+    }
+
+    /// Marks a destination as in use and gives its number.
+    pub(super) fn host_destination(
+        &mut self,
+        host: &Arc<Host>,
+        subset: Option<&str>,
+        port: u16,
+    ) -> DestinationId {
+        let key = DestinationKey {
+            host: Arc::clone(&host.name),
+            port,
+            subset: subset.unwrap_or_default().into(),
+            inbound: false,
+        };
+        self.use_key(key, Blueprint::Host(Arc::clone(host)))
+    }
+
+    /// The destination of traffic to the own workload at `port`.
+    pub(super) fn workload_destination(
+        &mut self,
+        port: u16,
+        addr: EndpointAddr,
+        protocol: Protocol,
+    ) -> DestinationId {
+        let key = DestinationKey { host: "".into(), port, subset: "".into(), inbound: true };
+        self.use_key(key, Blueprint::Workload { addr, protocol })
+    }
+
+    fn use_key(&mut self, key: DestinationKey, blueprint: Blueprint) -> DestinationId {
+        let next = DestinationId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        let free = &mut self.free;
+        let id = *self.ids.entry(key.clone()).or_insert_with(|| free.pop().unwrap_or(next));
+        self.used.insert(key, blueprint);
+        id
+    }
+
+    /// Marks destinations as in use that a remembered host leads to.
+    pub(super) fn use_again(&mut self, hosts: &[(Arc<Host>, DestinationKey)]) {
+        for (host, key) in hosts {
+            self.used.insert(key.clone(), Blueprint::Host(Arc::clone(host)));
+        }
+    }
+
+    /// Notes what DNS says.
+    pub(super) fn resolved(&mut self, name: &str, addrs: &[IpAddr]) {
+        let name: Arc<str> = name.into();
+        self.resolved.insert(Arc::clone(&name), addrs.into());
+        self.changed_names.insert(name);
+    }
+
+    /// Names that destinations in use need.
+    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
+        let hosts = self.used.values().filter_map(|blueprint| match blueprint {
+            Blueprint::Host(host) => Some(host),
+            Blueprint::Workload { .. } => None,
+        });
+        hosts.flat_map(|host| host.dns_names()).map(Arc::from).collect()
+    }
+
+    /// Builds what is new or changed, keeps the rest, and forgets what is not in use.
+    pub(super) fn build(&mut self) -> Destinations {
+        let gone: Vec<DestinationKey> =
+            self.ids.keys().filter(|key| !self.used.contains_key(*key)).cloned().collect();
+        for key in gone {
+            self.built.remove(&key);
+            self.free.extend(self.ids.remove(&key));
+        }
+        let used = std::mem::take(&mut self.used);
+        for (key, blueprint) in &used {
+            let before = self.built.get(key);
+            let fresh = before.is_some_and(|(made_of, _)| {
+                made_of.is_same(blueprint) && !self.concerns_changed_name(blueprint)
+            });
+            if !fresh {
+                let before = before.map(|(_, destination)| Arc::clone(destination));
+                let destination = Arc::new(self.destination(key, blueprint, before.as_deref()));
+                self.built.insert(key.clone(), (blueprint.clone(), destination));
+            }
+        }
+        self.used = used;
+        self.changed_names.clear();
+        let places = self.ids.values().map(|id| id.0 as usize + 1).max().unwrap_or(0);
+        let mut by_id = vec![None; places];
+        for (key, id) in &self.ids {
+            let built = self.built.get(key).map(|(_, destination)| Arc::clone(destination));
+            by_id[id.0 as usize] = built;
+        }
+        Destinations(by_id.into())
+    }
+
+    fn concerns_changed_name(&self, blueprint: &Blueprint) -> bool {
+        match blueprint {
+            Blueprint::Host(host) if !self.changed_names.is_empty() => {
+                host.dns_names().any(|name| self.changed_names.contains(name))
+            }
+            Blueprint::Host(_) | Blueprint::Workload { .. } => false,
+        }
+    }
+
+    /// Builds a destination; endpoints whose address it had before stay the same objects.
+    fn destination(
+        &self,
+        key: &DestinationKey,
+        blueprint: &Blueprint,
+        before: Option<&Destination>,
+    ) -> Destination {
+        let live = before.map_or_else(Arc::<Live>::default, |before| Arc::clone(&before.live));
+        let known: FxHashMap<&EndpointAddr, &Arc<Endpoint>> = before
+            .iter()
+            .flat_map(|before| before.members())
+            .map(|member| (&member.endpoint.addr, &member.endpoint))
+            .collect();
+        let endpoint = |addr: EndpointAddr| match known.get(&addr) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::new(Endpoint::new(addr)),
+        };
+        match blueprint {
+            Blueprint::Workload { addr, protocol } => {
+                let traffic = Traffic::unknown().with_identity(&self.perspective.identity);
+                let traffic = self.metrics.intern(Reporter::Destination, traffic);
+                let endpoint = endpoint(addr.clone());
+                let policy = Policy { protocol: *protocol, ..Policy::default() };
+                let members = vec![Member { endpoint, weight: 1, traffic }];
+                let balancer = Balancer::least_request(members);
+                Destination { key: key.clone(), policy, balancer, traffic, live }
+            }
+            Blueprint::Host(host) => {
+                let service = Traffic::to_service(&host.name, &host.service.namespace);
+                let traffic = self.metrics.intern(Reporter::Source, service.clone());
+                let members = self.members(host, key, &service, endpoint);
+                let effective = host.policy.policy(subset(key), key.port);
+                let algorithm = effective.load_balancer.as_ref().and_then(|it| it.simple);
+                let balancer = match algorithm {
+                    Some(SimpleLb::Random) => Balancer::random(members),
+                    Some(SimpleLb::RoundRobin) => Balancer::round_robin(members),
+                    Some(
+                        SimpleLb::Unspecified
+                        | SimpleLb::LeastConn
+                        | SimpleLb::LeastRequest
+                        | SimpleLb::Passthrough,
+                    )
+                    | None => Balancer::least_request(members),
+                };
+                let policy = policy(host, key.port, effective.connection_pool.unwrap_or_default());
+                Destination { key: key.clone(), policy, balancer, traffic, live }
+            }
+        }
+    }
+
+    fn members(
+        &self,
+        host: &Host,
+        key: &DestinationKey,
+        service: &Traffic,
+        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
+    ) -> Vec<Member> {
+        let mut members: Vec<Member> = Vec::new();
+        let mut seen = FxHashSet::default();
+        for written in host.endpoints(subset(key)) {
+            let traffic = self.traffic(service, written, &host.service.namespace);
+            let addrs = self.addrs(host, written, key.port);
+            for addr in addrs.into_iter().filter(|addr| seen.insert(addr.clone())) {
+                members.push(Member { endpoint: endpoint(addr), weight: written.weight, traffic });
+            }
+        }
+        members
+    }
+
+    fn traffic(&self, service: &Traffic, written: &Written, namespace: &str) -> TrafficId {
+        let workload = written.workload.as_deref();
+        let cluster = &self.perspective.cluster;
+        let traffic = service.clone().with_endpoint(&written.labels, workload, namespace, cluster);
+        self.metrics.intern(Reporter::Source, traffic)
+    }
+
+    fn addrs(&self, host: &Host, written: &Written, port: u16) -> Vec<EndpointAddr> {
+        let target = written.ports.get(port).unwrap_or(port);
+        match &written.address {
+            Address::Ip(ip) => vec![EndpointAddr::Tcp(SocketAddr::new(*ip, target))],
+            Address::Unix(path) => vec![EndpointAddr::Unix(path.clone())],
+            Address::Name(name) => {
+                let addrs = self.resolved.get(&**name).map(|addrs| &**addrs).unwrap_or_default();
+                let count = match host.service.resolution {
+                    Resolution::DnsRoundRobin => 1,
+                    _ => addrs.len(),
+                };
+                let addrs = addrs.iter().take(count);
+                addrs.map(|ip| EndpointAddr::Tcp(SocketAddr::new(*ip, target))).collect()
+            }
+        }
+    }
+}
+
+fn subset(key: &DestinationKey) -> Option<&str> {
+    (!key.subset.is_empty()).then_some(&*key.subset)
+}
+
+/// The part of a policy that has an effect on connections and requests.
+fn policy(
+    host: &Host,
+    port: u16,
+    pool: config::resource::destination_rule::ConnectionPool,
+) -> Policy {
+    let (tcp, http) = (pool.tcp.unwrap_or_default(), pool.http.unwrap_or_default());
+    let span = |span: Option<config::value::Duration>, default: Duration| {
+        span.map(config::value::Duration::get).filter(|span| !span.is_zero()).unwrap_or(default)
+    };
+    let spoken = host.service.port(port).map(|port| port.protocol);
+    let upgrade = http.h2_upgrade_policy == Some(H2UpgradePolicy::Upgrade);
+    let protocol = match spoken {
+        Some(Spoken::Http2 | Spoken::Grpc) => Protocol::Http2,
+        _ if upgrade => Protocol::Http2,
+        _ if http.use_client_protocol == Some(true) => Protocol::AsDownstream,
+        Some(Spoken::Auto) => Protocol::AsDownstream,
+        _ => Protocol::Http1,
+    };
+    let requests_max = http.max_requests_per_connection.unwrap_or(0);
+    Policy {
+        connect_timeout: span(tcp.connect_timeout, CONNECT_TIMEOUT),
+        idle_timeout: span(http.idle_timeout, IDLE_TIMEOUT),
+        requests_per_connection_max: u32::try_from(requests_max).unwrap_or(0),
+        protocol,
+    }
+}
+
+// === impl Blueprint ===
+
+impl Blueprint {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Host(a), Self::Host(b)) => Arc::ptr_eq(a, b),
+            (
+                Self::Workload { addr, protocol },
+                Self::Workload { addr: other_addr, protocol: other_protocol },
+            ) => addr == other_addr && protocol == other_protocol,
+            (Self::Host(_), Self::Workload { .. }) | (Self::Workload { .. }, Self::Host(_)) => false,
+        }
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Whether it was made of the same resources.
+    fn is_made_of(&self, service: &Arc<Service>, policy: &HostPolicy) -> bool {
+        same(&self.service.sources, &service.sources) && same(&self.policy.sources, &policy.sources)
+    }
+
+    /// Endpoints that take new requests, of a subset or all.
+    fn endpoints(&self, subset: Option<&str>) -> impl Iterator<Item = &Written> {
+        let labels = subset.and_then(|name| self.policy.subset(name)).map(|subset| &subset.labels);
+        let selected = move |endpoint: &&Written| {
+            labels.is_none_or(|labels| {
+                labels.iter().all(|(name, value)| endpoint.labels.get(name) == Some(value))
+            })
+        };
+        self.service.endpoints.iter().filter(|endpoint| endpoint.ready).filter(selected)
+    }
+
+    fn dns_names(&self) -> impl Iterator<Item = &str> {
+        self.service.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+            Address::Name(name) => Some(name.as_str()),
+            Address::Ip(_) | Address::Unix(_) => None,
+        })
+    }
+}
+
+/// Whether two lists hold the same objects.
+pub(super) fn same(a: &[Arc<Resource>], b: &[Arc<Resource>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+}

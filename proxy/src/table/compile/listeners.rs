@@ -1,0 +1,455 @@
+//! Which addresses take traffic, and the virtual hosts behind each.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use config::mesh::{MESH_GATEWAY, Mesh, Protocol as Spoken, Routes, Service, covers};
+use config::resource::gateway::Server;
+use config::resource::sidecar::{CaptureMode, EgressListener, IngressListener, OutboundMode, Sidecar};
+use config::{Resource, Spec};
+use rustc_hash::FxHashMap;
+
+use super::destinations::{Host, Registry, same};
+use super::rules::{RuleCompiler, is_catch_all};
+use super::Perspective;
+use crate::table::host::{HostTable, VirtualHost};
+use crate::table::matcher::PathMatcher;
+use crate::table::redirect::Redirect;
+use crate::table::route::{Action, Route};
+use crate::table::rules::{Rule, Rules};
+use crate::table::split::{DestinationByPort, Split, Target};
+use crate::table::{Bind, Direction, Listener, PortRule, UnknownHost};
+use crate::upstream::destination::{DestinationKey, Protocol};
+use crate::upstream::endpoint::EndpointAddr;
+
+/// The outbound listener of a proxy that no resource gives a listener.
+const DEFAULT_OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_001);
+
+/// Virtual hosts by what they were made of, so that unchanged ones are not made again.
+#[derive(Debug, Default)]
+pub(super) struct HostCache {
+    hosts: FxHashMap<CacheKey, Cached>,
+}
+
+/// Gateway and host name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct CacheKey(Arc<str>, String);
+
+#[derive(Debug)]
+struct Cached {
+    made_of: Vec<Arc<[Arc<Resource>]>>,
+    /// Hosts that the rules name, and what they were; `None` for unknown ones.
+    destinations: Vec<(String, Option<Arc<Host>>)>,
+    uses: Vec<(Arc<Host>, DestinationKey)>,
+    ports: Box<[u16]>,
+    host: Arc<VirtualHost>,
+    used: bool,
+}
+
+/// One generation's listeners in the making.
+pub(super) struct Plan<'p> {
+    mesh: &'p Mesh,
+    perspective: &'p Perspective,
+    registry: &'p mut Registry,
+    cache: &'p mut HostCache,
+    listeners: BTreeMap<Bind, Listener>,
+}
+
+// === impl HostCache ===
+
+impl HostCache {
+    /// Forgets what the generation did not use.
+    pub(super) fn retain_used(&mut self) {
+        self.hosts.retain(|_, cached| std::mem::take(&mut cached.used));
+    }
+}
+
+// === impl Plan ===
+
+impl<'p> Plan<'p> {
+    pub(super) fn new(
+        mesh: &'p Mesh,
+        perspective: &'p Perspective,
+        registry: &'p mut Registry,
+        cache: &'p mut HostCache,
+    ) -> Self {
+        Self { mesh, perspective, registry, cache, listeners: BTreeMap::new() }
+    }
+
+    /// Listeners of the gateways that this proxy opens.
+    pub(super) fn gateways(&mut self) {
+        for gateway in self.mesh.gateways(&self.perspective.viewer) {
+            let Spec::Gateway(spec) = &gateway.spec else { continue };
+            for server in &spec.servers {
+                self.server(gateway, server);
+            }
+        }
+    }
+
+    fn server(&mut self, gateway: &Resource, server: &Server) {
+        let Some(port) = &server.port else { return };
+        let Ok(number) = u16::try_from(port.number) else { return };
+        if !Spoken::parse(&port.protocol).is_some_and(Spoken::is_http) {
+            return;
+        }
+        let bind = bind_addr(server.bind.as_deref(), self.perspective.bind, number);
+        let name: Arc<str> = format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into();
+        let hosts = if server.tls.as_ref().is_some_and(|tls| tls.https_redirect == Some(true)) {
+            redirecting_hosts(server)
+        } else {
+            self.gateway_hosts(gateway, server, &name)
+        };
+        let listener = self.listeners.entry(bind.clone()).or_insert_with(|| Listener {
+            bind,
+            name: format!("gateway {name}"),
+            direction: Direction::Gateway,
+            port_rule: PortRule::Listener(number),
+            unknown_host: UnknownHost::NotFound,
+            hosts: HostTable::default(),
+        });
+        for (name, host) in hosts {
+            listener.hosts.insert(&name, &host);
+        }
+    }
+
+    /// At a gateway the rules of all resources for one host count, those that match everything last.
+    fn gateway_hosts(
+        &mut self,
+        gateway: &Resource,
+        server: &Server,
+        name: &Arc<str>,
+    ) -> Vec<(String, Arc<VirtualHost>)> {
+        let mut by_host: BTreeMap<String, Vec<Arc<Routes>>> = BTreeMap::new();
+        for routes in self.mesh.gateway_routes(&self.perspective.viewer, gateway, server) {
+            for host in &routes.hosts {
+                by_host.entry(host.clone()).or_default().push(Arc::clone(&routes));
+            }
+        }
+        let compile = |(host, routes): (String, Vec<Arc<Routes>>)| {
+            let compiled = self.virtual_host(name, &host, &routes, Box::default());
+            (host, compiled)
+        };
+        by_host.into_iter().map(compile).collect()
+    }
+
+    /// Listeners of the `Sidecar`, or the one that a proxy without any has.
+    pub(super) fn sidecar(&mut self) {
+        let resource = self.mesh.sidecar(&self.perspective.viewer);
+        if let Some(resource) = resource
+            && let Spec::Sidecar(sidecar) = &resource.spec
+        {
+            let name = format!("sidecar {}/{}", resource.meta.namespace, resource.meta.name);
+            for ingress in &sidecar.ingress {
+                self.ingress(&name, ingress);
+            }
+            let unknown_host = unknown_host(sidecar);
+            for egress in sidecar.egress.iter().filter(|egress| is_explicit(egress)) {
+                self.egress(&name, egress, unknown_host);
+            }
+        }
+        if self.listeners.is_empty() {
+            let services = self.mesh.visible_services(&self.perspective.viewer);
+            let routes = self.mesh.mesh_routes(&self.perspective.viewer);
+            let bind = Bind::Tcp(DEFAULT_OUTBOUND);
+            let hosts = self.outbound_hosts(&services, &routes);
+            self.listeners.insert(
+                bind.clone(),
+                Listener {
+                    bind,
+                    name: "outbound".to_owned(),
+                    direction: Direction::Outbound,
+                    port_rule: PortRule::Authority,
+                    unknown_host: UnknownHost::NotFound,
+                    hosts,
+                },
+            );
+        }
+    }
+
+    fn ingress(&mut self, name: &str, ingress: &IngressListener) {
+        let Some(port) = &ingress.port else { return };
+        let Ok(number) = u16::try_from(port.number) else { return };
+        let Some(addr) = default_endpoint(ingress.default_endpoint.as_deref(), number) else {
+            return;
+        };
+        let protocol = match Spoken::parse(&port.protocol) {
+            Some(Spoken::Http2 | Spoken::Grpc) => Protocol::Http2,
+            Some(Spoken::Auto) | None => Protocol::AsDownstream,
+            Some(_) => Protocol::Http1,
+        };
+        let id = self.registry.workload_destination(number, addr, protocol);
+        let target = Target {
+            host: "workload".into(),
+            subset: None,
+            weight: 1,
+            destination: DestinationByPort::Fixed(id),
+            request_headers: Default::default(),
+            response_headers: Default::default(),
+        };
+        let host = every_request("inbound", Action::Forward(Split::new(vec![target], None)));
+        let mut hosts = HostTable::default();
+        hosts.insert("*", &host);
+        let bind = bind_addr(ingress.bind.as_deref(), self.perspective.bind, number);
+        self.listeners.entry(bind.clone()).or_insert(Listener {
+            bind,
+            name: format!("{name} ingress"),
+            direction: Direction::Inbound,
+            port_rule: PortRule::Listener(number),
+            unknown_host: UnknownHost::NotFound,
+            hosts,
+        });
+    }
+
+    /// A listener whose port is that of services stands for this port; any other is an explicit
+    /// proxy for all of them.
+    fn egress(&mut self, name: &str, egress: &EgressListener, unknown_host: UnknownHost) {
+        let Some(number) = egress.port.as_ref().and_then(|it| u16::try_from(it.number).ok()) else {
+            return;
+        };
+        let viewer = &self.perspective.viewer;
+        let mut services = self.mesh.egress_services(viewer, egress);
+        let port_rule = match services.is_empty() {
+            false => PortRule::Listener(number),
+            true => {
+                let every_port = EgressListener { port: None, ..egress.clone() };
+                services = self.mesh.egress_services(viewer, &every_port);
+                PortRule::Authority
+            }
+        };
+        let routes = self.mesh.egress_routes(viewer, egress);
+        let hosts = self.outbound_hosts(&services, &routes);
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let bind = bind_addr(egress.bind.as_deref(), local, number);
+        self.listeners.entry(bind.clone()).or_insert(Listener {
+            bind,
+            name: format!("{name} egress"),
+            direction: Direction::Outbound,
+            port_rule,
+            unknown_host,
+            hosts,
+        });
+    }
+
+    /// Hosts of an outbound listener: what routes name, and every service under its names.
+    fn outbound_hosts(&mut self, services: &[&Arc<Service>], routes: &[Arc<Routes>]) -> HostTable {
+        let gateway: Arc<str> = MESH_GATEWAY.into();
+        let mut table = HostTable::default();
+        let by_host: FxHashMap<&str, &Arc<Service>> =
+            services.iter().map(|service| (service.host.as_str(), *service)).collect();
+        let mut governed: FxHashMap<&str, &Arc<Routes>> = FxHashMap::default();
+        for routes in routes.iter().filter(|routes| !routes.spec.http.is_empty()) {
+            for host in &routes.hosts {
+                governed.entry(host).or_insert(routes);
+            }
+        }
+        let mut wildcards: Vec<&str> =
+            governed.keys().copied().filter(|host| host.starts_with('*')).collect();
+        wildcards.sort_by_key(|host| std::cmp::Reverse(host.len()));
+        for (&host, routes) in &governed {
+            let service = by_host.get(host);
+            let ports = service.map_or_else(Box::default, |service| http_ports(service));
+            let one = std::slice::from_ref(*routes);
+            let compiled = self.virtual_host(&gateway, host, one, ports);
+            self.insert_names(&mut table, host, service.map(|service| &***service), &compiled);
+        }
+        for service in services.iter().filter(|it| !governed.contains_key(it.host.as_str())) {
+            let covering = wildcards.iter().find(|pattern| covers(pattern, &service.host));
+            let one = covering.map(|pattern| std::slice::from_ref(governed[pattern]));
+            let ports = http_ports(service);
+            let compiled =
+                self.virtual_host(&gateway, &service.host, one.unwrap_or_default(), ports);
+            self.insert_names(&mut table, &service.host, Some(service), &compiled);
+        }
+        table
+    }
+
+    /// A service answers to its full name, to the shorter forms that Kubernetes' DNS knows, and to
+    /// its addresses.
+    fn insert_names(
+        &self,
+        table: &mut HostTable,
+        host: &str,
+        service: Option<&Service>,
+        compiled: &Arc<VirtualHost>,
+    ) {
+        table.insert(host, compiled);
+        let suffix = format!(".svc.{}", self.mesh.settings().domain);
+        if let Some(short) = host.strip_suffix(&suffix) {
+            table.insert(&format!("{short}.svc"), compiled);
+            table.insert(short, compiled);
+            if let Some((name, namespace)) = short.rsplit_once('.')
+                && namespace == self.perspective.viewer.namespace
+            {
+                table.insert(name, compiled);
+            }
+        }
+        for address in service.iter().flat_map(|service| &service.addresses) {
+            if address.parse::<IpAddr>().is_ok() {
+                table.insert(address, compiled);
+            }
+        }
+    }
+
+    /// The virtual host of `host`, from the cache if it would be the same again.
+    fn virtual_host(
+        &mut self,
+        gateway: &Arc<str>,
+        host: &str,
+        routes: &[Arc<Routes>],
+        ports: Box<[u16]>,
+    ) -> Arc<VirtualHost> {
+        let key = CacheKey(Arc::clone(gateway), host.to_owned());
+        if let Some(cached) = self.cache.hosts.get_mut(&key)
+            && cached.ports == ports
+            && cached.is_made_of(routes, self.mesh, self.registry)
+        {
+            cached.used = true;
+            self.registry.use_again(&cached.uses);
+            return Arc::clone(&cached.host);
+        }
+        let cached = self.compile_host(gateway, host, routes, ports);
+        let compiled = Arc::clone(&cached.host);
+        self.cache.hosts.insert(key, cached);
+        compiled
+    }
+
+    fn compile_host(
+        &mut self,
+        gateway: &Arc<str>,
+        host: &str,
+        routes: &[Arc<Routes>],
+        ports: Box<[u16]>,
+    ) -> Cached {
+        let mut compiler = RuleCompiler {
+            mesh: self.mesh,
+            perspective: self.perspective,
+            registry: self.registry,
+            gateway,
+            uses: Vec::new(),
+        };
+        let mut rules: Vec<Rule> = Vec::new();
+        for routes in routes {
+            rules.extend(compiler.rules(routes));
+        }
+        let own = (routes.is_empty()).then(|| compiler.registry.host(compiler.mesh, host)).flatten();
+        if let Some(own) = &own {
+            rules.push(compiler.default_rule(own, &ports));
+        }
+        rules.sort_by_key(is_catch_all);
+        let uses = compiler.uses;
+        let mut names: Vec<String> = routes.iter().flat_map(|it| destination_hosts(it)).collect();
+        if routes.is_empty() {
+            names.push(host.to_owned());
+        }
+        names.sort_unstable();
+        names.dedup();
+        let destinations = names.into_iter().map(|name| {
+            let host = self.registry.host(self.mesh, &name);
+            (name, host)
+        });
+        let destinations = destinations.collect();
+        let compiled =
+            VirtualHost { name: host.into(), ports: ports.clone(), rules: Rules::new(rules) };
+        Cached {
+            made_of: routes.iter().map(|routes| Arc::clone(&routes.sources)).collect(),
+            destinations,
+            uses,
+            ports,
+            host: Arc::new(compiled),
+            used: true,
+        }
+    }
+
+    /// The listeners, sorted by address.
+    pub(super) fn finish(self) -> Vec<Arc<Listener>> {
+        self.listeners.into_values().map(Arc::new).collect()
+    }
+}
+
+// === impl Cached ===
+
+impl Cached {
+    fn is_made_of(&self, routes: &[Arc<Routes>], mesh: &Mesh, registry: &mut Registry) -> bool {
+        self.made_of.len() == routes.len()
+            && self.made_of.iter().zip(routes).all(|(made_of, routes)| same(made_of, &routes.sources))
+            && self.destinations.iter().all(|(name, before)| {
+                match (before, registry.host(mesh, name)) {
+                    (Some(before), Some(now)) => Arc::ptr_eq(before, &now),
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                }
+            })
+    }
+}
+
+fn destination_hosts(routes: &Routes) -> Vec<String> {
+    let entries = routes.spec.http.iter().flat_map(|rule| &rule.route);
+    entries.filter_map(|entry| Some(entry.destination.as_ref()?.host.clone())).collect()
+}
+
+/// Ports on which HTTP can be spoken, ascending.
+fn http_ports(service: &Service) -> Box<[u16]> {
+    let http = service.ports.iter().filter(|port| port.protocol.is_http() || port.protocol == Spoken::Auto);
+    let mut ports: Vec<u16> = http.map(|port| port.number).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.into()
+}
+
+/// Only a listener with a port of its own and without capture takes connections by itself.
+fn is_explicit(egress: &EgressListener) -> bool {
+    egress.port.is_some() && egress.capture_mode == Some(CaptureMode::None)
+}
+
+fn unknown_host(sidecar: &Sidecar) -> UnknownHost {
+    let policy = sidecar.outbound_traffic_policy.as_ref();
+    match policy.map(|policy| policy.mode.unwrap_or(OutboundMode::RegistryOnly)) {
+        Some(OutboundMode::RegistryOnly) => UnknownHost::BadGateway,
+        Some(OutboundMode::AllowAny) | None => UnknownHost::NotFound,
+    }
+}
+
+/// Where a listener binds: what it names, else `default`.
+fn bind_addr(named: Option<&str>, default: IpAddr, port: u16) -> Bind {
+    let named = named.filter(|named| !named.is_empty());
+    if let Some(path) = named.and_then(|named| named.strip_prefix("unix://")) {
+        return Bind::Unix(PathBuf::from(path));
+    }
+    let ip = named.and_then(|named| named.parse().ok()).unwrap_or(default);
+    Bind::Tcp(SocketAddr::new(ip, port))
+}
+
+/// `127.0.0.1:PORT`, `[::1]:PORT`, `unix://PATH`; the unspecified addresses stand for the workload's
+/// own, which on this side of it is the loopback. Unset means the same port of the loopback.
+fn default_endpoint(written: Option<&str>, port: u16) -> Option<EndpointAddr> {
+    let Some(written) = written.filter(|written| !written.is_empty()) else {
+        return Some(EndpointAddr::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
+    };
+    if let Some(path) = written.strip_prefix("unix://") {
+        return Some(EndpointAddr::Unix(PathBuf::from(path)));
+    }
+    let mut addr: SocketAddr = match written.strip_prefix(':') {
+        Some(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?),
+        None => written.parse().ok()?,
+    };
+    if addr.ip().is_unspecified() {
+        let loopback = if addr.is_ipv4() { "127.0.0.1" } else { "::1" };
+        addr.set_ip(loopback.parse().ok()?);
+    }
+    Some(EndpointAddr::Tcp(addr))
+}
+
+fn redirecting_hosts(server: &Server) -> Vec<(String, Arc<VirtualHost>)> {
+    let host = every_request("https-redirect", Action::Redirect(Redirect::to_https()));
+    let names = server.hosts.iter().map(|host| host.rsplit('/').next().unwrap_or(host).to_owned());
+    names.map(|name| (name, Arc::clone(&host))).collect()
+}
+
+/// A virtual host that does one thing with every request.
+fn every_request(name: &str, action: Action) -> Arc<VirtualHost> {
+    let rule =
+        Rule { path: PathMatcher::Any, others: None, route: Arc::new(Route::new(name, action)) };
+    Arc::new(VirtualHost { name: name.into(), ports: Box::default(), rules: Rules::new(vec![rule]) })
+}

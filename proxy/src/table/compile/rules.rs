@@ -1,0 +1,279 @@
+//! From the rules of a `VirtualService` to the rules of a virtual host.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use bytes::Bytes;
+use config::mesh::{Mesh, Routes};
+use config::resource::virtual_service::{
+    Destination as Written, HttpDirectResponse, HttpMatch, HttpRoute, HttpRouteDestination,
+};
+use config::value::StringMatch;
+use http::StatusCode;
+
+use super::destinations::{Host, Registry};
+use super::Perspective;
+use crate::table::cors::Cors;
+use crate::table::edit::HeaderEdit;
+use crate::table::matcher::{Matcher, PathMatcher};
+use crate::table::redirect::Redirect;
+use crate::table::rewrite::PathRewrite;
+use crate::table::route::{Action, DEFAULT_RETRIES, DirectResponse, Route};
+use crate::table::rules::{Conditions, HeaderCondition, QueryCondition, Rule};
+use crate::table::split::{DestinationByPort, Split, Sticky, Target};
+use crate::upstream::destination::DestinationKey;
+
+/// Annotation with the sticky key of weighted splits.
+const STICKY_BY: &str = "meshproxy.io/sticky-by";
+/// Keys under `headers` that the API ignores: they have fields of their own.
+const IGNORED_HEADER_KEYS: [&str; 4] = ["uri", "scheme", "method", "authority"];
+
+/// Compiles the rules of one gateway or of the mesh.
+pub(super) struct RuleCompiler<'c> {
+    pub(super) mesh: &'c Mesh,
+    pub(super) perspective: &'c Perspective,
+    pub(super) registry: &'c mut Registry,
+    /// `mesh`, or `namespace/name` of the gateway.
+    pub(super) gateway: &'c str,
+    /// Destinations that the rules lead to.
+    pub(super) uses: Vec<(Arc<Host>, DestinationKey)>,
+}
+
+// === impl RuleCompiler ===
+
+impl RuleCompiler<'_> {
+    /// The rules of one `VirtualService` in order, none behind one that matches everything.
+    pub(super) fn rules(&mut self, routes: &Routes) -> Vec<Rule> {
+        let sticky = routes.annotations.get(STICKY_BY).and_then(|written| Sticky::parse(written));
+        let mut rules = Vec::new();
+        for (position, written) in (0_u32..).zip(&routes.spec.http) {
+            let everything = [HttpMatch::default()];
+            let blocks = if written.matches.is_empty() { &everything } else { &*written.matches };
+            let blocks: Vec<&HttpMatch> =
+                blocks.iter().filter(|block| self.concerns_us(block)).collect();
+            if blocks.is_empty() {
+                continue;
+            }
+            let mut route = self.route(written, sticky.clone());
+            route.position = position;
+            route.origin = routes.origin.get(position as usize).cloned();
+            let mut route = Arc::new(route);
+            for block in blocks {
+                if let Some(name) = &block.name {
+                    route = self.named(written, sticky.clone(), &route, name);
+                }
+                let rule = rule(block, &route);
+                let ends = is_catch_all(&rule);
+                rules.push(rule);
+                if ends {
+                    return rules;
+                }
+            }
+        }
+        rules
+    }
+
+    /// The route again under the joined names of rule and match block.
+    fn named(
+        &mut self,
+        written: &HttpRoute,
+        sticky: Option<Sticky>,
+        route: &Route,
+        block_name: &str,
+    ) -> Arc<Route> {
+        let mut named = self.route(written, sticky);
+        named.position = route.position;
+        named.origin.clone_from(&route.origin);
+        named.name = match &written.name {
+            Some(name) => format!("{name}.{block_name}").into(),
+            None => block_name.into(),
+        };
+        Arc::new(named)
+    }
+
+    /// Conditions on the caller and the gateway are the same for every request of this proxy. With
+    /// `gateways` in a block the conditions on the caller do not count.
+    fn concerns_us(&self, block: &HttpMatch) -> bool {
+        if !block.gateways.is_empty() {
+            return block.gateways.iter().any(|gateway| gateway == self.gateway);
+        }
+        let viewer = &self.perspective.viewer;
+        let labels = &viewer.labels;
+        block.source_labels.iter().all(|(name, value)| labels.get(name) == Some(value))
+            && block
+                .source_namespace
+                .as_ref()
+                .is_none_or(|namespace| namespace.is_empty() || *namespace == viewer.namespace)
+    }
+
+    fn route(&mut self, written: &HttpRoute, sticky: Option<Sticky>) -> Route {
+        let action = match (&written.redirect, &written.direct_response) {
+            (Some(redirect), _) => Action::Redirect(Redirect::compile(redirect)),
+            (None, Some(direct)) => Action::Direct(direct_response(direct)),
+            (None, None) => Action::Forward(self.split(&written.route, sticky)),
+        };
+        let headers = written.headers.as_ref();
+        let mut request_headers = HeaderEdit::compile(headers.and_then(|it| it.request.as_ref()));
+        let rewrite = written.rewrite.as_ref();
+        if let Some(authority) = rewrite.and_then(|rewrite| rewrite.authority.as_deref()) {
+            request_headers.authority = authority.parse().ok();
+        }
+        let timeout = written.timeout.map(config::value::Duration::get);
+        let retries = match &written.retries {
+            Some(retries) if retries.attempts == 0 => 0,
+            Some(_) | None => DEFAULT_RETRIES,
+        };
+        Route {
+            name: written.name.as_deref().unwrap_or("default").into(),
+            origin: None,
+            position: 0,
+            action,
+            request_headers,
+            response_headers: HeaderEdit::compile(headers.and_then(|it| it.response.as_ref())),
+            cors: written.cors_policy.as_ref().map(|policy| Box::new(Cors::compile(policy))),
+            rewrite: rewrite.and_then(PathRewrite::compile),
+            timeout: timeout.filter(|timeout| !timeout.is_zero()),
+            retries,
+        }
+    }
+
+    /// A single destination gets everything; among several those without weight get nothing.
+    fn split(&mut self, written: &[HttpRouteDestination], sticky: Option<Sticky>) -> Split {
+        let single = written.len() == 1;
+        let weighted = written.iter().filter_map(|entry| {
+            let weight = if single { 1 } else { u32::try_from(entry.weight).unwrap_or(0) };
+            (weight > 0).then_some((entry, weight))
+        });
+        let targets = weighted.map(|(entry, weight)| self.target(entry, weight)).collect();
+        Split::new(targets, sticky)
+    }
+
+    fn target(&mut self, entry: &HttpRouteDestination, weight: u32) -> Target {
+        let unnamed = Written::default();
+        let destination = entry.destination.as_ref().unwrap_or(&unnamed);
+        let headers = entry.headers.as_ref();
+        Target {
+            host: destination.host.as_str().into(),
+            subset: destination.subset.as_deref().map(Into::into),
+            weight,
+            destination: self.destination(destination),
+            request_headers: HeaderEdit::compile(headers.and_then(|it| it.request.as_ref())),
+            response_headers: HeaderEdit::compile(headers.and_then(|it| it.response.as_ref())),
+        }
+    }
+
+    fn destination(&mut self, written: &Written) -> DestinationByPort {
+        let Some(host) = self.registry.host(self.mesh, &written.host) else {
+            return DestinationByPort::Unknown;
+        };
+        let subset = written.subset.as_deref().filter(|subset| !subset.is_empty());
+        if subset.is_some_and(|subset| host.policy.subset(subset).is_none()) {
+            return DestinationByPort::Unknown;
+        }
+        let ports: Vec<u16> = host.service.ports.iter().map(|port| port.number).collect();
+        let named = written.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+        match (named, &*ports) {
+            (Some(port), _) if port != 0 => match ports.contains(&port) {
+                true => DestinationByPort::Fixed(self.use_port(&host, subset, port)),
+                false => DestinationByPort::Unknown,
+            },
+            (_, [only]) => DestinationByPort::Fixed(self.use_port(&host, subset, *only)),
+            (_, several) => {
+                let by_port = several.iter().map(|port| (*port, self.use_port(&host, subset, *port)));
+                DestinationByPort::Addressed(by_port.collect())
+            }
+        }
+    }
+
+    fn use_port(
+        &mut self,
+        host: &Arc<Host>,
+        subset: Option<&str>,
+        port: u16,
+    ) -> crate::upstream::destination::DestinationId {
+        let key = DestinationKey {
+            host: Arc::clone(&host.name),
+            port,
+            subset: subset.unwrap_or_default().into(),
+            inbound: false,
+        };
+        self.uses.push((Arc::clone(host), key));
+        self.registry.host_destination(host, subset, port)
+    }
+
+    /// The rule of a service that no `VirtualService` governs: to itself, by the addressed port.
+    pub(super) fn default_rule(&mut self, host: &Arc<Host>, ports: &[u16]) -> Rule {
+        let by_port = ports.iter().map(|port| (*port, self.use_port(host, None, *port))).collect();
+        let target = Target {
+            host: Arc::clone(&host.name),
+            subset: None,
+            weight: 1,
+            destination: DestinationByPort::Addressed(by_port),
+            request_headers: HeaderEdit::default(),
+            response_headers: HeaderEdit::default(),
+        };
+        let action = Action::Forward(Split::new(vec![target], None));
+        Rule { path: PathMatcher::Any, others: None, route: Arc::new(Route::new("default", action)) }
+    }
+}
+
+/// Whether a rule matches every request.
+pub(super) fn is_catch_all(rule: &Rule) -> bool {
+    matches!(rule.path, PathMatcher::Any) && rule.others.is_none()
+}
+
+fn rule(block: &HttpMatch, route: &Arc<Route>) -> Rule {
+    let everything = matches!(&block.uri, Some(StringMatch::Regex(regex)) if regex == ".*");
+    let uri = block.uri.as_ref().filter(|_| !everything);
+    Rule {
+        path: PathMatcher::compile(uri, block.ignore_uri_case),
+        others: conditions(block).map(Box::new),
+        route: Arc::clone(route),
+    }
+}
+
+fn conditions(block: &HttpMatch) -> Option<Conditions> {
+    let matcher = |written: &Option<StringMatch>| match written {
+        None | Some(StringMatch::Presence) => None,
+        Some(written) => Some(Matcher::compile(written)),
+    };
+    let headers = block.headers.iter().map(|header| (header, false));
+    let without = block.without_headers.iter().map(|header| (header, true));
+    let headers = headers.chain(without).filter_map(|((name, written), inverted)| {
+        if IGNORED_HEADER_KEYS.contains(&name.as_str()) {
+            return None;
+        }
+        Some(HeaderCondition::new(name.parse().ok()?, Matcher::compile(written), inverted))
+    });
+    let query = block.query_params.iter().map(|(name, written)| QueryCondition {
+        name: name.as_str().into(),
+        matcher: Matcher::compile(written),
+    });
+    let conditions = Conditions {
+        method: matcher(&block.method),
+        scheme: matcher(&block.scheme),
+        authority: matcher(&block.authority),
+        port: block.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
+        headers: headers.collect(),
+        query: query.collect(),
+    };
+    let any = conditions.method.is_some()
+        || conditions.scheme.is_some()
+        || conditions.authority.is_some()
+        || conditions.port.is_some()
+        || !conditions.headers.is_empty()
+        || !conditions.query.is_empty();
+    any.then_some(conditions)
+}
+
+fn direct_response(written: &HttpDirectResponse) -> DirectResponse {
+    let status = u16::try_from(written.status).ok().and_then(|it| StatusCode::from_u16(it).ok());
+    let body = written.body.as_ref();
+    let text = body.and_then(|body| body.string.as_ref()).map(|text| Bytes::from(text.clone()));
+    let decode = |bytes| base64::engine::general_purpose::STANDARD.decode(bytes).ok();
+    let bytes = || body.and_then(|body| body.bytes.as_ref()).and_then(decode).map(Bytes::from);
+    DirectResponse {
+        status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        body: text.or_else(bytes).unwrap_or_default(),
+    }
+}

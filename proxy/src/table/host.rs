@@ -1,0 +1,177 @@
+//! From the authority of a request to the virtual host that serves it.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::table::rules::Rules;
+
+/// The hosts of one listener.
+#[derive(Debug, Default)]
+pub struct HostTable {
+    /// Lower-case names and addresses.
+    exact: FxHashMap<Arc<str>, Arc<VirtualHost>>,
+    /// `*.` wildcards by what follows the star, dot included.
+    suffix: FxHashMap<Arc<str>, Arc<VirtualHost>>,
+    /// `*`.
+    any: Option<Arc<VirtualHost>>,
+}
+
+/// The rules for one host.
+#[derive(Debug)]
+pub struct VirtualHost {
+    /// Name for people: the host, or the resource that defined it.
+    pub name: Arc<str>,
+    /// Ports of the service, ascending; empty when the host is not in the registry and any port
+    /// is taken as it comes.
+    pub ports: Box<[u16]>,
+    /// Rules in order.
+    pub rules: Rules,
+}
+
+// === impl HostTable ===
+
+impl HostTable {
+    /// Adds a host: a name, an address, a `*.` wildcard or `*`. The first entry of a name stays, as
+    /// the first of two conflicting resources wins. Returns whether the entry was taken.
+    pub fn insert(&mut self, name: &str, host: &Arc<VirtualHost>) -> bool {
+        let name = name.to_ascii_lowercase();
+        if name == "*" {
+            let free = self.any.is_none();
+            self.any.get_or_insert_with(|| Arc::clone(host));
+            return free;
+        }
+        let (map, key) = match name.strip_prefix('*') {
+            Some(suffix) => (&mut self.suffix, Arc::from(suffix)),
+            None => (&mut self.exact, Arc::from(name)),
+        };
+        let mut taken = false;
+        map.entry(key).or_insert_with(|| {
+            taken = true;
+            Arc::clone(host)
+        });
+        taken
+    }
+
+    /// The virtual host for `host` (no port): exact name, then the longest wildcard, then `*`.
+    pub fn find(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.find_lower(&host.to_ascii_lowercase());
+        }
+        self.find_lower(host)
+    }
+
+    fn find_lower(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+        if let Some(found) = self.exact.get(host) {
+            return Some(found);
+        }
+        if !self.suffix.is_empty() {
+            // A wildcard stands for at least one character, so the search starts behind the first.
+            for (at, _) in host.char_indices().skip(1).filter(|(_, c)| *c == '.') {
+                if let Some(found) = self.suffix.get(&host[at..]) {
+                    return Some(found);
+                }
+            }
+        }
+        self.any.as_ref()
+    }
+
+    /// Every host with its name as written, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
+        let exact = self.exact.iter().map(|(name, host)| (name.to_string(), host));
+        let suffix = self.suffix.iter().map(|(name, host)| (format!("*{name}"), host));
+        let any = self.any.iter().map(|host| ("*".to_owned(), host));
+        exact.chain(suffix).chain(any)
+    }
+
+    /// Whether no host is served.
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.suffix.is_empty() && self.any.is_none()
+    }
+}
+
+// === impl VirtualHost ===
+
+impl VirtualHost {
+    /// The port that a request without a port of its own addresses.
+    pub fn default_port(&self) -> u16 {
+        match *self.ports {
+            [only] => only,
+            _ => 80,
+        }
+    }
+}
+
+/// Splits an authority into host and port. IPv6 addresses lose their brackets; what follows the last
+/// colon is the port if it is a number.
+pub fn split_authority(authority: &str) -> (&str, Option<u16>) {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let Some((host, rest)) = rest.split_once(']') else { return (authority, None) };
+        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (authority, None),
+        },
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str) -> Arc<VirtualHost> {
+        Arc::new(VirtualHost { name: name.into(), ports: Box::default(), rules: Rules::default() })
+    }
+
+    fn table(names: &[&str]) -> HostTable {
+        let mut table = HostTable::default();
+        for name in names {
+            table.insert(name, &host(name));
+        }
+        table
+    }
+
+    #[test]
+    fn the_most_specific_name_wins() {
+        let table = table(&["*", "*.com", "*.example.com", "a.example.com"]);
+
+        for (asked, expected) in [
+            ("a.example.com", "a.example.com"),
+            ("A.Example.COM", "a.example.com"),
+            ("b.example.com", "*.example.com"),
+            ("x.b.example.com", "*.example.com"),
+            ("example.com", "*.com"),
+            ("org", "*"),
+        ] {
+            assert_eq!(&*table.find(asked).expect(asked).name, expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_equal_names_stays() {
+        let mut table = HostTable::default();
+
+        assert!(table.insert("a", &host("first")));
+        assert!(!table.insert("a", &host("second")));
+
+        assert_eq!(&*table.find("a").expect("served").name, "first");
+    }
+
+    #[test]
+    fn authorities_split_into_host_and_port() {
+        for (authority, expected) in [
+            ("reviews", ("reviews", None)),
+            ("reviews:9080", ("reviews", Some(9080))),
+            ("[::1]:80", ("::1", Some(80))),
+            ("[::1]", ("::1", None)),
+            ("::1", ("::1", None)),
+            ("a:b", ("a:b", None)),
+            ("a:99999", ("a:99999", None)),
+        ] {
+            assert_eq!(split_authority(authority), expected, "{authority}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Comparing one string of a request with one matcher of a rule.
+
+use config::value::StringMatch;
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Upper bound of a compiled pattern's size in bytes; beyond it a pattern is refused at load.
+const REGEX_SIZE_BYTES_MAX: usize = 1 << 20;
+
+/// A compiled `StringMatch`.
+#[derive(Debug, Clone)]
+pub enum Matcher {
+    /// Any value, as long as there is one.
+    Presence,
+    /// Equal.
+    Exact(Box<[u8]>),
+    /// Begins with.
+    Prefix(Box<[u8]>),
+    /// The pattern matches the whole value.
+    Regex(Regex),
+    /// Never: a pattern that validation should have refused.
+    Never,
+}
+
+/// A compiled condition on the path.
+#[derive(Debug, Clone)]
+pub enum PathMatcher {
+    /// Every path.
+    Any,
+    /// Equal.
+    Exact(Box<[u8]>),
+    /// Begins with; a plain string prefix.
+    Prefix(Box<[u8]>),
+    /// Equal without regard to ASCII case.
+    ExactNoCase(Box<[u8]>),
+    /// Begins with, without regard to ASCII case.
+    PrefixNoCase(Box<[u8]>),
+    /// The pattern matches the whole path.
+    Regex(Regex),
+    /// Never: a pattern that validation should have refused.
+    Never,
+}
+
+/// Compiles a pattern that must match a whole value.
+pub fn whole(pattern: &str) -> Option<Regex> {
+    compile_regex(&format!("^(?:{pattern})$"))
+}
+
+/// Compiles a pattern that may match anywhere.
+pub fn compile_regex(pattern: &str) -> Option<Regex> {
+    RegexBuilder::new(pattern).size_limit(REGEX_SIZE_BYTES_MAX).build().ok()
+}
+
+// === impl Matcher ===
+
+impl Matcher {
+    /// Compiles a matcher; regex `*` means presence, as the API has it for headers.
+    pub fn compile(written: &StringMatch) -> Self {
+        match written {
+            StringMatch::Presence => Self::Presence,
+            StringMatch::Regex(pattern) if pattern == "*" => Self::Presence,
+            StringMatch::Exact(text) => Self::Exact(text.as_bytes().into()),
+            StringMatch::Prefix(text) => Self::Prefix(text.as_bytes().into()),
+            StringMatch::Regex(pattern) => whole(pattern).map_or(Self::Never, Self::Regex),
+        }
+    }
+
+    /// Whether `value` matches.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Presence => true,
+            Self::Exact(text) => value == &**text,
+            Self::Prefix(text) => value.starts_with(text),
+            Self::Regex(regex) => regex.is_match(value),
+            Self::Never => false,
+        }
+    }
+}
+
+// === impl PathMatcher ===
+
+impl PathMatcher {
+    /// Compiles the `uri` of a match block.
+    pub fn compile(written: Option<&StringMatch>, ignore_case: bool) -> Self {
+        match written {
+            None | Some(StringMatch::Presence) => Self::Any,
+            Some(StringMatch::Prefix(text)) if text == "/" => Self::Any,
+            Some(StringMatch::Exact(text)) if ignore_case => Self::ExactNoCase(text.as_bytes().into()),
+            Some(StringMatch::Exact(text)) => Self::Exact(text.as_bytes().into()),
+            Some(StringMatch::Prefix(text)) if ignore_case => {
+                Self::PrefixNoCase(text.as_bytes().into())
+            }
+            Some(StringMatch::Prefix(text)) => Self::Prefix(text.as_bytes().into()),
+            Some(StringMatch::Regex(pattern)) => whole(pattern).map_or(Self::Never, Self::Regex),
+        }
+    }
+
+    /// Whether `path` (without query) matches.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(text) => path == &**text,
+            Self::Prefix(text) => path.starts_with(text),
+            Self::ExactNoCase(text) => path.eq_ignore_ascii_case(text),
+            Self::PrefixNoCase(text) => {
+                path.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text))
+            }
+            Self::Regex(regex) => regex.is_match(path),
+            Self::Never => false,
+        }
+    }
+
+    /// Length of the part of a matching path that `rewrite.uri` replaces: the prefix of a prefix
+    /// match, the leading `/` where nothing was said of the path, the whole path otherwise.
+    pub fn replaced_len(&self, path: &str) -> usize {
+        match self {
+            Self::Prefix(text) | Self::PrefixNoCase(text) => text.len(),
+            Self::Any => path.len().min(1),
+            Self::Exact(_) | Self::ExactNoCase(_) | Self::Regex(_) | Self::Never => path.len(),
+        }
+    }
+}

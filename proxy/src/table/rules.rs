@@ -1,0 +1,297 @@
+//! Which rule a request meets: the first whose conditions all hold.
+//!
+//! Rules are tried in order. Where there are many, an index by path names the few that can match at
+//! all, still in order, so that the answer is the same and the cost does not grow with the rules.
+
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
+
+use crate::table::matcher::{Matcher, PathMatcher};
+use crate::table::route::Route;
+use index::PathIndex;
+
+/// Header values remembered while the rules of one request are tried.
+const REMEMBERED_HEADERS: usize = 8;
+/// Number of rules from which the index pays.
+const INDEXED_RULES_MIN: usize = 12;
+
+/// The rules of one host, in order.
+#[derive(Debug, Default)]
+pub struct Rules {
+    rules: Box<[Rule]>,
+    /// Every header name that a rule asks for; conditions refer to it by position.
+    header_names: Box<[HeaderName]>,
+    index: Option<PathIndex>,
+}
+
+/// One match block (or the absence of one) and the route it leads to.
+#[derive(Debug)]
+pub struct Rule {
+    /// Condition on the path.
+    pub path: PathMatcher,
+    /// All other conditions; `None` where there are none, which is the common case.
+    pub others: Option<Box<Conditions>>,
+    /// What happens to the request.
+    pub route: Arc<Route>,
+}
+
+/// Conditions beside the path; all must hold.
+#[derive(Debug, Default)]
+pub struct Conditions {
+    /// Request method.
+    pub method: Option<Matcher>,
+    /// `http` or `https`.
+    pub scheme: Option<Matcher>,
+    /// Authority as sent.
+    pub authority: Option<Matcher>,
+    /// Port that is addressed.
+    pub port: Option<u16>,
+    /// Headers.
+    pub headers: Box<[HeaderCondition]>,
+    /// Query parameters.
+    pub query: Box<[QueryCondition]>,
+}
+
+/// A condition on one header.
+#[derive(Debug)]
+pub struct HeaderCondition {
+    /// Header name.
+    pub name: HeaderName,
+    /// Position of the name in the rules' list of names.
+    slot: usize,
+    /// Matches if any line of the header matches.
+    pub matcher: Matcher,
+    /// `withoutHeaders`: the condition holds when the matcher does not.
+    pub inverted: bool,
+}
+
+/// A condition on one query parameter: its first value, as written.
+#[derive(Debug)]
+pub struct QueryCondition {
+    /// Parameter name.
+    pub name: Box<str>,
+    /// Matches the value without decoding.
+    pub matcher: Matcher,
+}
+
+/// Which condition of a rule did not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch<'a> {
+    /// The path.
+    Path,
+    /// The method.
+    Method,
+    /// The scheme.
+    Scheme,
+    /// The authority.
+    Authority,
+    /// The addressed port.
+    Port,
+    /// The header of this name.
+    Header(&'a HeaderName),
+    /// The query parameter of this name.
+    Query(&'a str),
+}
+
+/// What rules look at in a request.
+#[derive(Debug)]
+pub struct RequestView<'r> {
+    /// Method.
+    pub method: &'r str,
+    /// Scheme; a client's `x-forwarded-proto` where there is one.
+    pub scheme: &'r str,
+    /// Authority as sent.
+    pub authority: &'r str,
+    /// Port that is addressed.
+    pub port: u16,
+    /// Normalised path without query.
+    pub path: &'r str,
+    /// Query without `?`.
+    pub query: Option<&'r str>,
+    /// Headers.
+    pub headers: &'r HeaderMap,
+}
+
+/// Header values looked up once per request, whatever the number of rules that ask.
+struct Remembered<'r> {
+    headers: &'r HeaderMap,
+    values: [Lookup<'r>; REMEMBERED_HEADERS],
+}
+
+#[derive(Clone, Copy)]
+enum Lookup<'r> {
+    Unknown,
+    Absent,
+    One(&'r HeaderValue),
+    Several,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Orders rules for matching.
+    pub fn new(mut rules: Vec<Rule>) -> Self {
+        let mut header_names: Vec<HeaderName> = Vec::new();
+        let conditions = rules.iter_mut().filter_map(|rule| rule.others.as_mut());
+        for condition in conditions.flat_map(|conditions| conditions.headers.iter_mut()) {
+            let known = header_names.iter().position(|name| *name == condition.name);
+            condition.slot = known.unwrap_or_else(|| {
+                header_names.push(condition.name.clone());
+                header_names.len() - 1
+            });
+        }
+        let index = (rules.len() >= INDEXED_RULES_MIN).then(|| PathIndex::new(&rules));
+        Self { rules: rules.into(), header_names: header_names.into(), index }
+    }
+
+    /// The first rule that matches.
+    pub fn find(&self, request: &RequestView<'_>) -> Option<&Rule> {
+        let mut remembered = Remembered::new(request.headers);
+        match &self.index {
+            None => self.rules.iter().find(|rule| rule.mismatch(request, &mut remembered).is_none()),
+            Some(index) => index
+                .candidates(request.path.as_bytes())
+                .map(|at| &self.rules[at])
+                .find(|rule| rule.mismatch(request, &mut remembered).is_none()),
+        }
+    }
+
+    /// Every rule in order with the condition that kept the request from it, up to and including
+    /// the rule that matches.
+    pub fn trace<'a>(
+        &'a self,
+        request: &'a RequestView<'_>,
+    ) -> impl Iterator<Item = (&'a Rule, Option<Mismatch<'a>>)> {
+        let mut remembered = Remembered::new(request.headers);
+        let mut found = false;
+        self.rules.iter().map_while(move |rule| {
+            if found {
+                return None;
+            }
+            let mismatch = rule.mismatch(request, &mut remembered);
+            found = mismatch.is_none();
+            Some((rule, mismatch))
+        })
+    }
+
+    /// All rules in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn mismatch<'r>(
+        &self,
+        request: &RequestView<'r>,
+        remembered: &mut Remembered<'r>,
+    ) -> Option<Mismatch<'_>> {
+        if !self.path.matches(request.path.as_bytes()) {
+            return Some(Mismatch::Path);
+        }
+        self.others.as_deref().and_then(|others| others.mismatch(request, remembered))
+    }
+}
+
+// === impl Conditions ===
+
+impl Conditions {
+    fn mismatch<'r>(
+        &self,
+        request: &RequestView<'r>,
+        remembered: &mut Remembered<'r>,
+    ) -> Option<Mismatch<'_>> {
+        let fails = |matcher: &Option<Matcher>, value: &str| {
+            matcher.as_ref().is_some_and(|matcher| !matcher.matches(value.as_bytes()))
+        };
+        if self.port.is_some_and(|port| port != request.port) {
+            return Some(Mismatch::Port);
+        }
+        if fails(&self.method, request.method) {
+            return Some(Mismatch::Method);
+        }
+        if fails(&self.scheme, request.scheme) {
+            return Some(Mismatch::Scheme);
+        }
+        if fails(&self.authority, request.authority) {
+            return Some(Mismatch::Authority);
+        }
+        if let Some(header) = self.headers.iter().find(|header| !header.holds(remembered)) {
+            return Some(Mismatch::Header(&header.name));
+        }
+        let parameter = self.query.iter().find(|parameter| !parameter.holds(request.query))?;
+        Some(Mismatch::Query(&parameter.name))
+    }
+}
+
+// === impl HeaderCondition ===
+
+impl HeaderCondition {
+    /// A condition on the header `name`.
+    pub fn new(name: HeaderName, matcher: Matcher, inverted: bool) -> Self {
+        Self { name, slot: 0, matcher, inverted }
+    }
+
+    fn holds(&self, remembered: &mut Remembered<'_>) -> bool {
+        let matched = match remembered.look_up(self.slot, &self.name) {
+            Lookup::One(value) => self.matcher.matches(value.as_bytes()),
+            Lookup::Several => {
+                let mut lines = remembered.headers.get_all(&self.name).iter();
+                lines.any(|value| self.matcher.matches(value.as_bytes()))
+            }
+            // An inverted condition takes a missing header for an empty one, but for presence.
+            Lookup::Absent | Lookup::Unknown => {
+                self.inverted
+                    && !matches!(self.matcher, Matcher::Presence)
+                    && self.matcher.matches(b"")
+            }
+        };
+        matched != self.inverted
+    }
+}
+
+// === impl QueryCondition ===
+
+impl QueryCondition {
+    fn holds(&self, query: Option<&str>) -> bool {
+        let mut parameters = query.unwrap_or_default().split('&').map(|parameter| {
+            parameter.split_once('=').unwrap_or((parameter, ""))
+        });
+        let value = parameters.find(|(name, _)| *name == &*self.name);
+        value.is_some_and(|(_, value)| self.matcher.matches(value.as_bytes()))
+    }
+}
+
+// === impl Remembered ===
+
+impl<'r> Remembered<'r> {
+    fn new(headers: &'r HeaderMap) -> Self {
+        Self { headers, values: [Lookup::Unknown; REMEMBERED_HEADERS] }
+    }
+
+    fn look_up(&mut self, slot: usize, name: &HeaderName) -> Lookup<'r> {
+        if let Some(known) = self.values.get(slot)
+            && !matches!(known, Lookup::Unknown)
+        {
+            return *known;
+        }
+        let mut lines = self.headers.get_all(name).iter();
+        let found = match (lines.next(), lines.next()) {
+            (None, _) => Lookup::Absent,
+            (Some(value), None) => Lookup::One(value),
+            (Some(_), Some(_)) => Lookup::Several,
+        };
+        if let Some(place) = self.values.get_mut(slot) {
+            *place = found;
+        }
+        found
+    }
+}

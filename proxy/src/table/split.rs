@@ -1,0 +1,308 @@
+//! Which of several weighted targets a request goes to.
+//!
+//! Without a sticky key the draw is random per request. With one it is weighted rendezvous hashing:
+//! every target gets a score from the hash of key and target name, scaled by its weight, and the best
+//! score wins. A target whose weight grows only gains keys and one whose weight shrinks only loses
+//! keys, so that a change of weights moves exactly the share that it must and nobody back and forth,
+//! whatever the order of the targets. Scores depend on subset names alone: with equal weights a user
+//! meets the same version on every hop.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::table::edit::HeaderEdit;
+use crate::upstream::destination::DestinationId;
+
+/// Weighted targets.
+#[derive(Debug)]
+pub struct Split {
+    targets: Box<[Target]>,
+    weight_total: u64,
+    /// Where the sticky key comes from.
+    pub sticky: Option<Sticky>,
+}
+
+/// One target of a split.
+#[derive(Debug)]
+pub struct Target {
+    /// Host as resolved.
+    pub host: Arc<str>,
+    /// Subset, if one is named.
+    pub subset: Option<Arc<str>>,
+    /// Relative weight, at least 1.
+    pub weight: u32,
+    /// Destination by the port that is addressed.
+    pub destination: DestinationByPort,
+    /// Changes of the request's headers.
+    pub request_headers: HeaderEdit,
+    /// Changes of the response's headers.
+    pub response_headers: HeaderEdit,
+}
+
+/// The destination of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DestinationByPort {
+    /// The rule names the port, or the service has only one.
+    Fixed(DestinationId),
+    /// The port that the request addresses decides.
+    Addressed(Box<[(u16, DestinationId)]>),
+    /// The host, port or subset does not exist.
+    Unknown,
+}
+
+/// Where the sticky key comes from: annotation `meshproxy.io/sticky-by` of a `VirtualService`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sticky {
+    /// `header:NAME`.
+    Header(HeaderName),
+    /// `cookie:NAME[;ttl=DURATION]`; with a lifetime a missing cookie is made.
+    Cookie {
+        /// Cookie name.
+        name: Box<str>,
+        /// Lifetime of a cookie we make; zero makes a session cookie, none makes none.
+        ttl: Option<Duration>,
+    },
+    /// `source-ip`.
+    SourceIp,
+}
+
+// === impl Split ===
+
+impl Split {
+    /// A split over `targets`; targets without weight must have been left out.
+    ///
+    /// # Panics
+    ///
+    /// Never for what validation lets pass: an empty split cannot be written.
+    pub fn new(targets: Vec<Target>, sticky: Option<Sticky>) -> Self {
+        let weight_total = targets.iter().map(|target| u64::from(target.weight)).sum();
+        Self { targets: targets.into(), weight_total, sticky }
+    }
+
+    /// The target of one request: by its sticky key where it has one, else by `random`.
+    pub fn choose(&self, key: Option<u64>, random: u64) -> Option<&Target> {
+        match (&*self.targets, key) {
+            ([only], _) => Some(only),
+            (targets, Some(key)) => rendezvous(targets, key),
+            (targets, None) => {
+                // The high half of the product is uniform in 0..total without a division.
+                let product = u128::from(random) * u128::from(self.weight_total);
+                let mut at = u64::try_from(product >> 64).unwrap_or(0);
+                targets.iter().find(|target| {
+                    let weight = u64::from(target.weight);
+                    let hit = at < weight;
+                    at = at.saturating_sub(weight);
+                    hit
+                })
+            }
+        }
+    }
+
+    /// All targets as written.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Share of a target, 0–1.
+    pub fn share(&self, target: &Target) -> f64 {
+        f64::from(target.weight) / self.weight_total as f64
+    }
+}
+
+/// The target with the least `-ln(hash) / weight`, for a hash uniform in (0, 1].
+fn rendezvous(targets: &[Target], key: u64) -> Option<&Target> {
+    let score = |target: &Target| {
+        let name = target.subset.as_ref().unwrap_or(&target.host);
+        let hash = mix(key ^ stable_hash(name.as_bytes()));
+        let uniform = ((hash >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        -uniform.ln() / f64::from(target.weight)
+    };
+    targets.iter().min_by(|a, b| score(a).total_cmp(&score(b)))
+}
+
+// === impl Sticky ===
+
+impl Sticky {
+    /// Reads the annotation's value; `None` for what cannot be used here (validation reports it).
+    pub fn parse(annotation: &str) -> Option<Self> {
+        let (source, argument) = annotation.split_once(':').unwrap_or((annotation, ""));
+        match source.trim() {
+            "source-ip" => Some(Self::SourceIp),
+            "header" => argument.trim().parse().ok().map(Self::Header),
+            "cookie" => {
+                let (name, attributes) = argument.split_once(';').unwrap_or((argument, ""));
+                let ttl = attributes.trim().strip_prefix("ttl=");
+                let ttl = ttl.and_then(|ttl| ttl.parse::<config::value::Duration>().ok());
+                let ttl = ttl.map(config::value::Duration::get);
+                Some(Self::Cookie { name: name.trim().into(), ttl })
+            }
+            _ => None,
+        }
+    }
+
+    /// The key of a request, or `None` when the request has none.
+    pub fn key(&self, headers: &HeaderMap, source: Option<IpAddr>) -> Option<u64> {
+        match self {
+            Self::Header(name) => headers.get(name).map(|value| stable_hash(value.as_bytes())),
+            Self::Cookie { name, .. } => cookie(headers, name).map(stable_hash),
+            Self::SourceIp => match source?.to_canonical() {
+                IpAddr::V4(ip) => Some(stable_hash(&ip.octets())),
+                IpAddr::V6(ip) => Some(stable_hash(&ip.octets())),
+            },
+        }
+    }
+}
+
+impl Sticky {
+    /// The `set-cookie` line that gives a caller without key the key `value`; none unless this is a
+    /// cookie with a lifetime.
+    pub fn set_cookie(&self, value: &str) -> Option<HeaderValue> {
+        let Self::Cookie { name, ttl: Some(ttl) } = self else { return None };
+        let age = match ttl.as_secs() {
+            0 => String::new(),
+            seconds => format!("; Max-Age={seconds}"),
+        };
+        format!("{name}={value}; Path=/{age}; HttpOnly").parse().ok()
+    }
+}
+
+/// The value of the cookie `name`.
+fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r [u8]> {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
+        let value = pair.strip_prefix(name.as_bytes())?;
+        value.strip_prefix(b"=")
+    })
+}
+
+/// A hash that is the same in every proxy and every release: FNV-1a with a final mix.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    mix(hash)
+}
+
+/// Spreads every input bit over all output bits (the finalizer of SplitMix64).
+fn mix(mut hash: u64) -> u64 {
+    hash ^= hash >> 30;
+    hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash ^= hash >> 27;
+    hash = hash.wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn split(weights: &[(&str, u32)]) -> Split {
+        let target = |(name, weight): &(&str, u32)| Target {
+            host: "reviews".into(),
+            subset: Some((*name).into()),
+            weight: *weight,
+            destination: DestinationByPort::Unknown,
+            request_headers: HeaderEdit::default(),
+            response_headers: HeaderEdit::default(),
+        };
+        Split::new(weights.iter().map(target).collect(), None)
+    }
+
+    fn chosen(split: &Split, key: Option<u64>, random: u64) -> String {
+        let target = split.choose(key, random).expect("a split has targets");
+        target.subset.as_deref().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_hundred_thousand_requests_follow_the_weights() {
+        let split = split(&[("v1", 90), ("v2", 10)]);
+        let mut rng = fastrand::Rng::with_seed(7);
+
+        let second = (0..100_000).filter(|_| chosen(&split, None, rng.u64(..)) == "v2").count();
+
+        assert!((9_700..=10_300).contains(&second), "{second}");
+    }
+
+    #[test]
+    fn moving_a_share_moves_only_the_users_that_must_move() {
+        let users: Vec<u64> =
+            (0..20_000).map(|user| stable_hash(format!("user-{user}").as_bytes())).collect();
+        let mut before: Vec<bool> = vec![false; users.len()];
+        let mut at_ten: Vec<bool> = Vec::new();
+
+        for (percent, grows) in [(10, true), (20, true), (50, true), (10, false)] {
+            let split = split(&[("v1", 100 - percent), ("v2", percent)]);
+            let now: Vec<bool> =
+                users.iter().map(|user| chosen(&split, Some(*user), 0) == "v2").collect();
+
+            let moved_back = before.iter().zip(&now).filter(|(was, is)| **was && !**is).count();
+            let moved_in = before.iter().zip(&now).filter(|(was, is)| !**was && **is).count();
+            assert_eq!(if grows { moved_back } else { moved_in }, 0, "at {percent} %");
+            let share = now.iter().filter(|v2| **v2).count() as f64 / users.len() as f64;
+            assert!((share * 100.0 - f64::from(percent)).abs() < 1.0, "{share} at {percent} %");
+            if at_ten.is_empty() {
+                at_ten.clone_from(&now);
+            }
+            before = now;
+        }
+
+        assert_eq!(before, at_ten, "back at 10 % the same users see v2 as at first");
+    }
+
+    #[test]
+    fn annotations_parse() {
+        let cookie = |ttl| Sticky::Cookie { name: "user".into(), ttl };
+
+        assert_eq!(Sticky::parse("source-ip"), Some(Sticky::SourceIp));
+        assert_eq!(
+            Sticky::parse("header:End-User"),
+            Some(Sticky::Header(HeaderName::from_static("end-user")))
+        );
+        assert_eq!(Sticky::parse("cookie:user"), Some(cookie(None)));
+        assert_eq!(Sticky::parse("cookie:user;ttl=0s"), Some(cookie(Some(Duration::ZERO))));
+        assert_eq!(
+            Sticky::parse("cookie:user; ttl=1h"),
+            Some(cookie(Some(Duration::from_secs(3_600))))
+        );
+        assert_eq!(Sticky::parse("jwt:sub"), None);
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "a=1; user=jason".parse().expect("header value"));
+        headers.append(header::COOKIE, "users=x".parse().expect("header value"));
+        let sticky = Sticky::Cookie { name: "user".into(), ttl: None };
+
+        assert_eq!(sticky.key(&headers, None), Some(stable_hash(b"jason")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_of_weights_moves_keys_only_towards_what_grew(
+            key in any::<u64>(),
+            weights in prop::collection::vec((1..100_u32, 1..100_u32), 2..6),
+        ) {
+            let names: Vec<String> = (0..weights.len()).map(|at| format!("v{at}")).collect();
+            let pairs = |pick: fn(&(u32, u32)) -> u32| -> Vec<(&str, u32)> {
+                names.iter().map(String::as_str).zip(weights.iter().map(pick)).collect()
+            };
+            let (before, after) = (split(&pairs(|w| w.0)), split(&pairs(|w| w.1)));
+
+            let from = chosen(&before, Some(key), 0);
+            let to = chosen(&after, Some(key), 0);
+
+            let ratio = |name: &String| {
+                let at = names.iter().position(|known| known == name).expect("known");
+                f64::from(weights[at].1) / f64::from(weights[at].0)
+            };
+            prop_assert!(from == to || ratio(&to) > ratio(&from));
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! One attempt: pick an endpoint, take or make a connection, send, and report how it went.
+
+pub mod balance;
+pub mod connect;
+pub mod destination;
+pub mod dns;
+pub mod endpoint;
+pub mod http1;
+pub mod http2;
+pub mod pool;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response, Uri, Version, header};
+use http_body::Body as _;
+
+use crate::body::Body;
+use crate::request::headers::passes;
+use crate::telemetry::flags::Flags;
+use crate::telemetry::metrics::Metrics;
+use connect::{ConnectError, Connector};
+use destination::{Destination, Protocol};
+use endpoint::{Active, Member};
+use http2::Stream;
+use http1::{Connection, Exchange, ExchangeError, RequestHead, encode_head};
+use pool::{Home, Pool};
+
+/// The upstream side of one worker.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its connections.
+    pub pool: Pool,
+    connector: Connector,
+    rng: RefCell<fastrand::Rng>,
+    /// Memory for request heads, used again and again.
+    heads: RefCell<Vec<Vec<u8>>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A request on its way up: what every attempt of it shares.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Method, target, headers and version as they came, edited.
+    pub head: http::request::Parts,
+    /// Path and query that take the place of the original ones.
+    pub rewritten: Option<String>,
+    /// Authority towards the upstream.
+    pub authority: HeaderValue,
+    /// Taken by the first attempt that sends it.
+    pub body: Body,
+    /// Whether the body is still whole, so that another attempt can be made.
+    pub replayable: bool,
+}
+
+/// The answer of an attempt.
+#[derive(Debug)]
+pub struct Answer {
+    /// Head and body.
+    pub response: Response<Body>,
+    /// What is held until the answer is complete.
+    pub hold: Hold,
+}
+
+/// What a request occupies until its answer is complete.
+#[derive(Debug)]
+pub struct Hold {
+    /// Counts it as under way at its endpoint.
+    _active: Active,
+    /// Its place on an HTTP/2 connection.
+    _stream: Option<Stream>,
+}
+
+/// Why an attempt produced no response.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The destination has no endpoint.
+    #[error("no healthy upstream")]
+    NoEndpoint,
+    /// Nothing was sent; another endpoint may be tried.
+    #[error("connect to upstream")]
+    Connect(#[source] ConnectError),
+    /// The connection failed or closed before an answer.
+    #[error("upstream connection failed")]
+    Exchange {
+        /// Whether nothing of the request can have been processed.
+        unsent: bool,
+        /// Whether the connection had served a request before.
+        reused: bool,
+        /// What happened.
+        source: ExchangeError,
+    },
+    /// An HTTP/2 stream failed.
+    #[error("upstream stream failed")]
+    Stream {
+        /// Whether nothing of the request can have been processed.
+        unsent: bool,
+        /// What happened.
+        source: hyper::Error,
+    },
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// An upstream side with no connection yet.
+    pub fn new(connector: Connector, metrics: Arc<Metrics>) -> Self {
+        Self {
+            pool: Pool::default(),
+            connector,
+            rng: RefCell::new(fastrand::Rng::new()),
+            heads: RefCell::default(),
+            metrics,
+        }
+    }
+
+    /// A number for draws.
+    pub(crate) fn random(&self) -> u64 {
+        self.rng.borrow_mut().u64(..)
+    }
+
+    /// A number of 128 bits for identifiers.
+    pub(crate) fn random_wide(&self) -> u128 {
+        self.rng.borrow_mut().u128(..)
+    }
+
+    /// Counts a retry by its cause.
+    pub(crate) fn count_retry(&self, error: &UpstreamError) {
+        self.metrics.process.retries.with_label_values(&[error.cause()]).inc();
+    }
+
+    /// The endpoint for an attempt, avoiding those in `tried`.
+    pub(crate) fn pick<'d>(
+        &self,
+        destination: &'d Destination,
+        tried: &[u64],
+    ) -> Result<&'d Member, UpstreamError> {
+        let picked =
+            destination.balancer.pick(&destination.live, &mut self.rng.borrow_mut(), tried);
+        picked.ok_or(UpstreamError::NoEndpoint)
+    }
+
+    /// Sends `outgoing` to one endpoint and returns the head of its answer.
+    pub(crate) async fn send(
+        &self,
+        destination: &Destination,
+        member: &Member,
+        outgoing: &mut Outgoing,
+        extra: &[(HeaderName, HeaderValue)],
+    ) -> Result<Answer, UpstreamError> {
+        let policy = &destination.policy;
+        let active = member.endpoint.begin();
+        let home = self.pool.home(
+            member.endpoint.id,
+            policy.idle_timeout,
+            policy.requests_per_connection_max,
+        );
+        let http2 = match policy.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+            Protocol::AsDownstream => outgoing.head.version == Version::HTTP_2,
+        };
+        let sent = if http2 {
+            Box::pin(self.send_http2(destination, member, home, outgoing, extra)).await
+        } else {
+            let answer = self.send_http1(destination, member, home, outgoing, extra).await;
+            answer.map(|response| (response, None))
+        };
+        match sent {
+            Ok((response, stream)) => {
+                Ok(Answer { response, hold: Hold { _active: active, _stream: stream } })
+            }
+            Err(error) => {
+                member.endpoint.failed();
+                Err(error)
+            }
+        }
+    }
+
+    async fn send_http1(
+        &self,
+        destination: &Destination,
+        member: &Member,
+        home: Rc<Home>,
+        outgoing: &mut Outgoing,
+        extra: &[(HeaderName, HeaderValue)],
+    ) -> Result<Response<Body>, UpstreamError> {
+        let (conn, reused) = match home.take() {
+            Some(conn) => (conn, true),
+            None => (Connection::new(self.connect(destination, member).await?), false),
+        };
+        let has_body = !outgoing.body.is_end_stream();
+        let chunked = has_body && !outgoing.head.headers.contains_key(header::CONTENT_LENGTH);
+        let mut head = self.heads.borrow_mut().pop().unwrap_or_default();
+        encode_head(
+            &mut head,
+            &RequestHead {
+                method: &outgoing.head.method,
+                target: outgoing.target(),
+                authority: outgoing.authority.as_bytes(),
+                headers: &outgoing.head.headers,
+                extra,
+                chunked,
+                close: destination.policy.requests_per_connection_max == 1,
+            },
+        );
+        outgoing.replayable = !has_body;
+        let exchange = Exchange {
+            method: &outgoing.head.method,
+            head: &head,
+            chunked,
+            body: &mut outgoing.body,
+            home,
+        };
+        let result = conn.exchange(exchange).await;
+        head.clear();
+        self.heads.borrow_mut().push(head);
+        result.map_err(|source| {
+            let unsent = matches!(source, ExchangeError::Io { unsent: true, .. });
+            UpstreamError::Exchange { unsent, reused, source }
+        })
+    }
+
+    async fn send_http2(
+        &self,
+        destination: &Destination,
+        member: &Member,
+        home: Rc<Home>,
+        outgoing: &mut Outgoing,
+        extra: &[(HeaderName, HeaderValue)],
+    ) -> Result<(Response<Body>, Option<Stream>), UpstreamError> {
+        let open = async || self.connect(destination, member).await;
+        let handshake = |source| UpstreamError::Stream { unsent: true, source };
+        let (stream, _reused) = home.http2.stream(open, handshake).await?;
+        home.http2.retire(&stream, destination.policy.requests_per_connection_max);
+        let request = outgoing.to_http2(extra);
+        match stream.send(request).await {
+            Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
+            Err(failed) => {
+                if let Some(body) = failed.body {
+                    outgoing.body = body;
+                    outgoing.replayable = true;
+                }
+                Err(UpstreamError::Stream { unsent: failed.unsent, source: failed.source })
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        destination: &Destination,
+        member: &Member,
+    ) -> Result<crate::io::Io, UpstreamError> {
+        let limit = destination.policy.connect_timeout;
+        let connected = self.connector.connect(&member.endpoint.addr, limit).await;
+        let counted = &self.metrics.process.upstream_connections;
+        if connected.is_ok() { counted.ok.inc() } else { counted.failed.inc() }
+        connected.map_err(UpstreamError::Connect)
+    }
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    /// What stands in the request line.
+    pub fn target(&self) -> &str {
+        match (&self.rewritten, self.head.uri.path_and_query()) {
+            (Some(rewritten), _) => rewritten,
+            (None, Some(original)) => original.as_str(),
+            (None, None) => "/",
+        }
+    }
+
+    /// The request in the terms of HTTP/2; takes the body along.
+    fn to_http2(&mut self, extra: &[(HeaderName, HeaderValue)]) -> Request<Body> {
+        self.replayable = self.body.is_end_stream();
+        let mut request = Request::new(std::mem::take(&mut self.body));
+        *request.method_mut() = self.head.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(self.authority.as_bytes())
+            .path_and_query(self.target())
+            .build();
+        *request.uri_mut() = uri.unwrap_or_else(|_| self.head.uri.clone());
+        let headers = request.headers_mut();
+        headers.reserve(self.head.headers.len() + extra.len());
+        for (name, value) in &self.head.headers {
+            if *name != header::HOST && passes(name, value) {
+                headers.append(name, value.clone());
+            }
+        }
+        for (name, value) in extra {
+            headers.append(name, value.clone());
+        }
+        request
+    }
+}
+
+// === impl UpstreamError ===
+
+impl UpstreamError {
+    /// Whether the request provably was not processed.
+    pub fn unsent(&self) -> bool {
+        match self {
+            Self::NoEndpoint => false,
+            Self::Connect(_) => true,
+            Self::Exchange { unsent, .. } | Self::Stream { unsent, .. } => *unsent,
+        }
+    }
+
+    /// Whether a connection that had served before was closed before any byte of an answer: most
+    /// likely the upstream closed it while it was idle.
+    pub fn closed_while_idle(&self) -> bool {
+        match self {
+            Self::Exchange { reused, source, .. } => {
+                *reused
+                    && matches!(
+                        source,
+                        ExchangeError::Closed { answered: false } | ExchangeError::Io { .. }
+                    )
+            }
+            Self::NoEndpoint | Self::Connect(_) | Self::Stream { .. } => false,
+        }
+    }
+
+    /// Name of the cause in metrics.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no-endpoint",
+            Self::Connect(_) => "connect-failure",
+            Self::Stream { .. } => "refused-stream",
+            Self::Exchange { .. } => "reset-before-response",
+        }
+    }
+
+    /// The response flag of a request that ends with this error.
+    pub fn flag(&self) -> Flags {
+        match self {
+            Self::NoEndpoint => Flags::UH,
+            Self::Connect(_) => Flags::UF,
+            Self::Stream { .. } => Flags::UR,
+            Self::Exchange { source, .. } => match source {
+                ExchangeError::Io { .. } | ExchangeError::Closed { .. } => Flags::UC,
+                ExchangeError::Head(_) => Flags::UPE,
+                ExchangeError::Downstream(_) => Flags::DC,
+            },
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Destinations: a host, a port and perhaps a subset, with policy and endpoints.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use crate::telemetry::labels::TrafficId;
+use crate::upstream::balance::Balancer;
+use crate::upstream::endpoint::Member;
+
+/// Connect timeout when nothing else is said.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle limit of upstream connections when nothing else is said.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Position of a destination in every snapshot that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationId(pub u32);
+
+/// What identifies a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationKey {
+    /// Host of the registry, or of the listener for an inbound destination.
+    pub host: Arc<str>,
+    /// Port of the service.
+    pub port: u16,
+    /// Subset; empty for the whole host.
+    pub subset: Arc<str>,
+    /// Traffic to the own workload.
+    pub inbound: bool,
+}
+
+/// The destinations of one snapshot, by id. A place is empty while its id is not in use.
+#[derive(Debug, Clone, Default)]
+pub struct Destinations(pub Arc<[Option<Arc<Destination>>]>);
+
+/// One destination of one snapshot.
+#[derive(Debug)]
+pub struct Destination {
+    /// What identifies it.
+    pub key: DestinationKey,
+    /// How its connections and requests are treated.
+    pub policy: Policy,
+    /// Its endpoints and how one is picked.
+    pub balancer: Balancer,
+    /// Labels in metrics of traffic that found no endpoint.
+    pub traffic: TrafficId,
+    /// What outlives reloads.
+    pub live: Arc<Live>,
+}
+
+/// The state of a destination that outlives reloads.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Place in the round of round robin.
+    pub(crate) turn: AtomicUsize,
+}
+
+/// How connections and requests of a destination are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Limit of a connect.
+    pub connect_timeout: Duration,
+    /// Idle limit of a pooled connection.
+    pub idle_timeout: Duration,
+    /// Requests after which a connection is closed; 0 means no limit.
+    pub requests_per_connection_max: u32,
+    /// Protocol of the connections.
+    pub protocol: Protocol,
+}
+
+/// Protocol of upstream connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// What the downstream used.
+    AsDownstream,
+}
+
+// === impl Destinations ===
+
+impl Destinations {
+    /// The destination with this id.
+    pub fn get(&self, id: DestinationId) -> Option<&Arc<Destination>> {
+        self.0.get(id.0 as usize)?.as_ref()
+    }
+
+    /// All destinations in use.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Destination>> {
+        self.0.iter().flatten()
+    }
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// Its endpoints.
+    pub fn members(&self) -> &[Member] {
+        self.balancer.members()
+    }
+}
+
+// === impl DestinationKey ===
+
+impl fmt::Display for DestinationKey {
+    /// The form that access logs know: `outbound|9080|v1|reviews.default.svc.cluster.local`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = if self.inbound { "inbound" } else { "outbound" };
+        write!(f, "{direction}|{}|{}|{}", self.port, self.subset, self.host)
+    }
+}
+
+// === impl Policy ===
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            connect_timeout: CONNECT_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            requests_per_connection_max: 0,
+            protocol: Protocol::Http1,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! One HTTP/1.1 exchange on one upstream connection (RFC 9112).
+//!
+//! The exchange runs inside the request's own task: no channel, no second task, and the connection
+//! knows exactly whether a byte was sent or received, which is what safe retries rest on. A request
+//! body is sent while the answer is awaited and, if the answer comes first, while it is read.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response};
+use http_body::{Frame, SizeHint};
+use tokio::io::AsyncRead;
+
+use crate::body::Body;
+use crate::io::Io;
+use crate::upstream::pool::Home;
+pub use decode::HeadError;
+use decode::{BodyDecoder, Decoded};
+use encode::Sender;
+pub(crate) use encode::{RequestHead, encode_head};
+
+/// Largest response head in bytes.
+pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// First read of an answer: a head and a small body fit.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// Reads of a long answer.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Interim (1xx) answers before the final one.
+const INTERIM_RESPONSES_MAX: u32 = 16;
+
+/// A connection between two exchanges, or in one.
+#[derive(Debug)]
+pub struct Connection {
+    io: Io,
+    /// Bytes read and not yet used; without memory while the connection is idle.
+    buf: BytesMut,
+    /// Requests sent on it.
+    requests: u32,
+    /// When it was opened.
+    pub(crate) opened: Instant,
+}
+
+/// Why an exchange has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The connection failed while the request was being sent or the answer awaited.
+    #[error("exchange with upstream")]
+    Io {
+        /// Whether no byte of the request can have reached the upstream.
+        unsent: bool,
+        /// What the socket said.
+        source: io::Error,
+    },
+    /// The upstream closed the connection without a complete head.
+    #[error("upstream closed the connection before its answer")]
+    Closed {
+        /// Whether a part of an answer had come.
+        answered: bool,
+    },
+    /// The answer is not HTTP/1.1 as we can pass it on.
+    #[error("answer of upstream")]
+    Head(#[source] HeadError),
+    /// The request's body failed: the downstream's fault.
+    #[error("body of downstream")]
+    Downstream(#[source] Box<crate::body::BodyError>),
+}
+
+/// Why an upstream's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The connection failed.
+    #[error("connection to upstream")]
+    Io(#[source] io::Error),
+    /// The connection ended before the body did.
+    #[error("upstream closed the connection within its answer")]
+    Truncated,
+    /// The chunked coding is broken.
+    #[error("invalid chunked coding of upstream")]
+    Chunked,
+    /// The rest of the request could not be sent.
+    #[error("send rest of request")]
+    Send(#[source] Box<ExchangeError>),
+}
+
+/// The rest of an answer that did not come whole with its head.
+#[derive(Debug)]
+pub struct ResponseBody {
+    /// None once the connection went home or failed.
+    reading: Option<Reading>,
+    size: SizeHint,
+}
+
+#[derive(Debug)]
+struct Reading {
+    conn: Connection,
+    decoder: BodyDecoder,
+    /// What remains of the request.
+    sender: Option<Sender>,
+    reusable: bool,
+    home: Rc<Home>,
+}
+
+/// What one exchange needs beside its connection.
+pub(crate) struct Exchange<'a> {
+    pub(crate) method: &'a Method,
+    /// The encoded head; kept by the caller so that its memory is used again.
+    pub(crate) head: &'a [u8],
+    /// Body framing of the request.
+    pub(crate) chunked: bool,
+    /// Taken from the moment its first byte is asked for.
+    pub(crate) body: &'a mut Body,
+    /// Where the connection goes when both sides are done with it.
+    pub(crate) home: Rc<Home>,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(crate) fn new(io: Io) -> Self {
+        Self { io, buf: BytesMut::new(), requests: 0, opened: Instant::now() }
+    }
+
+    /// Requests sent on it.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    /// Whether the connection, idle, is of no more use: closed by the peer or out of step.
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.buf.is_empty() || self.io.has_unexpected_input()
+    }
+
+    /// Sends a request and reads the head of the answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection; it is never reused half-way.
+    pub(crate) async fn exchange(
+        mut self,
+        exchange: Exchange<'_>,
+    ) -> Result<Response<Body>, ExchangeError> {
+        self.requests += 1;
+        let Exchange { method, head, chunked, body, home } = exchange;
+        let mut sender = Sender::new(head, body, chunked);
+        let received = poll_fn(|cx| self.poll_head(cx, &mut sender, head, method)).await?;
+        // Only now is the rest of the head's memory the caller's again.
+        let sender = sender.into_rest();
+        Ok(self.into_response(received, sender, home))
+    }
+
+    /// Sends what can be sent, then reads until the head of the final answer is there.
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        sender: &mut Sender,
+        head: &[u8],
+        method: &Method,
+    ) -> Poll<Result<decode::Head, ExchangeError>> {
+        // A failed send is not the end: the upstream may have answered and closed early.
+        let sent = sender.poll_send(cx, &mut self.io, head);
+        if let Poll::Ready(Err(error)) = sent {
+            let unsent = sender.is_unsent();
+            return match self.poll_read_head(cx, method) {
+                Poll::Ready(Ok(head)) => {
+                    sender.abandon();
+                    Poll::Ready(Ok(head))
+                }
+                Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Err(error.or_unsent(unsent))),
+            };
+        }
+        self.poll_read_head(cx, method)
+    }
+
+    fn poll_read_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+    ) -> Poll<Result<decode::Head, ExchangeError>> {
+        let mut interim = 0;
+        loop {
+            if !self.buf.is_empty() {
+                match decode::head(&mut self.buf, method).map_err(ExchangeError::Head)? {
+                    Some(head) if head.status.is_informational() => {
+                        interim += 1;
+                        if interim > INTERIM_RESPONSES_MAX {
+                            return Poll::Ready(Err(ExchangeError::Head(HeadError::Interim)));
+                        }
+                        continue;
+                    }
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None if self.buf.len() >= RESPONSE_HEAD_BYTES_MAX => {
+                        return Poll::Ready(Err(ExchangeError::Head(HeadError::TooLarge)));
+                    }
+                    None => {}
+                }
+            }
+            let answered = !self.buf.is_empty();
+            match ready!(self.poll_read(cx)) {
+                Ok(0) => return Poll::Ready(Err(ExchangeError::Closed { answered })),
+                Ok(_) => {}
+                Err(source) => {
+                    let closed = source.kind() == io::ErrorKind::ConnectionReset;
+                    return Poll::Ready(Err(match closed {
+                        true => ExchangeError::Closed { answered },
+                        false => ExchangeError::Io { unsent: false, source },
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Reads into the buffer; 0 is the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = if self.buf.capacity() == 0 { READ_BYTES_MIN } else { READ_BYTES_MAX };
+        if self.buf.capacity() - self.buf.len() < READ_BYTES_MIN / 4 {
+            self.buf.reserve(room);
+        }
+        tokio_util_read(&mut self.io, cx, &mut self.buf)
+    }
+
+    /// Turns a head into a response; an answer that came whole sends the connection home at once.
+    fn into_response(
+        mut self,
+        head: decode::Head,
+        sender: Option<Sender>,
+        home: Rc<Home>,
+    ) -> Response<Body> {
+        let decode::Head { status, headers, keep_alive, mut decoder } = head;
+        let reusable = keep_alive && sender.as_ref().is_none_or(|sender| !sender.is_abandoned());
+        let body = match decoder.take_whole(&mut self.buf) {
+            Some(bytes) if sender.is_none() => {
+                if reusable {
+                    home.take_back(self);
+                }
+                Body::full(bytes)
+            }
+            whole => {
+                if let Some(bytes) = whole {
+                    decoder.give_back(bytes);
+                }
+                let size = decoder.size_hint();
+                let reading = Reading { conn: self, decoder, sender, reusable, home };
+                Body::Http1(Box::new(ResponseBody { reading: Some(reading), size }))
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Drops the memory that an idle connection has no use for.
+    pub(crate) fn rest(&mut self) {
+        if self.buf.is_empty() {
+            self.buf = BytesMut::new();
+        }
+    }
+}
+
+/// Reads once into the spare room of `buf`.
+fn tokio_util_read(io: &mut Io, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+    let spare = buf.spare_capacity_mut();
+    let mut target = tokio::io::ReadBuf::uninit(spare);
+    ready!(Pin::new(io).poll_read(cx, &mut target))?;
+    let filled = target.filled().len();
+    // SAFETY: `ReadBuf` has initialised the first `filled` bytes of the spare capacity, which
+    // begins right behind the current length.
+    #[expect(unsafe_code, reason = "reading into spare capacity without zeroing it first")]
+    unsafe {
+        buf.set_len(buf.len() + filled);
+    }
+    Poll::Ready(Ok(filled))
+}
+
+// === impl ExchangeError ===
+
+impl ExchangeError {
+    fn or_unsent(self, unsent: bool) -> Self {
+        match self {
+            Self::Io { source, .. } => Self::Io { unsent, source },
+            other => other,
+        }
+    }
+}
+
+// === impl ResponseBody ===
+
+impl ResponseBody {
+    /// The next part of the body; errors end it.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        if let Some(sender) = &mut reading.sender {
+            match sender.poll_send(cx, &mut reading.conn.io, &[]) {
+                Poll::Ready(Ok(())) => reading.sender = None,
+                // The upstream has answered already: what it does not read is not our error.
+                Poll::Ready(Err(_)) => {
+                    reading.sender = None;
+                    reading.reusable = false;
+                }
+                Poll::Pending => {}
+            }
+        }
+        let frame = ready!(reading.poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) if !reading.decoder.is_done() => {}
+            Some(Ok(_)) | None => self.finish(),
+            Some(Err(_)) => self.reading = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    /// The body is complete: the connection goes home if the request is, too.
+    fn finish(&mut self) {
+        if let Some(reading) = self.reading.take()
+            && reading.reusable
+            && reading.sender.is_none()
+        {
+            reading.home.take_back(reading.conn);
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.reading.is_none()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.size.clone()
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        loop {
+            match self.decoder.decode(&mut self.conn.buf) {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::More) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            match ready!(self.conn.poll_read(cx)) {
+                Ok(0) if self.decoder.ends_with_stream() => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(ReadError::Truncated))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(ReadError::Io(error)))),
+            }
+        }
+    }
+}

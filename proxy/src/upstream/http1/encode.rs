@@ -1,0 +1,283 @@
+//! Writing a request: its head, and the framing of its body.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body::Body as _;
+use tokio::io::AsyncWrite;
+
+use crate::body::Body;
+use crate::io::Io;
+use crate::request::headers::passes;
+use crate::upstream::http1::ExchangeError;
+
+/// Parts of a body up to this size are copied behind the head or chunk line and go out in one write.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// What the head of a request is made of.
+pub(crate) struct RequestHead<'a> {
+    pub(crate) method: &'a Method,
+    /// Path and query, `*`, or an authority for CONNECT.
+    pub(crate) target: &'a str,
+    pub(crate) authority: &'a [u8],
+    pub(crate) headers: &'a HeaderMap,
+    /// Headers of this attempt alone.
+    pub(crate) extra: &'a [(HeaderName, HeaderValue)],
+    /// Whether there is a body of unknown length.
+    pub(crate) chunked: bool,
+    /// Whether the connection is to be closed after the answer.
+    pub(crate) close: bool,
+}
+
+/// Sends head and body; holds what the socket did not take.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// Bytes of the head that went out, while the head is the caller's.
+    head_sent: usize,
+    head_len: usize,
+    any_sent: bool,
+    /// Copied bytes that go first.
+    first: BytesMut,
+    /// A part of the body that was not copied.
+    second: Bytes,
+    /// Bytes behind the part: the end of a chunk.
+    third: &'static [u8],
+    body: Body,
+    chunked: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The body has more.
+    Body,
+    /// All is in the buffers.
+    Flush,
+    Done,
+    /// The upstream takes no more; its answer came first.
+    Abandoned,
+}
+
+/// Writes a head into `out`.
+pub(crate) fn encode_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(head.authority);
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in head.headers {
+        if *name != header::HOST && passes(name, value) {
+            encode_line(out, name, value);
+        }
+    }
+    for (name, value) in head.extra {
+        encode_line(out, name, value);
+    }
+    if head.chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if head.close {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn encode_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+// === impl Sender ===
+
+impl Sender {
+    /// Takes the body out of `body` unless there is none.
+    pub(super) fn new(head: &[u8], body: &mut Body, chunked: bool) -> Self {
+        let state = if body.is_end_stream() { State::Flush } else { State::Body };
+        let body = if state == State::Body { std::mem::take(body) } else { Body::Empty };
+        Self {
+            head_sent: 0,
+            head_len: head.len(),
+            any_sent: false,
+            first: BytesMut::new(),
+            second: Bytes::new(),
+            third: b"",
+            body,
+            chunked,
+            state,
+        }
+    }
+
+    /// Whether no byte went out.
+    pub(super) fn is_unsent(&self) -> bool {
+        !self.any_sent
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.state == State::Abandoned
+    }
+
+    /// Gives up on the rest of the request.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Abandoned;
+        self.body = Body::Empty;
+    }
+
+    /// What must still be sent after the answer came, if anything. Only complete heads get here:
+    /// an answer to half a head ends the request.
+    pub(super) fn into_rest(mut self) -> Option<Self> {
+        if self.head_sent < self.head_len && self.state != State::Done {
+            self.abandon();
+        }
+        (self.state != State::Done).then_some(self)
+    }
+
+    /// Sends until all is sent or the socket or the body has to be waited for.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        head: &[u8],
+    ) -> Poll<Result<(), ExchangeError>> {
+        loop {
+            match self.state {
+                State::Done | State::Abandoned => return Poll::Ready(Ok(())),
+                State::Body if self.is_drained() => match self.poll_fill(cx, head)? {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => {
+                        // The head does not wait for the body.
+                        ready!(self.poll_write(cx, io, head))?;
+                        return Poll::Pending;
+                    }
+                },
+                State::Body | State::Flush => {
+                    ready!(self.poll_write(cx, io, head))?;
+                    if self.state == State::Flush {
+                        self.state = State::Done;
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.first.is_empty() && self.second.is_empty() && self.third.is_empty()
+    }
+
+    /// Takes the next part of the body into the buffers.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &[u8],
+    ) -> Result<Poll<()>, ExchangeError> {
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(frame) => frame,
+        };
+        let Some(frame) = frame else {
+            if self.chunked {
+                self.first.extend_from_slice(b"0\r\n\r\n");
+            }
+            self.state = State::Flush;
+            return Ok(Poll::Ready(()));
+        };
+        let frame = frame.map_err(|error| ExchangeError::Downstream(Box::new(error)))?;
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => self.fill_data(data, head),
+            Err(frame) => self.fill_trailers(frame.into_trailers().unwrap_or_default()),
+        }
+        if self.state == State::Body && !self.chunked && self.body.is_end_stream() {
+            self.state = State::Flush;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn fill_data(&mut self, data: Bytes, head: &[u8]) {
+        // A small body goes out together with what is left of the head.
+        let head_rest = &head[self.head_sent.min(head.len())..];
+        if !head_rest.is_empty() {
+            self.first.extend_from_slice(head_rest);
+            self.head_sent = self.head_len;
+        }
+        if self.chunked {
+            self.first.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        }
+        if data.len() <= COPIED_BYTES_MAX {
+            self.first.extend_from_slice(&data);
+            if self.chunked {
+                self.first.extend_from_slice(b"\r\n");
+            }
+        } else {
+            self.second = data;
+            self.third = if self.chunked { b"\r\n" } else { b"" };
+        }
+    }
+
+    /// Trailers end a chunked body; with a known length there is no place for them.
+    fn fill_trailers(&mut self, trailers: HeaderMap) {
+        if self.chunked {
+            self.first.extend_from_slice(b"0\r\n");
+            for (name, value) in &trailers {
+                self.first.extend_from_slice(name.as_str().as_bytes());
+                self.first.extend_from_slice(b": ");
+                self.first.extend_from_slice(value.as_bytes());
+                self.first.extend_from_slice(b"\r\n");
+            }
+            self.first.extend_from_slice(b"\r\n");
+        }
+        self.state = State::Flush;
+    }
+
+    /// Writes the buffers out.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        head: &[u8],
+    ) -> Poll<Result<(), ExchangeError>> {
+        loop {
+            let head_rest = &head[self.head_sent.min(head.len())..];
+            if head_rest.is_empty() && self.is_drained() {
+                return Poll::Ready(Ok(()));
+            }
+            let written = if self.is_drained() {
+                ready!(Pin::new(&mut *io).poll_write(cx, head_rest))
+            } else {
+                let slices =
+                    [head_rest, &*self.first, &*self.second, self.third].map(IoSlice::new);
+                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))
+            };
+            match written {
+                Ok(0) => {
+                    let source = io::Error::from(io::ErrorKind::WriteZero);
+                    return Poll::Ready(Err(ExchangeError::Io { unsent: false, source }));
+                }
+                Ok(count) => self.advance(count, head_rest.len()),
+                Err(source) => {
+                    return Poll::Ready(Err(ExchangeError::Io { unsent: false, source }));
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, mut count: usize, head_rest: usize) {
+        self.any_sent = true;
+        let step = count.min(head_rest);
+        self.head_sent += step;
+        count -= step;
+        let step = count.min(self.first.len());
+        self.first.advance(step);
+        count -= step;
+        let step = count.min(self.second.len());
+        self.second.advance(step);
+        count -= step;
+        self.third = &self.third[count.min(self.third.len())..];
+    }
+}

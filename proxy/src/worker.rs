@@ -1,0 +1,212 @@
+//! One worker thread: its own runtime, listeners, connections and pools. Nothing in it is shared
+//! with another worker but the snapshot and counters.
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashSet;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::drain::Drain;
+use crate::listener::{self, Bound};
+use crate::snapshot::{Publisher, Reader, Snapshot};
+use crate::table::Bind;
+use crate::telemetry::access_log::{AccessLog, Entry};
+use crate::telemetry::metrics::{Metrics, WorkerMetrics};
+use crate::upstream::Upstream;
+use crate::upstream::connect::Connector;
+
+/// Time between two looks at the pool for what rested too long.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Commands that may wait for a worker; a reload sends one per changed listener.
+const COMMANDS_MAX: usize = 1_024;
+
+/// What the requests of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    reader: Reader,
+    /// Its connections and attempts.
+    pub(crate) upstream: Upstream,
+    /// Its series of request metrics.
+    pub(crate) metrics: WorkerMetrics,
+    shared: Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    /// Its open downstream connections.
+    pub drain: Rc<Drain>,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Take connections at an address.
+    Listen(Bind, Bound),
+    /// Take no more connections at an address; open ones go on.
+    Unlisten(Bind),
+    /// End connections after the requests they are in and say when the last has ended.
+    Drain(oneshot::Sender<()>),
+}
+
+/// The control thread's hold on a worker.
+#[derive(Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+/// Counts a downstream connection as open until dropped, and notes when it ended in a panic.
+pub(crate) struct Counted(Arc<Metrics>);
+
+/// Starts a worker thread that ends with the process or when its handle is dropped.
+///
+/// # Errors
+///
+/// When the system gives no thread or no event queue.
+pub fn spawn(
+    number: usize,
+    publisher: &Publisher,
+    metrics: &Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+) -> io::Result<Handle> {
+    let (commands, received) = mpsc::channel(COMMANDS_MAX);
+    let (publisher, metrics) = (publisher.clone(), Arc::clone(metrics));
+    let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let (started, start) = std::sync::mpsc::sync_channel(1);
+    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let runtime = match runtime() {
+            Ok(runtime) => {
+                let _ = started.send(Ok(()));
+                runtime
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let worker = Worker::new(&publisher, &metrics, access_log, Connector::Network);
+            run(Rc::new(worker), received).await;
+        });
+    })?;
+    start.recv().unwrap_or_else(|_| Err(io::Error::other("worker ended at its start")))?;
+    Ok(Handle { commands })
+}
+
+/// Obeys commands until there can be no more.
+async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
+    let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    let mut listeners: HashMap<Bind, JoinHandle<()>> = HashMap::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen(bind, bound) => {
+                let accept = listener::accept(Rc::clone(&worker), bind.clone(), bound);
+                listeners.insert(bind, tokio::task::spawn_local(accept));
+            }
+            Command::Unlisten(bind) => {
+                if let Some(listener) = listeners.remove(&bind) {
+                    listener.abort();
+                }
+            }
+            Command::Drain(done) => {
+                listeners.drain().for_each(|(_, listener)| listener.abort());
+                worker.drain.begin();
+                let drain = Rc::clone(&worker.drain);
+                tokio::task::spawn_local(async move {
+                    drain.emptied().await;
+                    let _ = done.send(());
+                });
+            }
+        }
+    }
+    sweeper.abort();
+}
+
+/// Closes what the pool need not keep.
+async fn sweep(worker: Rc<Worker>) {
+    let mut known = FxHashSet::default();
+    let mut generation = 0;
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        let snapshot = worker.snapshot();
+        if snapshot.generation != generation {
+            generation = snapshot.generation;
+            let members = snapshot.destinations.iter().flat_map(|it| it.members());
+            known = members.map(|member| member.endpoint.id).collect();
+        }
+        worker.upstream.pool.sweep(&known, Instant::now());
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// The parts of a worker, on the thread that will use them.
+    pub fn new(
+        publisher: &Publisher,
+        metrics: &Arc<Metrics>,
+        access_log: Option<Arc<AccessLog>>,
+        connector: Connector,
+    ) -> Self {
+        Self {
+            reader: publisher.reader(),
+            upstream: Upstream::new(connector, Arc::clone(metrics)),
+            metrics: metrics.worker(),
+            shared: Arc::clone(metrics),
+            access_log,
+            drain: Rc::default(),
+        }
+    }
+
+    /// The configuration that a request sees from its beginning to its end.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        self.reader.load()
+    }
+
+    /// Whether connections note the address they were reached at, which costs a system call.
+    pub(crate) fn wants_local_addr(&self) -> bool {
+        self.access_log.is_some()
+    }
+
+    /// Whether requests gather what the log will say.
+    pub(crate) fn logs(&self) -> bool {
+        self.access_log.is_some()
+    }
+
+    /// Hands a complete entry to the log.
+    pub(crate) fn log(&self, entry: &Entry<'_>) {
+        if let Some(log) = &self.access_log {
+            log.write(entry);
+        }
+    }
+
+    /// Counts a downstream connection as open.
+    pub(crate) fn count_connection(&self) -> Counted {
+        self.shared.process.downstream_connections.inc();
+        self.shared.process.downstream_connections_active.inc();
+        Counted(Arc::clone(&self.shared))
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// Tells the worker something; says whether it can still hear.
+    pub async fn tell(&self, command: Command) -> bool {
+        self.commands.send(command).await.is_ok()
+    }
+}
+
+// === impl Counted ===
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.process.downstream_connections_active.dec();
+        if thread::panicking() {
+            self.0.process.connection_panics.inc();
+        }
+    }
+}
