@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
-use std::hash::{Hash, Hasher};
+use std::fs::{self, File, Metadata};
+use std::hash::{Hash as _, Hasher as _};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -19,25 +20,38 @@ const FOLDER_DEPTH_MAX: usize = 16;
 /// keep in steps of a second.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
+/// How much of a young file is compared; the loader takes no larger one.
+const CONTENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+const CONTENT_CHUNK_BYTES: usize = 64 * 1024;
+
 /// Which folder a path leads to: device and inode.
 pub(super) type Identity = (u64, u64);
 
 /// The state of all configured files at one time.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
-    /// Hash over the names of all files and what changes with their content.
-    state: u64,
-    /// Whether some file is so young that an equal state proves nothing.
-    unsettled: bool,
+    /// Hash of each name on the walk, and the file there, if it is one.
+    files: Vec<(u64, Option<Stamp>)>,
     /// Folders, free of links, in which a change shows: those that hold a file, a link on the way
     /// to one, or the place where a missing one would be.
     pub(super) folders: BTreeMap<PathBuf, Identity>,
 }
 
+/// What changes with a file's content.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    identity: Identity,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Hash of the content of a file so young that its times prove nothing.
+    content: Option<u64>,
+}
+
 /// One walk over the configured paths.
 struct Walk {
     now: SystemTime,
-    hasher: DefaultHasher,
     observed: Observed,
 }
 
@@ -45,24 +59,74 @@ struct Walk {
 pub(super) fn observe(paths: &[PathBuf]) -> Observed {
     let mut walk = Walk {
         now: SystemTime::now(),
-        hasher: DefaultHasher::new(),
         observed: Observed::default(),
     };
     for path in paths {
         walk.visit(path, &mut Vec::new());
     }
-    Observed {
-        state: walk.hasher.finish(),
-        ..walk.observed
-    }
+    walk.observed
 }
 
 // === impl Observed ===
 
 impl Observed {
-    /// Whether the files may hold something else than before.
+    /// Whether the files hold something else than before.
     pub(super) fn differs_from(&self, before: &Self) -> bool {
-        self.unsettled || self.state != before.state
+        let same = |now: &Option<Stamp>, before: &Option<Stamp>| match (now, before) {
+            (Some(now), Some(before)) => now.is_same(before),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let pairs = self.files.iter().zip(&before.files);
+        self.files.len() != before.files.len()
+            || pairs
+                .into_iter()
+                .any(|(now, before)| now.0 != before.0 || !same(&now.1, &before.1))
+    }
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    fn of(path: &Path, metadata: &Metadata, now: SystemTime) -> Self {
+        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        // Times ahead of the clock prove nothing either, but only for as long.
+        let age = now
+            .duration_since(modified)
+            .unwrap_or_else(|ahead| ahead.duration());
+        Self {
+            identity: identity(metadata),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            content: (age < SETTLED_AFTER && metadata.is_file())
+                .then(|| content(path))
+                .flatten(),
+        }
+    }
+
+    /// Contents count only where both are known: a file that has settled since is the same.
+    fn is_same(&self, before: &Self) -> bool {
+        self.identity == before.identity
+            && self.bytes == before.bytes
+            && self.modified == before.modified
+            && self.changed == before.changed
+            && (self.content == before.content
+                || self.content.is_none()
+                || before.content.is_none())
+    }
+}
+
+/// Hash of a file's content, as far as it is read by the loader.
+fn content(path: &Path) -> Option<u64> {
+    let mut file = File::open(path).ok()?.take(CONTENT_BYTES_MAX);
+    let mut hasher = DefaultHasher::new();
+    let mut buffer = vec![0; CONTENT_CHUNK_BYTES];
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(hasher.finish()),
+            len => hasher.write(&buffer[..len]),
+        }
     }
 }
 
@@ -72,14 +136,16 @@ impl Walk {
     /// Looks at a configured path, or at a name that a folder shows as one; `above` holds the
     /// folders on the way here, so that a link back up ends the descent.
     fn visit(&mut self, path: &Path, above: &mut Vec<Identity>) {
-        path.hash(&mut self.hasher);
+        let mut name = DefaultHasher::new();
+        path.hash(&mut name);
         self.trace(path);
-        let Ok(metadata) = fs::metadata(path) else {
-            return 0_u8.hash(&mut self.hasher);
+        let metadata = fs::metadata(path).ok();
+        let file = metadata.as_ref().filter(|metadata| !metadata.is_dir());
+        let stamp = file.map(|metadata| Stamp::of(path, metadata, self.now));
+        self.observed.files.push((name.finish(), stamp));
+        let Some(metadata) = metadata.filter(Metadata::is_dir) else {
+            return;
         };
-        if !metadata.is_dir() {
-            return self.stamp(&metadata);
-        }
         let identity = identity(&metadata);
         if above.contains(&identity) || above.len() > FOLDER_DEPTH_MAX {
             return;
@@ -106,20 +172,6 @@ impl Walk {
                 self.visit(&path, above);
             }
         }
-    }
-
-    fn stamp(&mut self, metadata: &Metadata) {
-        1_u8.hash(&mut self.hasher);
-        identity(metadata).hash(&mut self.hasher);
-        (metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(&mut self.hasher);
-        (metadata.ctime(), metadata.ctime_nsec()).hash(&mut self.hasher);
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        // Times ahead of the clock prove nothing either, but only for as long.
-        let age = self
-            .now
-            .duration_since(modified)
-            .unwrap_or_else(|ahead| ahead.duration());
-        self.observed.unsettled |= age < SETTLED_AFTER;
     }
 
     /// Collects the folders that decide where `path` leads: walks it name by name as the kernel

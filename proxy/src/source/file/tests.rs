@@ -178,7 +178,8 @@ async fn a_file_that_goes_and_comes_again_is_seen() {
 async fn what_does_not_concern_the_files_makes_no_signal() {
     let folder = folder();
     let file = folder.path().join("a.yaml");
-    settled(&file, "a: 1");
+    // Just written, so that its times prove nothing.
+    fs::write(&file, "a: 1").expect("written");
     let mut watched = Watched::start(&file);
 
     fs::write(folder.path().join("b.yaml"), "b: 1").expect("written");
@@ -213,4 +214,19 @@ async fn the_watch_ends_when_nobody_listens() {
         .await
         .expect("ended in time")
         .expect("no panic");
+}
+
+#[tokio::test]
+async fn a_log_beside_the_files_does_not_repeat_the_signal() {
+    let folder = folder();
+    let file = folder.path().join("a.yaml");
+    settled(&file, "a: 1");
+    let mut watched = Watched::start(folder.path());
+    fs::write(&file, "a: 2").expect("written");
+    watched.signal().await;
+
+    fs::write(folder.path().join("proxy.log"), "reloaded").expect("written");
+    let wrong = timeout(debounce::LONGEST * 2, watched.reload.recv()).await;
+
+    assert!(wrong.is_err(), "one signal only");
 }
