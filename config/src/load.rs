@@ -16,15 +16,19 @@ use rustc_hash::FxHashMap;
 mod document;
 mod files;
 mod kind;
+mod locate;
 mod metadata;
 mod set;
 mod split;
 
+use crate::analyze::analyze;
+use crate::mesh::{Mesh, MeshSettings};
 use crate::problem::{Problem, Severity};
 use crate::resource::{Resource, Source};
 use crate::yaml;
 use document::{Item, Origin, Parsed};
 use files::{Listed, Stamp, Unusable};
+use locate::{Remembered, Waiting};
 use set::{Set, whole_file};
 
 /// Loads the same paths again and again, parsing only what changed.
@@ -50,18 +54,41 @@ pub struct Loaded {
 
 /// Loads one text as if it were the file `name`.
 pub fn parse(name: &str, text: &str, default_namespace: &str) -> Loaded {
+    load_text(&Loader::new(default_namespace), name, text).0
+}
+
+/// Loads one text as if it were the file `name`, and says too what is wrong between its resources.
+///
+/// That is only asked if none has an error: with one left out, others would be said to name what
+/// does not exist. The mesh has default settings.
+pub fn parse_and_analyze(name: &str, text: &str, default_namespace: &str) -> Loaded {
     let loader = Loader::new(default_namespace);
+    let (mut loaded, mut entry) = load_text(&loader, name, text);
+    if !loaded.has_errors() {
+        let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+        let mut waiting = Waiting::new(analyze(&mesh, &loaded.resources));
+        let found = waiting.within(&mut entry, &loader.hasher, || Some(Cow::Borrowed(text)));
+        loaded.problems.extend(found);
+        let place = |problem: &Problem| (problem.line, problem.column);
+        loaded.problems.sort_by_key(place);
+    }
+    loaded
+}
+
+fn load_text(loader: &Loader, name: &str, text: &str) -> (Loaded, FileEntry) {
     let path = PathBuf::from(name);
     let entry = loader.entry(&Arc::from(path.as_path()), text, None);
     let mut set = Set::default();
     set.add(&entry, || Some(Cow::Borrowed(text)));
-    set.into_loaded(vec![path])
+    (set.into_loaded(vec![path]), entry)
 }
 
 /// One file as it was last read.
 #[derive(Debug)]
 struct FileEntry {
     file: Arc<Path>,
+    /// Its place among the files that were loaded.
+    rank: usize,
     /// `None` if the file must be read again in any case.
     stamp: Option<Stamp>,
     documents: Vec<DocumentEntry>,
@@ -72,6 +99,8 @@ struct DocumentEntry {
     hash: u64,
     line: u32,
     parsed: Arc<Parsed>,
+    /// Places in the document that were asked for.
+    places: Remembered,
 }
 
 // === impl Loader ===
@@ -105,7 +134,8 @@ impl Loader {
                 continue;
             }
             match self.refresh(&path, stamp) {
-                Ok(entry) => {
+                Ok(mut entry) => {
+                    entry.rank = files.len();
                     set.add(&entry, || files::read(&path).ok().map(Cow::Owned));
                     known.insert(path.clone().into_os_string(), entry);
                 }
@@ -157,19 +187,24 @@ impl Loader {
                     line: document.line,
                     default_namespace: &self.default_namespace,
                 };
-                let parsed = match same {
-                    Some(same) => same.moved_to(document.line),
-                    None => Arc::new(document::parse(document.text, origin)),
+                let (parsed, places) = match same {
+                    Some(same) => (same.moved_to(document.line), same.places.clone()),
+                    None => {
+                        let parsed = document::parse(document.text, origin);
+                        (Arc::new(parsed), Remembered::default())
+                    }
                 };
                 DocumentEntry {
                     hash,
                     line: document.line,
                     parsed,
+                    places,
                 }
             });
         let documents = documents.collect();
         FileEntry {
             file: Arc::clone(file),
+            rank: 0,
             stamp: None,
             documents,
         }
