@@ -58,6 +58,10 @@ pub struct Source {
 
 /// The typed spec of every kind that steers traffic.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "resources live behind an Arc, one spec per allocation"
+)]
 pub enum Spec {
     /// `networking.istio.io` `VirtualService`.
     VirtualService(VirtualService),
@@ -97,6 +101,12 @@ impl Resource {
 
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind(), self.meta.namespace, self.meta.name)
+        write!(
+            f,
+            "{} {}/{}",
+            self.kind(),
+            self.meta.namespace,
+            self.meta.name
+        )
     }
 }

@@ -145,7 +145,11 @@ fn scaled(number: &str, scale: u128) -> Option<u128> {
     if (whole.is_empty() && fraction.is_empty()) || whole.len() > 18 || fraction.contains('.') {
         return None;
     }
-    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: u128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     let fraction = &fraction[..fraction.len().min(15)];
     let part = if fraction.is_empty() {
         0
@@ -216,7 +220,9 @@ where
             Raw::Number(number) => Ok(Self(number)),
             Raw::Text(text) => match text.parse() {
                 Ok(number) => Ok(Self(number)),
-                Err(_) => Err(de::Error::custom(format_args!("must be a number, got \"{text}\""))),
+                Err(_) => Err(de::Error::custom(format_args!(
+                    "must be a number, got \"{text}\""
+                ))),
             },
         }
     }
@@ -228,9 +234,14 @@ mod tests {
 
     #[test]
     fn durations_read_as_go_reads_them() {
-        for (text, millis) in
-            [("1h", 3_600_000), ("1m30s", 90_000), ("1.5s", 1_500), ("100ms", 100), (".5s", 500), ("0", 0)]
-        {
+        for (text, millis) in [
+            ("1h", 3_600_000),
+            ("1m30s", 90_000),
+            ("1.5s", 1_500),
+            ("100ms", 100),
+            (".5s", 500),
+            ("0", 0),
+        ] {
             let duration: Duration = text.parse().expect(text);
 
             assert_eq!(duration.get().as_millis(), millis, "{text}");
@@ -239,7 +250,16 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "5", "s", "1x", "1.2.3s", "-1s", "1s ", "999999999999999999h"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "1x",
+            "1.2.3s",
+            "-1s",
+            "1s ",
+            "999999999999999999h",
+        ] {
             assert!(text.parse::<Duration>().is_err(), "{text}");
         }
     }

@@ -1,7 +1,5 @@
 //! Texts that nobody would write: they may be wrong, but never more than that.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fmt::Write as _;
 
 use config::load::parse;

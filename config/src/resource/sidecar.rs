@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::resource::destination_rule::ConnectionPool;
 use crate::resource::gateway::ServerTls;
 use crate::resource::service_entry::WorkloadSelector;
-use crate::resource::virtual_service::{Destination};
+use crate::resource::virtual_service::Destination;
 
 /// `networking.istio.io` `Sidecar` spec.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
