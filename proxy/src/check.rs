@@ -2,11 +2,10 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use config::analyze::analyze;
 use config::mesh::{Mesh, MeshSettings};
-use config::{Finding, Loaded, Loader, Problem, Resource, Severity};
+use config::{Loaded, Loader, Problem, Severity};
 
 use crate::bootstrap::{CheckArgs, Output};
 
@@ -27,40 +26,20 @@ pub fn run(arguments: &CheckArgs) -> ExitCode {
 
 /// What was loaded (its problems moved out), and all problems in the order of files and lines.
 fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
-    let mut loaded = Loader::new(&arguments.namespace).load(&arguments.paths);
+    let mut loader = Loader::new(&arguments.namespace);
+    let mut loaded = loader.load(&arguments.paths);
     let mut problems = std::mem::take(&mut loaded.problems);
     // With a resource left out, others would be said to name what does not exist.
     if count(&problems, Severity::Error) == 0 {
         let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
-        let findings = analyze(&mesh, &loaded.resources);
-        problems.extend(
-            findings
-                .into_iter()
-                .map(|(resource, finding)| place(&resource, finding)),
-        );
+        problems.extend(loader.locate(analyze(&mesh, &loaded.resources)));
         let file = |problem: &Problem| {
-            loaded
-                .files
-                .iter()
-                .position(|file| **file == *problem.file)
-                .unwrap_or(usize::MAX)
+            let position = loaded.files.iter().position(|file| **file == *problem.file);
+            position.unwrap_or(usize::MAX)
         };
-        problems.sort_by_cached_key(|problem| (file(problem), problem.line));
+        problems.sort_by_cached_key(|problem| (file(problem), problem.line, problem.column));
     }
     (loaded, problems)
-}
-
-/// What is wrong between resources stands at the first line of the one that is to be changed.
-fn place(resource: &Arc<Resource>, finding: Finding) -> Problem {
-    Problem {
-        severity: finding.severity,
-        file: Arc::clone(&resource.source.file),
-        line: resource.source.line,
-        column: 1,
-        resource: resource.to_string(),
-        path: finding.path,
-        message: finding.message,
-    }
 }
 
 fn print_text(out: &mut impl Write, loaded: &Loaded, problems: &[Problem]) -> io::Result<()> {
@@ -167,13 +146,13 @@ spec:
     }
 
     #[test]
-    fn a_problem_between_resources_is_a_warning_at_the_resource() {
+    fn a_problem_between_resources_is_a_warning_at_its_field() {
         let route = ROUTE.replace("HOST", "b.test");
 
         let lines = text(&[("a.yaml", GOOD), ("b.yaml", &route)]);
 
         assert!(
-            lines[0].starts_with("b.yaml:2:1: warning: spec.http[0].route[0]"),
+            lines[0].starts_with("b.yaml:8:34: warning: spec.http[0].route[0].destination.host: "),
             "{lines:?}"
         );
         assert_eq!(lines[1], "ok: 2 resources in 2 files, 1 warning");
