@@ -195,10 +195,7 @@ impl Mesh {
             namespace: &viewer.namespace,
             labels: Some(&viewer.labels),
         };
-        Arc::new(
-            self.rules
-                .policy(client, service_host, namespace, &self.settings),
-        )
+        Arc::new(self.policy_for(client, service_host, namespace))
     }
 
     /// What governs traffic to a service for some workload of a namespace: rules count whatever
@@ -208,14 +205,19 @@ impl Mesh {
             namespace,
             labels: None,
         };
-        let of_service = Some(service.namespace.as_str());
-        self.rules
-            .policy(client, &service.host, of_service, &self.settings)
+        self.policy_for(client, &service.host, Some(&service.namespace))
     }
 
-    /// The services with exactly this host, whoever sees them.
-    pub(crate) fn services_of(&self, host: &str) -> &[Arc<Service>] {
-        self.registry.of(host)
+    /// Rules name hosts completely, while a `ServiceEntry` keeps a short one as it is written.
+    fn policy_for(&self, client: Client<'_>, host: &str, namespace: Option<&str>) -> HostPolicy {
+        let completed = namespace.map(|namespace| self.resolve(host, namespace));
+        let host = completed.as_deref().unwrap_or(host);
+        self.rules.policy(client, host, namespace, &self.settings)
+    }
+
+    /// Whether someone has a service under this host, whoever sees it.
+    pub(crate) fn has_service(&self, host: &str) -> bool {
+        self.registry.has(host)
     }
 
     /// What a rule's reference to a delegate leads to.

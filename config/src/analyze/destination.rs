@@ -94,7 +94,7 @@ fn check_one(
 /// Why no service answers for a host, and which was perhaps meant.
 pub(super) fn unknown_host(context: &Context<'_>, viewer: &Viewer, host: &str) -> String {
     let namespace = &viewer.namespace;
-    if !context.mesh.services_of(host).is_empty() {
+    if context.mesh.has_service(host) {
         return format!("service {host:?} is not exported to namespace {namespace:?}");
     }
     let completed = format!("{host}.svc.{}", context.mesh.settings().domain);

@@ -21,6 +21,16 @@ pub(super) fn resolve(name: &str, namespace: &str, domain: &str) -> String {
     }
 }
 
+/// The name and the namespace that [`resolve`] makes `host` of, if it can come from there.
+pub(super) fn short_form<'a>(host: &'a str, domain: &str) -> Option<(&'a str, &'a str)> {
+    let (name, namespace) = host
+        .strip_suffix(domain)?
+        .strip_suffix(".svc.")?
+        .split_once('.')?;
+    let is_short = !name.is_empty() && !name.starts_with('*') && !namespace.contains('.');
+    is_short.then_some((name, namespace))
+}
+
 /// `namespace/name` of a gateway reference; `mesh` stays.
 ///
 /// Besides `namespace/name`, `./name` and `name` there is an old form that reads like a host:
@@ -127,6 +137,22 @@ mod tests {
             ("a.com", "b.com", None),
         ] {
             assert_eq!(intersect(a, b), expected, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn the_short_form_is_what_a_name_was_completed_from() {
+        for (host, expected) in [
+            ("reviews.prod.svc.cluster.local", Some(("reviews", "prod"))),
+            ("a.reviews.prod.svc.cluster.local", None),
+            ("*.prod.svc.cluster.local", None),
+            (".prod.svc.cluster.local", None),
+            ("reviews.svc.cluster.local", None),
+            ("reviews.prod.svc.other", None),
+            ("reviews.prod", None),
+            ("reviews", None),
+        ] {
+            assert_eq!(short_form(host, "cluster.local"), expected, "{host}");
         }
     }
 

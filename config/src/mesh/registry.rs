@@ -16,6 +16,7 @@ pub(super) struct Registry {
     by_host: FxHashMap<String, Vec<Arc<Service>>>,
     /// Wildcard hosts, longest first, so that the first that covers a name is the most specific.
     wildcards: Vec<String>,
+    domain: String,
 }
 
 /// `WorkloadEntry` resources by namespace, slices by namespace and service.
@@ -28,7 +29,10 @@ impl Registry {
     /// Builds the registry from resources that are ordered by precedence.
     pub(super) fn new(kinds: &Kinds, domain: &str) -> Self {
         let backing = Backing::new(kinds);
-        let mut registry = Self::default();
+        let mut registry = Self {
+            domain: domain.to_owned(),
+            ..Self::default()
+        };
         // Kubernetes first: no ServiceEntry may take the name of a Kubernetes service.
         for resource in &kinds.services {
             if let Spec::Service(written) = &resource.spec {
@@ -70,20 +74,40 @@ impl Registry {
         self.by_host.get(host).map_or(&[], Vec::as_slice)
     }
 
-    /// What `pick` picks among the services with this host, else among those of the wildcards that
-    /// cover it, longest first.
+    /// Whether someone has a service under this host, wildcards aside.
+    pub(super) fn has(&self, host: &str) -> bool {
+        !self.of(host).is_empty() || self.written_short(host).next().is_some()
+    }
+
+    /// Services of a `ServiceEntry` whose host is the short form of this one. Such hosts stay as they
+    /// are written, but whoever refers to them by the same short name means the completed one.
+    fn written_short(&self, host: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let short = name::short_form(host, &self.domain);
+        short.into_iter().flat_map(|(name, namespace)| {
+            let services = self.of(name).iter();
+            services.filter(move |service| service.namespace == namespace)
+        })
+    }
+
+    /// What `pick` picks among the services with this host, else among those that have its short
+    /// form, else among those of the wildcards that cover it, longest first.
     pub(super) fn find<'a>(
         &'a self,
         host: &str,
         pick: impl Fn(&'a [Arc<Service>]) -> Option<&'a Arc<Service>>,
     ) -> Option<&'a Arc<Service>> {
         let covering = |wildcard: &&String| *wildcard != host && name::covers(wildcard, host);
-        pick(self.of(host)).or_else(|| {
-            self.wildcards
-                .iter()
-                .filter(covering)
-                .find_map(|wildcard| pick(self.of(wildcard)))
-        })
+        pick(self.of(host))
+            .or_else(|| {
+                self.written_short(host)
+                    .find_map(|service| pick(std::slice::from_ref(service)))
+            })
+            .or_else(|| {
+                self.wildcards
+                    .iter()
+                    .filter(covering)
+                    .find_map(|wildcard| pick(self.of(wildcard)))
+            })
     }
 
     fn add(&mut self, service: Service) {

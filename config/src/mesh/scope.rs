@@ -35,12 +35,11 @@ impl Mesh {
             })
         });
         imported.or_else(|| {
+            let service = self.gateway_service(viewer, host)?;
+            // Routes name hosts completely.
+            let completed = self.resolve(host, &service.namespace);
             let inferred = self.inferred(resource, egress, viewer);
-            if inferred.contains(host) {
-                self.gateway_service(viewer, host)
-            } else {
-                None
-            }
+            inferred.contains(&completed).then_some(service)
         })
     }
 

@@ -228,3 +228,74 @@ fn the_next_generation_shares_routes_that_did_not_change() {
     assert!(!Arc::ptr_eq(&before[0], &after[0]), "its delegate changed");
     assert!(Arc::ptr_eq(&before[1], &after[1]), "nothing changed");
 }
+
+/// A proxy on its own has no Kubernetes services: its files name everything by short names.
+#[test]
+fn a_service_entry_with_a_short_host_is_met_by_short_references_of_its_namespace() {
+    let rules = "\n---\nkind: VirtualService\nmetadata: {name: v, namespace: a}\n\
+                 spec: {hosts: [hello], http: [{route: [{destination: {host: hello, subset: v1}}]}]}\
+                 \n---\nkind: DestinationRule\nmetadata: {name: d, namespace: a}\n\
+                 spec: {host: hello, subsets: [{name: v1, labels: {version: v1}}]}";
+    let mesh = mesh(&(entries(&["a/hello", "b/hello"]) + rules));
+    let viewer = viewer("a", &[]);
+
+    let routes = mesh.mesh_routes(&viewer);
+    let destination = routes[0].destination_hosts().next().expect("a destination");
+    let service = mesh.service(&viewer, destination).expect("a service");
+
+    assert_eq!(routes[0].hosts, ["hello.a.svc.cluster.local"]);
+    assert_eq!(
+        (service.host.as_str(), service.namespace.as_str()),
+        ("hello", "a")
+    );
+    assert_eq!(
+        mesh.resolve(&service.host, &service.namespace),
+        routes[0].hosts[0],
+        "what the service is called by routes"
+    );
+    for host in [destination, "hello"] {
+        let policy = mesh.policy(&viewer, host, Some("a"));
+        assert!(policy.subset("v1").is_some(), "{host}");
+    }
+    assert!(mesh.policy(&viewer, "hello", None).subset("v1").is_some());
+    assert!(mesh.any_policy("a", service).subset("v1").is_some());
+}
+
+#[test]
+fn a_short_host_of_another_namespace_or_none_is_not_met() {
+    let mesh = mesh(&entries(&[
+        "a/hello",
+        "a/*.svc.cluster.local",
+        "b/full.com",
+    ]));
+    let viewer = viewer("b", &[]);
+    let found = |host: &str| mesh.service(&viewer, host).map(|it| it.host.as_str());
+
+    assert_eq!(found("hello.a.svc.cluster.local"), Some("hello"));
+    assert_eq!(
+        found("hello.b.svc.cluster.local"),
+        Some("*.svc.cluster.local")
+    );
+    assert_eq!(found("hello.a"), None);
+    assert_eq!(
+        found("full.b.svc.cluster.local"),
+        Some("*.svc.cluster.local")
+    );
+    assert!(mesh.has_service("hello.a.svc.cluster.local"));
+    assert!(!mesh.has_service("hello.b.svc.cluster.local"));
+}
+
+#[test]
+fn a_short_host_is_in_the_scope_of_a_sidecar_whose_routes_lead_to_it() {
+    let rest = "\n---\nkind: VirtualService\nmetadata: {name: v, namespace: a}\n\
+                spec: {hosts: [front.com], http: [{route: [{destination: {host: hello}}]}]}\n---\n\
+                kind: Sidecar\nmetadata: {name: default, namespace: a}\n\
+                spec: {egress: [{hosts: ['*/front.com']}]}";
+    let mesh = mesh(&(entries(&["a/hello", "a/hidden"]) + rest));
+    let viewer = viewer("a", &[]);
+
+    for host in ["hello", "hello.a.svc.cluster.local"] {
+        assert!(mesh.service(&viewer, host).is_some(), "{host}");
+    }
+    assert!(mesh.service(&viewer, "hidden").is_none());
+}
