@@ -48,8 +48,6 @@ pub enum Lifecycle {
     Ready,
     /// Finishes what it has.
     Draining,
-    /// About to exit.
-    Stopped,
 }
 
 /// What the admin server was told to do.

@@ -4,6 +4,7 @@ mod reload;
 mod signals;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,14 +15,16 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-use crate::admin::{Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers};
+use crate::admin::{
+    Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers,
+};
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
 use crate::snapshot::Publisher;
 use crate::source::file::FileWatch;
 use crate::telemetry::access_log::{AccessLog, Format};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::{Metrics, SERIES_MAX};
-use crate::upstream::dns::Resolver;
+use crate::upstream::dns::{Resolver, Update};
 use crate::worker::{self, Command, Handle};
 use reload::Configuration;
 use signals::{Signal, Signals};
@@ -45,7 +48,7 @@ type FilterHandle = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let filter = log_to_stderr(&settings.log);
     let signals = Signals::listen().context("listen for signals")?;
-    let (reload, mut reloads) = mpsc::channel(1);
+    let (reload, reloads) = mpsc::channel(1);
     let watcher = tokio::spawn(FileWatch::start(settings.config.clone()).run(reload));
 
     let identity = Identity::of_workload(
@@ -58,14 +61,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let publisher = Publisher::default();
     let (dns_updates, mut resolved) = mpsc::channel(DNS_UPDATES_MAX);
     let resolver = Resolver::new(dns_updates);
-    let access_log = access_log(&settings, &metrics).context("start the access log")?;
-    let workers: Vec<Handle> = (0..settings.workers.get())
-        .map(|number| worker::spawn(number, &publisher, &metrics, access_log.clone()))
-        .collect::<io::Result<_>>()
-        .context("start a worker")?;
+    let workers = start_workers(&settings, &publisher, &metrics)?;
 
     let (lifecycle, lifecycle_seen) = watch::channel(Lifecycle::Starting);
-    let (commands, mut admin_commands) = mpsc::channel(ADMIN_COMMANDS_MAX);
+    let (commands, admin_commands) = mpsc::channel(ADMIN_COMMANDS_MAX);
     let admin = Arc::new(AdminState {
         publisher: publisher.clone(),
         config: Mutex::new(ConfigInfo::default()),
@@ -77,9 +76,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         commands,
     });
     let mut configuration = Configuration::new(
-        &settings, identity, workers, publisher, Arc::clone(&metrics), resolver, Arc::clone(&admin),
+        &settings,
+        identity,
+        workers,
+        publisher,
+        Arc::clone(&metrics),
+        resolver,
+        Arc::clone(&admin),
     );
-    configuration.start(&mut resolved, FIRST_DNS_TIMEOUT).await?;
+    configuration
+        .start(&mut resolved, FIRST_DNS_TIMEOUT)
+        .await?;
 
     let servers = Servers::bind(Addresses {
         admin: settings.admin_addr,
@@ -87,64 +94,106 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         health: settings.health_addr,
     })
     .await?;
-    let addresses = servers.addresses();
-    tracing::info!(admin = %addresses.admin, metrics = %addresses.metrics, health = %addresses.health, "ready");
+    let bound = servers.addresses();
     let serving = tokio::spawn(servers.serve(admin));
     lifecycle.send_replace(Lifecycle::Ready);
+    tracing::info!(admin = %bound.admin, metrics = %bound.metrics, health = %bound.health, "ready");
 
-    let mut drained = None;
-    let mut signals = signals;
-    loop {
-        tokio::select! {
-            signal = signals.next() => match signal {
-                Signal::Reload => configuration.reload().await,
-                Signal::Stop if drained.is_some() => break,
-                Signal::Stop => {
-                    lifecycle.send_replace(Lifecycle::Draining);
-                    drained = Some(begin_drain(configuration.workers()).await);
-                }
-            },
-            Some(()) = reloads.recv() => configuration.reload().await,
-            Some(update) = resolved.recv() => configuration.resolved(&update),
-            Some(command) = admin_commands.recv() => match command {
-                AdminCommand::Drain if drained.is_none() => {
-                    lifecycle.send_replace(Lifecycle::Draining);
-                    begin_drain(configuration.workers()).await;
-                }
-                AdminCommand::Drain => {}
-                AdminCommand::Quit => {
-                    lifecycle.send_replace(Lifecycle::Draining);
-                    drained = Some(begin_drain(configuration.workers()).await);
-                }
-                AdminCommand::SetLogFilter(written) => set_filter(&filter, &written),
-            },
-            () = until_drained(&mut drained) => break,
-        }
-    }
-    lifecycle.send_replace(Lifecycle::Stopped);
+    let mut control = Control {
+        configuration,
+        lifecycle,
+        filter,
+        drained: None,
+    };
+    let mut inputs = Inputs {
+        signals,
+        reloads,
+        resolved,
+        commands: admin_commands,
+    };
+    while control.obey(&mut inputs).await.is_continue() {}
     watcher.abort();
     serving.abort();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells every worker to drain; the result is ready when the last connection has ended.
-async fn begin_drain(workers: &[Handle]) -> Vec<oneshot::Receiver<()>> {
-    tracing::info!(timeout = ?DRAIN_TIMEOUT, "draining");
-    let mut waits = Vec::new();
-    for worker in workers {
-        let (done, wait) = oneshot::channel();
-        if worker.tell(Command::Drain(done)).await {
-            waits.push(wait);
+fn start_workers(
+    settings: &Settings,
+    publisher: &Publisher,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Vec<Handle>> {
+    let access_log = access_log(settings, metrics).context("start the access log")?;
+    let numbers = 0..settings.workers.get();
+    let workers: io::Result<Vec<Handle>> = numbers
+        .map(|number| worker::spawn(number, publisher, metrics, access_log.clone()))
+        .collect();
+    workers.context("start a worker")
+}
+
+/// What the control thread acts on.
+struct Control {
+    configuration: Configuration,
+    lifecycle: watch::Sender<Lifecycle>,
+    filter: FilterHandle,
+    /// Set when the proxy is to exit once its connections have ended.
+    drained: Option<Vec<oneshot::Receiver<()>>>,
+}
+
+/// What the control thread listens to.
+struct Inputs {
+    signals: Signals,
+    reloads: mpsc::Receiver<()>,
+    resolved: mpsc::Receiver<Update>,
+    commands: mpsc::Receiver<AdminCommand>,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Waits for the next thing to do and does it.
+    async fn obey(&mut self, inputs: &mut Inputs) -> ControlFlow<()> {
+        tokio::select! {
+            signal = inputs.signals.next() => match signal {
+                Signal::Reload => self.configuration.reload().await,
+                Signal::Stop if self.drained.is_some() => return ControlFlow::Break(()),
+                Signal::Stop => self.drained = Some(self.drain().await),
+            },
+            Some(()) = inputs.reloads.recv() => self.configuration.reload().await,
+            Some(update) = inputs.resolved.recv() => self.configuration.resolved(&update),
+            Some(command) = inputs.commands.recv() => match command {
+                AdminCommand::Drain => {
+                    self.drain().await;
+                }
+                AdminCommand::Quit => self.drained = Some(self.drain().await),
+                AdminCommand::SetLogFilter(written) => set_filter(&self.filter, &written),
+            },
+            () = until_drained(&mut self.drained) => return ControlFlow::Break(()),
         }
+        ControlFlow::Continue(())
     }
-    waits
+
+    /// Tells every worker to drain; the result is ready when the last connection has ended.
+    async fn drain(&self) -> Vec<oneshot::Receiver<()>> {
+        tracing::info!(timeout = ?DRAIN_TIMEOUT, "draining");
+        self.lifecycle.send_replace(Lifecycle::Draining);
+        let mut waits = Vec::new();
+        for worker in self.configuration.workers() {
+            let (done, wait) = oneshot::channel();
+            if worker.tell(Command::Drain(done)).await {
+                waits.push(wait);
+            }
+        }
+        waits
+    }
 }
 
 /// Waits until the workers have no connection left or the time for it is over; forever while
 /// nothing drains.
 async fn until_drained(drained: &mut Option<Vec<oneshot::Receiver<()>>>) {
-    let Some(waits) = drained else { return std::future::pending().await };
+    let Some(waits) = drained else {
+        return std::future::pending().await;
+    };
     let all = async {
         while let Some(wait) = waits.last_mut() {
             let _ = wait.await;
@@ -161,7 +210,10 @@ fn log_to_stderr(filter: &str) -> FilterHandle {
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(io::stderr).with_target(false);
     // Only a second proxy in one process, as tests have, finds a subscriber in place.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
     handle
 }
 

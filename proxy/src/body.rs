@@ -43,7 +43,11 @@ pub enum Body {
 impl Body {
     /// A body of known bytes.
     pub fn full(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Full(bytes)
+        }
     }
 }
 
@@ -63,9 +67,7 @@ impl http_body::Body for Body {
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Self::Incoming(body) => {
-                Pin::new(body).poll_frame(cx).map_err(BodyError::Incoming)
-            }
+            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Incoming),
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
             Self::Watched(body, upload) => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));

@@ -39,7 +39,12 @@ impl Drain {
             wakers.len() - 1
         });
         self.open.set(self.open.get() + 1);
-        Ticket { drain: Rc::clone(self), place, registered: false, told: false }
+        Ticket {
+            drain: Rc::clone(self),
+            place,
+            registered: false,
+            told: false,
+        }
     }
 
     /// Tells every connection to end after the request it is in.
@@ -109,8 +114,15 @@ mod tests {
         let drain = Rc::new(Drain::default());
         let mut ticket = drain.enter();
         let conn = tokio::task::spawn_local(async move {
-            poll_fn(|cx| if ticket.is_told(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
-            poll_fn(|cx| Poll::Ready(assert!(!ticket.is_told(cx)))).await;
+            poll_fn(|cx| {
+                if ticket.is_told(cx) {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+            assert!(!poll_fn(|cx| Poll::Ready(ticket.is_told(cx))).await);
         });
         tokio::task::yield_now().await;
         assert_eq!(drain.open(), 1);

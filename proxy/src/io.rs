@@ -35,8 +35,14 @@ impl Io {
     pub(crate) fn has_unexpected_input(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let (ready, read) = match self {
-            Self::Tcp(tcp) => (tcp.poll_read_ready(&mut cx), Self::peek_tcp as fn(&Self) -> bool),
-            Self::Unix(unix) => (unix.poll_read_ready(&mut cx), Self::peek_unix as fn(&Self) -> bool),
+            Self::Tcp(tcp) => (
+                tcp.poll_read_ready(&mut cx),
+                Self::peek_tcp as fn(&Self) -> bool,
+            ),
+            Self::Unix(unix) => (
+                unix.poll_read_ready(&mut cx),
+                Self::peek_unix as fn(&Self) -> bool,
+            ),
             Self::Memory(_) => return false,
         };
         match ready {

@@ -35,14 +35,18 @@ pub enum Bound {
 /// The first that the system reports; sockets bound before it are closed again.
 pub fn bind(bind: &Bind, workers: usize) -> io::Result<Vec<Bound>> {
     match bind {
-        Bind::Tcp(addr) => (0..workers).map(|_| Ok(Bound::Tcp(bind_tcp(*addr)?))).collect(),
+        Bind::Tcp(addr) => (0..workers)
+            .map(|_| Ok(Bound::Tcp(bind_tcp(*addr)?)))
+            .collect(),
         Bind::Unix(path) => {
             if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
                 std::fs::remove_file(path)?;
             }
             let socket = std::os::unix::net::UnixListener::bind(path)?;
             socket.set_nonblocking(true)?;
-            (0..workers).map(|_| Ok(Bound::Unix(socket.try_clone()?))).collect()
+            (0..workers)
+                .map(|_| Ok(Bound::Unix(socket.try_clone()?)))
+                .collect()
         }
     }
 }
@@ -80,8 +84,15 @@ async fn accept_tcp(worker: Rc<Worker>, bind: Bind, socket: TcpListener) {
     loop {
         match socket.accept().await {
             Ok((tcp, peer)) => {
-                let local = worker.wants_local_addr().then(|| tcp.local_addr().ok()).flatten();
-                let downstream = Downstream { bind: bind.clone(), peer: Some(peer), local };
+                let local = worker
+                    .wants_local_addr()
+                    .then(|| tcp.local_addr().ok())
+                    .flatten();
+                let downstream = Downstream {
+                    bind: bind.clone(),
+                    peer: Some(peer),
+                    local,
+                };
                 let conn = server::connection(Rc::clone(&worker), Io::Tcp(tcp), downstream);
                 tokio::task::spawn_local(conn);
             }
@@ -94,7 +105,11 @@ async fn accept_unix(worker: Rc<Worker>, bind: Bind, socket: UnixListener) {
     loop {
         match socket.accept().await {
             Ok((unix, _)) => {
-                let downstream = Downstream { bind: bind.clone(), peer: None, local: None };
+                let downstream = Downstream {
+                    bind: bind.clone(),
+                    peer: None,
+                    local: None,
+                };
                 let conn = server::connection(Rc::clone(&worker), Io::Unix(unix), downstream);
                 tokio::task::spawn_local(conn);
             }

@@ -4,6 +4,7 @@
 //! costs one atomic load while nothing changes. The only file that names `arc_swap`.
 
 use std::cell::RefCell;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,10 +34,18 @@ pub struct Publisher {
 #[derive(Debug)]
 pub struct Reader {
     cache: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
-    /// The same snapshot behind a counter without atomics, so that requests that hold one do not
-    /// make the workers' caches fight for the line of the shared counter.
-    local: RefCell<Rc<Arc<Snapshot>>>,
+    current: RefCell<Current>,
 }
+
+/// One worker's hold on a snapshot.
+///
+/// It counts its holders without atomics: requests that begin and end all the time must not make
+/// the workers' caches fight for the line of a shared counter.
+#[derive(Debug, Clone)]
+pub struct Current(Rc<Held>);
+
+#[derive(Debug)]
+struct Held(Arc<Snapshot>);
 
 // === impl Publisher ===
 
@@ -44,7 +53,11 @@ impl Publisher {
     /// Replaces the whole snapshot. Requests that hold the old one finish with it.
     pub fn publish(&self, table: Arc<Table>, destinations: Destinations) -> Arc<Snapshot> {
         let generation = self.current.load().generation + 1;
-        let snapshot = Arc::new(Snapshot { generation, table, destinations });
+        let snapshot = Arc::new(Snapshot {
+            generation,
+            table,
+            destinations,
+        });
         self.current.store(Arc::clone(&snapshot));
         snapshot
     }
@@ -57,8 +70,11 @@ impl Publisher {
     /// A reading side for one worker.
     pub fn reader(&self) -> Reader {
         let mut cache = Cache::new(Arc::clone(&self.current));
-        let local = Rc::new(Arc::clone(cache.load()));
-        Reader { cache: RefCell::new(cache), local: RefCell::new(local) }
+        let current = Current::hold(Arc::clone(cache.load()));
+        Reader {
+            cache: RefCell::new(cache),
+            current: RefCell::new(current),
+        }
     }
 }
 
@@ -66,13 +82,29 @@ impl Publisher {
 
 impl Reader {
     /// The current snapshot.
-    pub fn load(&self) -> Rc<Arc<Snapshot>> {
+    pub fn load(&self) -> Current {
         let mut cache = self.cache.borrow_mut();
-        let current = cache.load();
-        let mut local = self.local.borrow_mut();
-        if !Arc::ptr_eq(current, &local) {
-            *local = Rc::new(Arc::clone(current));
+        let newest = cache.load();
+        let mut current = self.current.borrow_mut();
+        if !Arc::ptr_eq(newest, &current.0.0) {
+            *current = Current::hold(Arc::clone(newest));
         }
-        Rc::clone(&local)
+        current.clone()
+    }
+}
+
+// === impl Current ===
+
+impl Current {
+    fn hold(snapshot: Arc<Snapshot>) -> Self {
+        Self(Rc::new(Held(snapshot)))
+    }
+}
+
+impl Deref for Current {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0.0
     }
 }

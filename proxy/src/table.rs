@@ -91,7 +91,10 @@ pub enum UnknownHost {
 impl Table {
     /// The listener at `bind`.
     pub fn listener(&self, bind: &Bind) -> Option<&Arc<Listener>> {
-        let index = self.listeners.binary_search_by(|listener| listener.bind.cmp(bind)).ok()?;
+        let index = self
+            .listeners
+            .binary_search_by(|listener| listener.bind.cmp(bind))
+            .ok()?;
         Some(&self.listeners[index])
     }
 }

@@ -24,8 +24,8 @@ use crate::telemetry::metrics::Metrics;
 use connect::{ConnectError, Connector};
 use destination::{Destination, Protocol};
 use endpoint::{Active, Member};
-use http2::Stream;
 use http1::{Connection, Exchange, ExchangeError, RequestHead, encode_head};
+use http2::Stream;
 use pool::{Home, Pool};
 
 /// The upstream side of one worker.
@@ -128,7 +128,11 @@ impl Upstream {
 
     /// Counts a retry by its cause.
     pub(crate) fn count_retry(&self, error: &UpstreamError) {
-        self.metrics.process.retries.with_label_values(&[error.cause()]).inc();
+        self.metrics
+            .process
+            .retries
+            .with_label_values(&[error.cause()])
+            .inc();
     }
 
     /// The endpoint for an attempt, avoiding those in `tried`.
@@ -138,7 +142,9 @@ impl Upstream {
         tried: &[u64],
     ) -> Result<&'d Member, UpstreamError> {
         let picked =
-            destination.balancer.pick(&destination.live, &mut self.rng.borrow_mut(), tried);
+            destination
+                .balancer
+                .pick(&destination.live, &mut self.rng.borrow_mut(), tried);
         picked.ok_or(UpstreamError::NoEndpoint)
     }
 
@@ -165,13 +171,19 @@ impl Upstream {
         let sent = if http2 {
             Box::pin(self.send_http2(destination, member, home, outgoing, extra)).await
         } else {
-            let answer = self.send_http1(destination, member, home, outgoing, extra).await;
+            let answer = self
+                .send_http1(destination, member, home, outgoing, extra)
+                .await;
             answer.map(|response| (response, None))
         };
         match sent {
-            Ok((response, stream)) => {
-                Ok(Answer { response, hold: Hold { _active: active, _stream: stream } })
-            }
+            Ok((response, stream)) => Ok(Answer {
+                response,
+                hold: Hold {
+                    _active: active,
+                    _stream: stream,
+                },
+            }),
             Err(error) => {
                 member.endpoint.failed();
                 Err(error)
@@ -189,7 +201,10 @@ impl Upstream {
     ) -> Result<Response<Body>, UpstreamError> {
         let (conn, reused) = match home.take() {
             Some(conn) => (conn, true),
-            None => (Connection::new(self.connect(destination, member).await?), false),
+            None => (
+                Connection::new(self.connect(destination, member).await?),
+                false,
+            ),
         };
         let has_body = !outgoing.body.is_end_stream();
         let chunked = has_body && !outgoing.head.headers.contains_key(header::CONTENT_LENGTH);
@@ -219,7 +234,11 @@ impl Upstream {
         self.heads.borrow_mut().push(head);
         result.map_err(|source| {
             let unsent = matches!(source, ExchangeError::Io { unsent: true, .. });
-            UpstreamError::Exchange { unsent, reused, source }
+            UpstreamError::Exchange {
+                unsent,
+                reused,
+                source,
+            }
         })
     }
 
@@ -232,10 +251,14 @@ impl Upstream {
         extra: &[(HeaderName, HeaderValue)],
     ) -> Result<(Response<Body>, Option<Stream>), UpstreamError> {
         let open = async || self.connect(destination, member).await;
-        let handshake = |source| UpstreamError::Stream { unsent: true, source };
+        let handshake = |source| UpstreamError::Stream {
+            unsent: true,
+            source,
+        };
         let (stream, _reused) = home.http2.stream(open, handshake).await?;
-        home.http2.retire(&stream, destination.policy.requests_per_connection_max);
-        let request = outgoing.to_http2(extra);
+        home.http2
+            .retire(&stream, destination.policy.requests_per_connection_max);
+        let request = outgoing.take_as_http2(extra);
         match stream.send(request).await {
             Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
             Err(failed) => {
@@ -243,7 +266,10 @@ impl Upstream {
                     outgoing.body = body;
                     outgoing.replayable = true;
                 }
-                Err(UpstreamError::Stream { unsent: failed.unsent, source: failed.source })
+                Err(UpstreamError::Stream {
+                    unsent: failed.unsent,
+                    source: failed.source,
+                })
             }
         }
     }
@@ -256,7 +282,11 @@ impl Upstream {
         let limit = destination.policy.connect_timeout;
         let connected = self.connector.connect(&member.endpoint.addr, limit).await;
         let counted = &self.metrics.process.upstream_connections;
-        if connected.is_ok() { counted.ok.inc() } else { counted.failed.inc() }
+        if connected.is_ok() {
+            counted.ok.inc()
+        } else {
+            counted.failed.inc()
+        }
         connected.map_err(UpstreamError::Connect)
     }
 }
@@ -274,7 +304,7 @@ impl Outgoing {
     }
 
     /// The request in the terms of HTTP/2; takes the body along.
-    fn to_http2(&mut self, extra: &[(HeaderName, HeaderValue)]) -> Request<Body> {
+    fn take_as_http2(&mut self, extra: &[(HeaderName, HeaderValue)]) -> Request<Body> {
         self.replayable = self.body.is_end_stream();
         let mut request = Request::new(std::mem::take(&mut self.body));
         *request.method_mut() = self.head.method.clone();

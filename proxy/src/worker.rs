@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::drain::Drain;
 use crate::listener::{self, Bound};
-use crate::snapshot::{Publisher, Reader, Snapshot};
+use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
@@ -74,25 +74,33 @@ pub fn spawn(
 ) -> io::Result<Handle> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (publisher, metrics) = (publisher.clone(), Arc::clone(metrics));
-    let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+    };
     let (started, start) = std::sync::mpsc::sync_channel(1);
-    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        let runtime = match runtime() {
-            Ok(runtime) => {
-                let _ = started.send(Ok(()));
-                runtime
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-                return;
-            }
-        };
-        runtime.block_on(async {
-            let worker = Worker::new(&publisher, &metrics, access_log, Connector::Network);
-            run(Rc::new(worker), received).await;
-        });
-    })?;
-    start.recv().unwrap_or_else(|_| Err(io::Error::other("worker ended at its start")))?;
+    thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            let runtime = match runtime() {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    runtime
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            };
+            runtime.block_on(async {
+                let worker = Worker::new(&publisher, &metrics, access_log, Connector::Network);
+                run(Rc::new(worker), received).await;
+            });
+        })?;
+    start
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("worker ended at its start")))?;
     Ok(Handle { commands })
 }
 
@@ -162,7 +170,7 @@ impl Worker {
     }
 
     /// The configuration that a request sees from its beginning to its end.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Current {
         self.reader.load()
     }
 

@@ -129,7 +129,6 @@ pub(super) fn health<B>(state: &AdminState, request: &Request<B>) -> Answer {
         ("/healthz/ready", Lifecycle::Ready) => (StatusCode::OK, "ready\n"),
         ("/healthz/ready", Lifecycle::Starting) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         ("/healthz/ready", Lifecycle::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        ("/healthz/ready", Lifecycle::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopped\n"),
         ("/healthz/live", _) => (StatusCode::OK, "live\n"),
         _ => {
             let message = "no such path; there are /healthz/ready and /healthz/live";

@@ -10,7 +10,7 @@ use crate::table::host::VirtualHost;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::{Original, Redirect};
 use crate::table::route::{Action, Route};
-use crate::table::rules::{Conditions, HeaderCondition, QueryCondition, Rule};
+use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::table::{Listener, PortRule, Table, UnknownHost};
 use crate::upstream::destination::{DestinationId, Destinations};
@@ -117,10 +117,15 @@ fn conditions(rule: &Rule) -> Vec<String> {
 }
 
 fn other_conditions(others: &Conditions) -> Vec<String> {
-    let value = |name: &str, matcher: &Option<Matcher>| {
-        matcher
-            .as_ref()
-            .map(|matcher| format!("{name} {}", phrase(matcher)))
+    let part = |part: &PartCondition| {
+        let not = if part.inverted { "not: " } else { "" };
+        let name = match part.part {
+            Part::Method => "method",
+            Part::Scheme => "scheme",
+            Part::Authority => "authority",
+            Part::Target => "path with query",
+        };
+        format!("{not}{name} {}", phrase(&part.matcher))
     };
     let header = |header: &HeaderCondition| {
         let not = if header.inverted { "not: " } else { "" };
@@ -129,16 +134,10 @@ fn other_conditions(others: &Conditions) -> Vec<String> {
     let query = |query: &QueryCondition| {
         format!("query parameter {} {}", query.name, phrase(&query.matcher))
     };
-    let single = [
-        others.port.map(|port| format!("port is {port}")),
-        value("method", &others.method),
-        value("scheme", &others.scheme),
-        value("authority", &others.authority),
-    ];
+    let port = others.port.map(|port| format!("port is {port}"));
     let headers = others.headers.iter().map(header);
-    single
-        .into_iter()
-        .flatten()
+    port.into_iter()
+        .chain(others.parts.iter().map(part))
         .chain(headers)
         .chain(others.query.iter().map(query))
         .collect()

@@ -306,7 +306,6 @@ async fn health_follows_the_lifecycle() {
         (Lifecycle::Starting, 503, "starting\n"),
         (Lifecycle::Ready, 200, "ready\n"),
         (Lifecycle::Draining, 503, "draining\n"),
-        (Lifecycle::Stopped, 503, "stopped\n"),
     ] {
         running.lifecycle.send_replace(lifecycle);
 

@@ -51,7 +51,11 @@ enum ReloadError {
 type NewSockets = BTreeMap<Bind, Vec<Bound>>;
 
 fn count(problems: &[Problem]) -> String {
-    match problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
+    match problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .count()
+    {
         1 => "1 error".to_owned(),
         errors => format!("{errors} errors"),
     }
@@ -60,7 +64,6 @@ fn count(problems: &[Problem]) -> String {
 // === impl Configuration ===
 
 impl Configuration {
-    #[expect(clippy::too_many_arguments, reason = "the one place where the parts come together")]
     pub(super) fn new(
         settings: &Settings,
         identity: Identity,
@@ -70,10 +73,17 @@ impl Configuration {
         resolver: Resolver,
         admin: Arc<AdminState>,
     ) -> Self {
-        let viewer =
-            Viewer { namespace: settings.namespace.clone(), labels: settings.labels.clone() };
+        let viewer = Viewer {
+            namespace: settings.namespace.clone(),
+            labels: settings.labels.clone(),
+        };
         let cluster = settings.cluster.clone();
-        let perspective = Perspective { viewer, identity, cluster, bind: settings.bind };
+        let perspective = Perspective {
+            viewer,
+            identity,
+            cluster,
+            bind: settings.bind,
+        };
         Self {
             paths: settings.config.clone(),
             loader: Loader::new(&settings.namespace),
@@ -128,10 +138,17 @@ impl Configuration {
                 if let ReloadError::Problems(problems) = &error {
                     problems.iter().for_each(log_problem);
                 }
-                tracing::error!(error = chain(&error), "configuration not reloaded; the last good one stays");
+                tracing::error!(
+                    error = chain(&error),
+                    "configuration not reloaded; the last good one stays"
+                );
                 self.metrics.process.config_reloads.failed.inc();
                 self.metrics.process.config_valid.set(0);
-                let mut info = self.admin.config.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut info = self
+                    .admin
+                    .config
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 info.valid = false;
                 info.last_error = Some(chain(&error));
                 if let ReloadError::Problems(problems) = error {
@@ -144,7 +161,8 @@ impl Configuration {
     /// Takes in what DNS says of a name.
     pub(super) fn resolved(&mut self, update: &Update) {
         let compiled = self.compiler.resolved(&update.name, &update.addresses);
-        self.publisher.publish(compiled.table, compiled.destinations);
+        self.publisher
+            .publish(compiled.table, compiled.destinations);
     }
 
     fn load_and_bind(&mut self) -> Result<(Compiled, NewSockets), ReloadError> {
@@ -157,7 +175,10 @@ impl Configuration {
             None => Mesh::new(&loaded.resources, MeshSettings::default()),
         };
         let problems = self.problems(&loaded, &mesh);
-        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        if problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
+        {
             return Err(ReloadError::Problems(problems));
         }
         let compiled = self.compiler.compile(&mesh);
@@ -179,14 +200,20 @@ impl Configuration {
     /// Problems of the documents and between them.
     fn problems(&mut self, loaded: &Loaded, mesh: &Mesh) -> Vec<Problem> {
         let mut problems = loaded.problems.clone();
-        let _ = analyze(mesh, &loaded.resources);
+        problems.extend(self.loader.locate(analyze(mesh, &loaded.resources)));
         problems
     }
 
     fn note(&self, loaded: &Loaded, problems: Vec<Problem>) {
-        let mut info = self.admin.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<&Problem> =
-            problems.iter().filter(|problem| !info.problems.contains(problem)).collect();
+        let mut info = self
+            .admin
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<&Problem> = problems
+            .iter()
+            .filter(|problem| !info.problems.contains(problem))
+            .collect();
         new.into_iter().for_each(log_problem);
         info.files.clone_from(&loaded.files);
         info.resources = by_kind(&loaded.resources);
@@ -197,18 +224,29 @@ impl Configuration {
     }
 
     fn bind_new(&self, compiled: &Compiled) -> Result<NewSockets, ReloadError> {
-        let binds = compiled.table.listeners.iter().map(|listener| &listener.bind);
+        let binds = compiled
+            .table
+            .listeners
+            .iter()
+            .map(|listener| &listener.bind);
         let new = binds.filter(|bind| !self.listening.contains(*bind));
         let bound = new.map(|bind| match listener::bind(bind, self.workers.len()) {
             Ok(sockets) => Ok((bind.clone(), sockets)),
-            Err(source) => Err(ReloadError::Bind { bind: bind.clone(), source }),
+            Err(source) => Err(ReloadError::Bind {
+                bind: bind.clone(),
+                source,
+            }),
         });
         bound.collect()
     }
 
     /// Publishes a generation, then opens and closes listeners.
     async fn take_effect(&mut self, compiled: Compiled, sockets: NewSockets, started: Instant) {
-        let Compiled { table, destinations, names } = compiled;
+        let Compiled {
+            table,
+            destinations,
+            names,
+        } = compiled;
         self.resolver.want(names.into_iter());
         let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
         for (bind, sockets) in sockets {
@@ -218,8 +256,12 @@ impl Configuration {
             }
             self.listening.insert(bind);
         }
-        let gone: Vec<Bind> =
-            self.listening.iter().filter(|bind| table.listener(bind).is_none()).cloned().collect();
+        let gone: Vec<Bind> = self
+            .listening
+            .iter()
+            .filter(|bind| table.listener(bind).is_none())
+            .cloned()
+            .collect();
         for bind in gone {
             tracing::info!(%bind, "no longer listening");
             for worker in &self.workers {
@@ -229,9 +271,17 @@ impl Configuration {
         }
         let process = &self.metrics.process;
         process.config_valid.set(1);
-        process.config_generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
-        process.config_last_reload_seconds.set(started.elapsed().as_secs_f64());
-        let mut info = self.admin.config.lock().unwrap_or_else(PoisonError::into_inner);
+        process
+            .config_generation
+            .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        process
+            .config_last_reload_seconds
+            .set(started.elapsed().as_secs_f64());
+        let mut info = self
+            .admin
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         info.generation = snapshot.generation;
         drop(info);
         tracing::info!(
@@ -252,7 +302,9 @@ impl Configuration {
         self.resolver.want(missing.iter().cloned());
         let all = async {
             while !missing.is_empty() {
-                let Some(update) = resolved.recv().await else { break };
+                let Some(update) = resolved.recv().await else {
+                    break;
+                };
                 missing.remove(&update.name);
                 compiled = self.compiler.resolved(&update.name, &update.addresses);
             }

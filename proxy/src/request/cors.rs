@@ -18,7 +18,10 @@ pub(crate) enum Verdict {
 
 /// Judges a request by its `origin`.
 pub(crate) fn judge(cors: &Cors, method: &Method, headers: &HeaderMap) -> Verdict {
-    let Some(origin) = headers.get(header::ORIGIN).filter(|origin| !origin.is_empty()) else {
+    let Some(origin) = headers
+        .get(header::ORIGIN)
+        .filter(|origin| !origin.is_empty())
+    else {
         return Verdict::Silent;
     };
     let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -37,7 +40,10 @@ pub(crate) fn judge(cors: &Cors, method: &Method, headers: &HeaderMap) -> Verdic
 pub(crate) fn mark(cors: &Cors, origin: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     if cors.allow_credentials {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        );
     }
     if let Some(exposed) = &cors.expose_headers {
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
@@ -49,12 +55,22 @@ fn preflight_answer(cors: &Cors, origin: &HeaderValue, asked: &HeaderValue) -> R
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     if cors.allow_credentials {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        );
     }
-    let methods = if cors.any_method { Some(asked) } else { cors.allow_methods.as_ref() };
+    let methods = if cors.any_method {
+        Some(asked)
+    } else {
+        cors.allow_methods.as_ref()
+    };
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, cors.allow_headers.as_ref()),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            cors.allow_headers.as_ref(),
+        ),
         (header::ACCESS_CONTROL_MAX_AGE, cors.max_age.as_ref()),
     ] {
         if let Some(value) = value {
@@ -85,8 +101,10 @@ mod tests {
     fn asking(origin: &'static str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-        headers
-            .insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("DELETE"));
+        headers.insert(
+            header::ACCESS_CONTROL_REQUEST_METHOD,
+            HeaderValue::from_static("DELETE"),
+        );
         headers
     }
 
@@ -96,9 +114,14 @@ mod tests {
 
         let verdict = judge(&cors, &Method::OPTIONS, &asking("https://good.example"));
 
-        let Verdict::Answered(answer) = verdict else { panic!("must be answered") };
+        let Verdict::Answered(answer) = verdict else {
+            panic!("must be answered")
+        };
         let line = |name: header::HeaderName| answer.headers()[name].to_str().expect("text");
-        assert_eq!(line(header::ACCESS_CONTROL_ALLOW_ORIGIN), "https://good.example");
+        assert_eq!(
+            line(header::ACCESS_CONTROL_ALLOW_ORIGIN),
+            "https://good.example"
+        );
         assert_eq!(line(header::ACCESS_CONTROL_ALLOW_METHODS), "GET,POST");
         assert_eq!(line(header::ACCESS_CONTROL_ALLOW_HEADERS), "x-a");
         assert_eq!(line(header::ACCESS_CONTROL_MAX_AGE), "86400");
@@ -107,13 +130,20 @@ mod tests {
 
     #[test]
     fn a_star_among_the_methods_allows_what_is_asked_for() {
-        let cors =
-            Cors::compile(&CorsPolicy { allow_methods: vec!["*".into()], ..policy() });
+        let cors = Cors::compile(&CorsPolicy {
+            allow_methods: vec!["*".into()],
+            ..policy()
+        });
 
         let verdict = judge(&cors, &Method::OPTIONS, &asking("https://good.example"));
 
-        let Verdict::Answered(answer) = verdict else { panic!("must be answered") };
-        assert_eq!(answer.headers()[header::ACCESS_CONTROL_ALLOW_METHODS], "DELETE");
+        let Verdict::Answered(answer) = verdict else {
+            panic!("must be answered")
+        };
+        assert_eq!(
+            answer.headers()[header::ACCESS_CONTROL_ALLOW_METHODS],
+            "DELETE"
+        );
     }
 
     #[test]
@@ -125,7 +155,10 @@ mod tests {
         });
 
         let bad = asking("https://bad.example");
-        assert!(matches!(judge(&forward, &Method::OPTIONS, &bad), Verdict::Silent));
+        assert!(matches!(
+            judge(&forward, &Method::OPTIONS, &bad),
+            Verdict::Silent
+        ));
         let Verdict::Answered(answer) = judge(&ignore, &Method::OPTIONS, &bad) else {
             panic!("must be answered")
         };
@@ -138,10 +171,15 @@ mod tests {
 
         let verdict = judge(&cors, &Method::GET, &asking("https://good.example"));
 
-        let Verdict::Allowed(origin) = verdict else { panic!("must be allowed") };
+        let Verdict::Allowed(origin) = verdict else {
+            panic!("must be allowed")
+        };
         let mut headers = HeaderMap::new();
         mark(&cors, origin, &mut headers);
         assert_eq!(headers[header::ACCESS_CONTROL_EXPOSE_HEADERS], "x-b");
-        assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://good.example");
+        assert_eq!(
+            headers[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+            "https://good.example"
+        );
     }
 }

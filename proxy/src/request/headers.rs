@@ -75,7 +75,13 @@ pub(crate) fn receive(
     if id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX) {
         headers.insert(X_REQUEST_ID.clone(), request_id(random()));
     }
-    Ok(Outgoing { head, rewritten, authority, body, replayable: true })
+    Ok(Outgoing {
+        head,
+        rewritten,
+        authority,
+        body,
+        replayable: true,
+    })
 }
 
 /// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2).
@@ -102,7 +108,9 @@ fn without_user_info(authority: &Authority) -> Result<&str, Rejection> {
 
 /// Removes what `connection` names (RFC 9110 §7.6.1).
 fn remove_nominated(headers: &mut HeaderMap) {
-    let Some(first) = headers.get(header::CONNECTION) else { return };
+    let Some(first) = headers.get(header::CONNECTION) else {
+        return;
+    };
     if matches!(first.as_bytes(), b"keep-alive" | b"close") {
         return;
     }
@@ -118,7 +126,10 @@ fn remove_nominated(headers: &mut HeaderMap) {
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
-    let value = match headers.get(&X_FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+    let value = match headers
+        .get(&X_FORWARDED_FOR)
+        .and_then(|value| value.to_str().ok())
+    {
         Some(before) if !before.is_empty() => format!("{before},{peer}"),
         _ => peer.to_owned(),
     };
@@ -151,14 +162,20 @@ mod tests {
 
     fn downstream() -> Downstream {
         let addr = std::net::SocketAddr::from(([10, 0, 0, 9], 1234));
-        Downstream { bind: crate::table::Bind::Tcp(addr), peer: Some(addr), local: None }
+        Downstream {
+            bind: crate::table::Bind::Tcp(addr),
+            peer: Some(addr),
+            local: None,
+        }
     }
 
     fn received(
         direction: Direction,
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
     ) -> Result<Outgoing, Rejection> {
-        let request = build(Request::builder()).body(Body::Empty).expect("a request");
+        let request = build(Request::builder())
+            .body(Body::Empty)
+            .expect("a request");
         receive(request, &downstream(), direction, || 0)
     }
 
@@ -183,7 +200,10 @@ mod tests {
     fn only_a_gateway_names_the_caller() {
         let at = |direction| {
             let outgoing = received(direction, |request| {
-                request.uri("/").header("host", "a").header("x-forwarded-for", "1.1.1.1")
+                request
+                    .uri("/")
+                    .header("host", "a")
+                    .header("x-forwarded-for", "1.1.1.1")
             });
             outgoing.expect("a good request").head.headers[&X_FORWARDED_FOR].clone()
         };
@@ -194,9 +214,14 @@ mod tests {
 
     #[test]
     fn a_request_id_is_kept_or_made() {
-        let made = received(Direction::Outbound, |request| request.uri("/").header("host", "a"));
+        let made = received(Direction::Outbound, |request| {
+            request.uri("/").header("host", "a")
+        });
         let kept = received(Direction::Outbound, |request| {
-            request.uri("/").header("host", "a").header("x-request-id", "mine")
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("x-request-id", "mine")
         });
 
         let id = |outgoing: Result<Outgoing, Rejection>| {
@@ -220,7 +245,9 @@ mod tests {
         });
         assert_eq!(absolute.expect("a good request").authority, "b:81");
         assert!(
-            received(Direction::Outbound, |request| request.uri("http://user@b/x")).is_err()
+            received(Direction::Outbound, |request| request
+                .uri("http://user@b/x"))
+            .is_err()
         );
     }
 }

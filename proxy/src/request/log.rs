@@ -110,7 +110,9 @@ impl LogFields {
     ) {
         self.upstream_cluster = key.to_string();
         self.subset = Arc::clone(&key.subset);
-        self.upstream_host = member.map(|it| it.endpoint.addr.to_string()).unwrap_or_default();
+        self.upstream_host = member
+            .map(|it| it.endpoint.addr.to_string())
+            .unwrap_or_default();
         self.attempts = attempts;
         self.service_time = Some(elapsed);
     }

@@ -78,7 +78,9 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// RFC 3986 §5.2.4, without merging slashes.
 fn remove_dot_segments(path: &str) -> String {
-    let Some(rest) = path.strip_prefix('/') else { return path.to_owned() };
+    let Some(rest) = path.strip_prefix('/') else {
+        return path.to_owned();
+    };
     let mut out = String::with_capacity(path.len());
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -124,7 +126,10 @@ mod tests {
             assert_eq!(normalize(path), Ok(Some(expected.to_owned())), "{path}");
         }
         for path in ["/", "/a.b/c", "//a//b", "/..a"] {
-            assert!(matches!(normalize(path), Ok(None)) || path == "/..a", "{path}");
+            assert!(
+                matches!(normalize(path), Ok(None)) || path == "/..a",
+                "{path}"
+            );
         }
         assert_eq!(normalize("/..a"), Ok(Some("/..a".to_owned())));
     }

@@ -42,7 +42,9 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Recorded> {
     let grpc = reply::is_grpc(request.headers());
-    let log = worker.logs().then(|| Box::new(LogFields::new(downstream, &request)));
+    let log = worker
+        .logs()
+        .then(|| Box::new(LogFields::new(downstream, &request)));
     let mut record = Box::new(Record::new(Rc::clone(&worker), grpc, log));
     let request = watch(request, &mut record);
     let (response, deadline) = match forward(&worker, downstream, request, &mut record).await {
@@ -100,16 +102,27 @@ async fn forward(
     };
     let (mut response, deadline) = match &route.action {
         Action::Redirect(redirect) => {
+            if let Some(log) = &mut record.log {
+                log.answered_by("redirect");
+            }
             let location = redirect.location(original(&outgoing, &routed));
             return Ok((redirected(redirect.status, &location), None));
         }
         Action::Direct(direct) => {
+            if let Some(log) = &mut record.log {
+                log.answered_by("direct_response");
+            }
             let mut response = Response::new(Body::full(direct.body.clone()));
             *response.status_mut() = direct.status;
             (response, None)
         }
         Action::Forward(split) => {
-            let call = Call { worker, downstream, snapshot: &snapshot, routed: &routed };
+            let call = Call {
+                worker,
+                downstream,
+                snapshot: &snapshot,
+                routed: &routed,
+            };
             call.forward(split, &mut outgoing, record).await
         }
     };
@@ -138,18 +151,29 @@ fn route<'s>(listener: &'s Listener, outgoing: &Outgoing) -> Result<Routed<'s>, 
     }
     let (path, query) = path_and_query(outgoing);
     let lines = &outgoing.head.headers;
-    let scheme = lines.get(&headers::X_FORWARDED_PROTO).and_then(|scheme| scheme.to_str().ok());
+    let scheme = lines
+        .get(&headers::X_FORWARDED_PROTO)
+        .and_then(|scheme| scheme.to_str().ok());
     let view = RequestView {
         method: outgoing.head.method.as_str(),
         scheme: scheme.unwrap_or("http"),
         authority,
         port,
+        target: outgoing.target(),
         path,
         query,
         headers: lines,
     };
+    // `*` and the like are no paths: no condition on a path can mean them.
+    if !path.starts_with('/') {
+        return Err(Rejection::NoRule);
+    }
     let rule = host.rules.find(&view).ok_or(Rejection::NoRule)?;
-    Ok(Routed { rule, port, matched_len: rule.path.replaced_len(path) })
+    Ok(Routed {
+        rule,
+        port,
+        matched_len: rule.path.replaced_len(path),
+    })
 }
 
 fn serves(host: &VirtualHost, port: u16) -> bool {
@@ -175,7 +199,9 @@ fn original<'r>(outgoing: &'r Outgoing, routed: &Routed<'_>) -> Original<'r> {
     let (path, query) = path_and_query(outgoing);
     let scheme = outgoing.head.headers.get(&headers::X_FORWARDED_PROTO);
     Original {
-        scheme: scheme.and_then(|scheme| scheme.to_str().ok()).unwrap_or("http"),
+        scheme: scheme
+            .and_then(|scheme| scheme.to_str().ok())
+            .unwrap_or("http"),
         authority: outgoing.authority.to_str().unwrap_or_default(),
         port: routed.port,
         path,
@@ -221,8 +247,9 @@ impl Call<'_> {
         };
         record.traffic = destination.traffic;
         self.edit(target, outgoing);
-        let mut deadline =
-            route.timeout.map(|limit| Deadline::new(limit, record.upload.clone()));
+        let mut deadline = route
+            .timeout
+            .map(|limit| Deadline::new(limit, record.upload.clone()));
         let attempts = retry::run(&self.worker.upstream, route, destination, outgoing);
         let Some(outcome) = within(&mut deadline, attempts).await else {
             return self.reject(&Rejection::TimedOut, outgoing, record);
@@ -260,22 +287,33 @@ impl Call<'_> {
         let id = match &target.destination {
             DestinationByPort::Fixed(id) => *id,
             DestinationByPort::Addressed(by_port) => {
-                by_port.iter().find(|(port, _)| *port == self.routed.port)?.1
+                by_port
+                    .iter()
+                    .find(|(port, _)| *port == self.routed.port)?
+                    .1
             }
             DestinationByPort::Unknown => return None,
         };
-        self.snapshot.destinations.get(id).map(|destination| &**destination)
+        self.snapshot
+            .destinations
+            .get(id)
+            .map(|destination| &**destination)
     }
 
     /// The key of a sticky split, and the cookie to set if the request had none and gets one.
     fn sticky_key(&self, split: &Split, outgoing: &Outgoing) -> (Option<u64>, Option<HeaderValue>) {
-        let Some(sticky) = &split.sticky else { return (None, None) };
+        let Some(sticky) = &split.sticky else {
+            return (None, None);
+        };
         let source = self.downstream.peer.map(|peer| peer.ip());
         let key = sticky.key(&outgoing.head.headers, source);
         match (key, sticky) {
             (None, Sticky::Cookie { ttl: Some(_), .. }) => {
                 let value = format!("{:016x}", self.worker.upstream.random());
-                (Some(crate::table::split::stable_hash(value.as_bytes())), sticky.set_cookie(&value))
+                (
+                    Some(crate::table::split::stable_hash(value.as_bytes())),
+                    sticky.set_cookie(&value),
+                )
             }
             (key, _) => (key, None),
         }
@@ -287,20 +325,30 @@ impl Call<'_> {
         if let Some(rewrite) = &route.rewrite {
             let (path, query) = path_and_query(outgoing);
             if let Some(path) = rewrite.apply(path, self.routed.matched_len) {
-                let rewritten = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+                let rewritten =
+                    query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
                 let original = HeaderValue::from_str(outgoing.target());
                 outgoing.rewritten = Some(rewritten);
                 if let Ok(original) = original {
-                    outgoing.head.headers.insert(headers::X_ORIGINAL_PATH.clone(), original);
+                    outgoing
+                        .head
+                        .headers
+                        .insert(headers::X_ORIGINAL_PATH.clone(), original);
                 }
             }
         }
         route.request_headers.apply(&mut outgoing.head.headers);
         target.request_headers.apply(&mut outgoing.head.headers);
-        let authorities = [&route.request_headers.authority, &target.request_headers.authority];
+        let authorities = [
+            &route.request_headers.authority,
+            &target.request_headers.authority,
+        ];
         if let Some(authority) = authorities.into_iter().flatten().next() {
             let original = std::mem::replace(&mut outgoing.authority, authority.clone());
-            outgoing.head.headers.insert(headers::X_ORIGINAL_HOST.clone(), original);
+            outgoing
+                .head
+                .headers
+                .insert(headers::X_ORIGINAL_HOST.clone(), original);
         }
     }
 }

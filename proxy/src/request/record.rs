@@ -88,7 +88,11 @@ impl Record {
         if self.grpc {
             self.see_grpc_status(response.headers());
         }
-        response.map(|body| Recorded { body, record: self, deadline })
+        response.map(|body| Recorded {
+            body,
+            record: self,
+            deadline,
+        })
     }
 
     /// The time since the request came.
@@ -97,7 +101,9 @@ impl Record {
     }
 
     fn see_grpc_status(&mut self, headers: &HeaderMap) {
-        let status = headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+        let status = headers
+            .get("grpc-status")
+            .and_then(|status| status.to_str().ok()?.parse().ok());
         self.grpc_status = status.or(self.grpc_status);
     }
 
@@ -110,7 +116,11 @@ impl Record {
         let outcome = Outcome {
             code: self.status.as_u16(),
             flags: self.flags,
-            protocol: if self.grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
+            protocol: if self.grpc {
+                RequestProtocol::Grpc
+            } else {
+                RequestProtocol::Http
+            },
             grpc_status: self.grpc_status,
         };
         self.worker.metrics.record(self.traffic, outcome, sample);

@@ -23,7 +23,11 @@ struct Cause {
 
 /// The answer to a request that was rejected.
 pub(crate) fn reject(rejection: &Rejection, request: &HeaderMap) -> Response<Body> {
-    let Cause { status, text, detail } = cause(rejection);
+    let Cause {
+        status,
+        text,
+        detail,
+    } = cause(rejection);
     let mut response = if is_grpc(request) {
         grpc(status, text)
     } else {
@@ -35,7 +39,9 @@ pub(crate) fn reject(rejection: &Rejection, request: &HeaderMap) -> Response<Bod
         }
         response
     };
-    response.headers_mut().insert(X_ERROR, HeaderValue::from_static(detail));
+    response
+        .headers_mut()
+        .insert(X_ERROR, HeaderValue::from_static(detail));
     response
 }
 
@@ -45,7 +51,11 @@ pub(crate) fn detail(rejection: &Rejection) -> &'static str {
 }
 
 fn cause(rejection: &Rejection) -> Cause {
-    let of = |status, text, detail| Cause { status, text, detail };
+    let of = |status, text, detail| Cause {
+        status,
+        text,
+        detail,
+    };
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "bad request", "bad_request"),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
@@ -54,16 +64,22 @@ fn cause(rejection: &Rejection) -> Cause {
         Rejection::UnknownDestination => {
             of(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
         }
-        Rejection::TimedOut => {
-            of(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout")
-        }
+        Rejection::TimedOut => of(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream request timeout",
+            "response_timeout",
+        ),
         Rejection::Upstream(error) | Rejection::RetriesExhausted(error) => upstream(error),
     }
 }
 
 fn upstream(error: &UpstreamError) -> Cause {
     const RESET: &str = "upstream connect error or disconnect/reset before headers";
-    let of = |status, text, detail| Cause { status, text, detail };
+    let of = |status, text, detail| Cause {
+        status,
+        text,
+        detail,
+    };
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match error {
         UpstreamError::NoEndpoint => of(unavailable, "no healthy upstream", "no_healthy_upstream"),
@@ -76,12 +92,16 @@ fn upstream(error: &UpstreamError) -> Cause {
             ExchangeError::Io { .. } | ExchangeError::Closed { .. } => {
                 of(unavailable, RESET, "upstream_reset_before_response")
             }
-            ExchangeError::Head(_) => {
-                of(StatusCode::BAD_GATEWAY, "upstream protocol error", "upstream_protocol_error")
-            }
-            ExchangeError::Downstream(_) => {
-                of(StatusCode::BAD_REQUEST, "bad request", "downstream_body_error")
-            }
+            ExchangeError::Head(_) => of(
+                StatusCode::BAD_GATEWAY,
+                "upstream protocol error",
+                "upstream_protocol_error",
+            ),
+            ExchangeError::Downstream(_) => of(
+                StatusCode::BAD_REQUEST,
+                "bad request",
+                "downstream_body_error",
+            ),
         },
     }
 }
@@ -89,16 +109,19 @@ fn upstream(error: &UpstreamError) -> Cause {
 /// Whether the caller speaks gRPC and so expects a gRPC status.
 pub(crate) fn is_grpc(request: &HeaderMap) -> bool {
     let content_type = request.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.and_then(|value| value.strip_prefix(b"application/grpc")).is_some_and(|rest| {
-        matches!(rest.first(), None | Some(b'+' | b';'))
-    })
+    content_type
+        .and_then(|value| value.strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// A trailers-only answer (gRPC over HTTP/2, "Responses").
 fn grpc(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
     headers.insert("grpc-status", HeaderValue::from(grpc_status(status)));
     if !text.is_empty() {
         headers.insert("grpc-message", HeaderValue::from_static(text));
@@ -125,7 +148,10 @@ mod tests {
     #[test]
     fn a_grpc_caller_gets_a_grpc_status() {
         let mut request = HeaderMap::new();
-        request.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        request.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc+proto"),
+        );
 
         for (rejection, status) in [
             (Rejection::NoRule, "12"),
@@ -141,7 +167,10 @@ mod tests {
 
     #[test]
     fn others_get_a_status_and_the_cause() {
-        let response = reject(&Rejection::Upstream(UpstreamError::NoEndpoint), &HeaderMap::new());
+        let response = reject(
+            &Rejection::Upstream(UpstreamError::NoEndpoint),
+            &HeaderMap::new(),
+        );
 
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[X_ERROR], "no_healthy_upstream");

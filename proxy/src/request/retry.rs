@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderName, HeaderValue};
 
 use crate::request::Rejection;
 use crate::request::headers::X_ATTEMPT_COUNT;
@@ -40,13 +40,23 @@ pub(crate) async fn run<'d>(
             Ok(member) => member,
             Err(error) => {
                 let result = Err(Rejection::Upstream(error));
-                return Outcome { result, member: None, attempts };
+                return Outcome {
+                    result,
+                    member: None,
+                    attempts,
+                };
             }
         };
         attempts += 1;
         let extra = [attempt_count(attempts)];
         let error = match upstream.send(destination, member, outgoing, &extra).await {
-            Ok(answer) => return Outcome { result: Ok(answer), member: Some(member), attempts },
+            Ok(answer) => {
+                return Outcome {
+                    result: Ok(answer),
+                    member: Some(member),
+                    attempts,
+                };
+            }
             Err(error) => error,
         };
         let safe = may_repeat(&error, outgoing);
@@ -56,7 +66,11 @@ pub(crate) async fn run<'d>(
             } else {
                 Rejection::Upstream(error)
             };
-            return Outcome { result: Err(rejection), member: Some(member), attempts };
+            return Outcome {
+                result: Err(rejection),
+                member: Some(member),
+                attempts,
+            };
         }
         upstream.count_retry(&error);
         tried.push(member.endpoint.id);

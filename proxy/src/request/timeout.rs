@@ -32,16 +32,27 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// A deadline `limit` after the request is complete.
     pub(crate) fn new(limit: Duration, upload: Option<Rc<Upload>>) -> Self {
-        let sleep = upload.is_none().then(|| Box::pin(tokio::time::sleep(limit)));
-        Self { limit, upload, sleep }
+        let sleep = upload
+            .is_none()
+            .then(|| Box::pin(tokio::time::sleep(limit)));
+        Self {
+            limit,
+            upload,
+            sleep,
+        }
     }
 
     /// Ready when the time is over. Pending without a timer while the request is incomplete; the
     /// caller's task is woken by the body itself then.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.sleep.is_none() {
-            let complete = self.upload.as_ref().and_then(|upload| upload.complete.get());
-            let Some(complete) = complete else { return Poll::Pending };
+            let complete = self
+                .upload
+                .as_ref()
+                .and_then(|upload| upload.complete.get());
+            let Some(complete) = complete else {
+                return Poll::Pending;
+            };
             self.sleep = Some(Box::pin(tokio::time::sleep_until(complete + self.limit)));
         }
         match &mut self.sleep {
@@ -56,7 +67,9 @@ pub(crate) async fn within<T>(
     deadline: &mut Option<Deadline>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
-    let Some(deadline) = deadline else { return Some(work.await) };
+    let Some(deadline) = deadline else {
+        return Some(work.await);
+    };
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -75,7 +88,10 @@ mod tests {
     async fn the_time_runs_from_the_complete_request() {
         let start = Instant::now();
         let upload = Rc::new(Upload::default());
-        let mut deadline = Some(Deadline::new(Duration::from_secs(2), Some(Rc::clone(&upload))));
+        let mut deadline = Some(Deadline::new(
+            Duration::from_secs(2),
+            Some(Rc::clone(&upload)),
+        ));
 
         let slow_upload = async {
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -93,7 +109,10 @@ mod tests {
         let start = Instant::now();
         let mut deadline = Some(Deadline::new(Duration::from_secs(2), None));
 
-        assert_eq!(within(&mut deadline, std::future::pending::<()>()).await, None);
+        assert_eq!(
+            within(&mut deadline, std::future::pending::<()>()).await,
+            None
+        );
         assert_eq!(start.elapsed().as_secs(), 2);
         assert_eq!(within(&mut None, async { 7 }).await, Some(7));
     }

@@ -76,7 +76,9 @@ impl Compiler {
         let mut plan = Plan::new(mesh, &self.perspective, &mut self.registry, &mut self.hosts);
         plan.gateways();
         plan.sidecar();
-        self.table = Arc::new(Table { listeners: plan.finish() });
+        self.table = Arc::new(Table {
+            listeners: plan.finish(),
+        });
         self.hosts.retain_used();
         self.publishable()
     }
@@ -89,7 +91,11 @@ impl Compiler {
 
     fn publishable(&mut self) -> Compiled {
         let destinations = self.registry.build();
-        Compiled { table: Arc::clone(&self.table), destinations, names: self.registry.names() }
+        Compiled {
+            table: Arc::clone(&self.table),
+            destinations,
+            names: self.registry.names(),
+        }
     }
 }
 

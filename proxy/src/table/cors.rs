@@ -32,11 +32,14 @@ impl Cors {
     /// Compiles a policy.
     pub fn compile(written: &CorsPolicy) -> Self {
         let joined = |list: &[String]| {
-            (!list.is_empty()).then(|| list.join(",")).and_then(|text| text.parse().ok())
+            (!list.is_empty())
+                .then(|| list.join(","))
+                .and_then(|text| text.parse().ok())
         };
         let deprecated = written.allow_origin.iter().cloned().map(StringMatch::Exact);
         let origins = written.allow_origins.iter().cloned().chain(deprecated);
-        let any_origin = |origin: &StringMatch| matches!(origin, StringMatch::Exact(text) if text == "*");
+        let any_origin =
+            |origin: &StringMatch| matches!(origin, StringMatch::Exact(text) if text == "*");
         Self {
             origins: origins
                 .map(|origin| match any_origin(&origin) {
@@ -48,7 +51,9 @@ impl Cors {
             allow_methods: joined(&written.allow_methods),
             allow_headers: joined(&written.allow_headers),
             expose_headers: joined(&written.expose_headers),
-            max_age: written.max_age.and_then(|age| age.get().as_secs().to_string().parse().ok()),
+            max_age: written
+                .max_age
+                .and_then(|age| age.get().as_secs().to_string().parse().ok()),
             allow_credentials: written.allow_credentials == Some(true),
             answers_unmatched: written.unmatched_preflights == Some(UnmatchedPreflights::Ignore),
         }
@@ -56,6 +61,8 @@ impl Cors {
 
     /// Whether `origin` may read the answers.
     pub fn allows(&self, origin: &HeaderValue) -> bool {
-        self.origins.iter().any(|matcher| matcher.matches(origin.as_bytes()))
+        self.origins
+            .iter()
+            .any(|matcher| matcher.matches(origin.as_bytes()))
     }
 }

@@ -20,15 +20,25 @@ impl HeaderEdit {
     /// Compiles operations. Pseudo-headers other than `:authority` are left out, as is a removal of
     /// the host and a set to nothing, none of which has an effect in the API.
     pub fn compile(written: Option<&HeaderOperations>) -> Self {
-        let Some(written) = written else { return Self::default() };
+        let Some(written) = written else {
+            return Self::default();
+        };
         let is_authority = |name: &str| {
             name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
         };
         let pairs = |map: &std::collections::BTreeMap<String, String>| {
-            let named = map.iter().filter(|(name, value)| !is_authority(name) && !value.is_empty());
-            named.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect()
+            let named = map
+                .iter()
+                .filter(|(name, value)| !is_authority(name) && !value.is_empty());
+            named
+                .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+                .collect()
         };
-        let authority = written.set.iter().chain(&written.add).find(|(name, _)| is_authority(name));
+        let authority = written
+            .set
+            .iter()
+            .chain(&written.add)
+            .find(|(name, _)| is_authority(name));
         let removed = written.remove.iter().filter(|name| !is_authority(name));
         Self {
             remove: removed.filter_map(|name| name.parse().ok()).collect(),
@@ -66,7 +76,10 @@ mod tests {
 
     fn operations(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderOperations {
         let map = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect()
         };
         HeaderOperations {
             set: map(set),
@@ -86,17 +99,26 @@ mod tests {
         HeaderEdit::compile(Some(&written)).apply(&mut headers);
 
         let line = |name: &str| -> Vec<&str> {
-            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+            headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .collect()
         };
         assert_eq!(line("a"), ["2"], "set wins over remove");
         assert_eq!(line("b"), ["1", "2"], "add appends");
         assert_eq!(line("c"), [""; 0], "removed");
-        assert_eq!(line("d"), ["1"], "set to nothing leaves the header as it was");
+        assert_eq!(
+            line("d"),
+            ["1"],
+            "set to nothing leaves the header as it was"
+        );
     }
 
     #[test]
     fn the_host_is_an_authority_and_cannot_be_removed() {
-        let edit = HeaderEdit::compile(Some(&operations(&[], &[("Host", "b")], &["host", ":path"])));
+        let edit =
+            HeaderEdit::compile(Some(&operations(&[], &[("Host", "b")], &["host", ":path"])));
 
         assert_eq!(edit.authority, Some(HeaderValue::from_static("b")));
         assert!(edit.remove.is_empty() && edit.set.is_empty() && edit.add.is_empty());

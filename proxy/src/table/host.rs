@@ -78,8 +78,14 @@ impl HostTable {
 
     /// Every host with its name as written, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
-        let exact = self.exact.iter().map(|(name, host)| (name.to_string(), host));
-        let suffix = self.suffix.iter().map(|(name, host)| (format!("*{name}"), host));
+        let exact = self
+            .exact
+            .iter()
+            .map(|(name, host)| (name.to_string(), host));
+        let suffix = self
+            .suffix
+            .iter()
+            .map(|(name, host)| (format!("*{name}"), host));
         let any = self.any.iter().map(|host| ("*".to_owned(), host));
         exact.chain(suffix).chain(any)
     }
@@ -106,8 +112,13 @@ impl VirtualHost {
 /// colon is the port if it is a number.
 pub fn split_authority(authority: &str) -> (&str, Option<u16>) {
     if let Some(rest) = authority.strip_prefix('[') {
-        let Some((host, rest)) = rest.split_once(']') else { return (authority, None) };
-        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+        let Some((host, rest)) = rest.split_once(']') else {
+            return (authority, None);
+        };
+        return (
+            host,
+            rest.strip_prefix(':').and_then(|port| port.parse().ok()),
+        );
     }
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') => match port.parse() {
@@ -123,7 +134,11 @@ mod tests {
     use super::*;
 
     fn host(name: &str) -> Arc<VirtualHost> {
-        Arc::new(VirtualHost { name: name.into(), ports: Box::default(), rules: Rules::default() })
+        Arc::new(VirtualHost {
+            name: name.into(),
+            ports: Box::default(),
+            rules: Rules::default(),
+        })
     }
 
     fn table(names: &[&str]) -> HostTable {

@@ -1,10 +1,8 @@
 //! Comparing one string of a request with one matcher of a rule.
 
+use config::validate::pattern::compile_full;
 use config::value::StringMatch;
-use regex::bytes::{Regex, RegexBuilder};
-
-/// Upper bound of a compiled pattern's size in bytes; beyond it a pattern is refused at load.
-const REGEX_SIZE_BYTES_MAX: usize = 1 << 20;
+use regex::Regex;
 
 /// A compiled `StringMatch`.
 #[derive(Debug, Clone)]
@@ -40,14 +38,9 @@ pub enum PathMatcher {
     Never,
 }
 
-/// Compiles a pattern that must match a whole value.
-pub fn whole(pattern: &str) -> Option<Regex> {
-    compile_regex(&format!("^(?:{pattern})$"))
-}
-
-/// Compiles a pattern that may match anywhere.
-pub fn compile_regex(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(pattern).size_limit(REGEX_SIZE_BYTES_MAX).build().ok()
+/// Values that are not UTF-8 match no pattern.
+fn is_match(regex: &Regex, value: &[u8]) -> bool {
+    std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
 }
 
 // === impl Matcher ===
@@ -60,7 +53,7 @@ impl Matcher {
             StringMatch::Regex(pattern) if pattern == "*" => Self::Presence,
             StringMatch::Exact(text) => Self::Exact(text.as_bytes().into()),
             StringMatch::Prefix(text) => Self::Prefix(text.as_bytes().into()),
-            StringMatch::Regex(pattern) => whole(pattern).map_or(Self::Never, Self::Regex),
+            StringMatch::Regex(pattern) => compile_full(pattern).map_or(Self::Never, Self::Regex),
         }
     }
 
@@ -70,7 +63,7 @@ impl Matcher {
             Self::Presence => true,
             Self::Exact(text) => value == &**text,
             Self::Prefix(text) => value.starts_with(text),
-            Self::Regex(regex) => regex.is_match(value),
+            Self::Regex(regex) => is_match(regex, value),
             Self::Never => false,
         }
     }
@@ -84,13 +77,17 @@ impl PathMatcher {
         match written {
             None | Some(StringMatch::Presence) => Self::Any,
             Some(StringMatch::Prefix(text)) if text == "/" => Self::Any,
-            Some(StringMatch::Exact(text)) if ignore_case => Self::ExactNoCase(text.as_bytes().into()),
+            Some(StringMatch::Exact(text)) if ignore_case => {
+                Self::ExactNoCase(text.as_bytes().into())
+            }
             Some(StringMatch::Exact(text)) => Self::Exact(text.as_bytes().into()),
             Some(StringMatch::Prefix(text)) if ignore_case => {
                 Self::PrefixNoCase(text.as_bytes().into())
             }
             Some(StringMatch::Prefix(text)) => Self::Prefix(text.as_bytes().into()),
-            Some(StringMatch::Regex(pattern)) => whole(pattern).map_or(Self::Never, Self::Regex),
+            Some(StringMatch::Regex(pattern)) => {
+                compile_full(pattern).map_or(Self::Never, Self::Regex)
+            }
         }
     }
 
@@ -101,10 +98,10 @@ impl PathMatcher {
             Self::Exact(text) => path == &**text,
             Self::Prefix(text) => path.starts_with(text),
             Self::ExactNoCase(text) => path.eq_ignore_ascii_case(text),
-            Self::PrefixNoCase(text) => {
-                path.get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text))
-            }
-            Self::Regex(regex) => regex.is_match(path),
+            Self::PrefixNoCase(text) => path
+                .get(..text.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(text)),
+            Self::Regex(regex) => is_match(regex, path),
             Self::Never => false,
         }
     }

@@ -54,9 +54,14 @@ impl Redirect {
         let code = written.redirect_code.filter(|code| *code != 0);
         let code = code.and_then(|code| u16::try_from(code).ok());
         let text = |text: &Option<String>| -> Option<Box<str>> {
-            text.as_deref().filter(|text| !text.is_empty()).map(Into::into)
+            text.as_deref()
+                .filter(|text| !text.is_empty())
+                .map(Into::into)
         };
-        let number = written.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+        let number = written
+            .port
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0);
         let derived = || {
             written.derive_port.map(|derive| match derive {
                 RedirectPort::FromProtocolDefault => Port::Default,
@@ -94,7 +99,10 @@ impl Redirect {
             None => original.path.to_owned(),
             Some(NewPath::Whole(path)) => path.to_string(),
             Some(NewPath::Prefix(prefix)) => {
-                let rest = original.path.get(original.matched_len..).unwrap_or_default();
+                let rest = original
+                    .path
+                    .get(original.matched_len..)
+                    .unwrap_or_default();
                 format!("{prefix}{rest}")
             }
         };
@@ -119,7 +127,11 @@ impl Redirect {
                     || *port != if original.scheme == "https" { 443 } else { 80 }
             }),
         };
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
         match port {
             Some(port) if port != default => format!("{host}:{port}"),
             _ => host,
@@ -147,13 +159,55 @@ mod tests {
         let base = HttpRedirect::default;
         let some = |text: &str| Some(text.to_owned());
         for (written, expected) in [
-            (HttpRedirect { uri: some("/new"), ..base() }, "http://a.example:8080/new?q=1"),
-            (HttpRedirect { uri: some("/new?z=2"), ..base() }, "http://a.example:8080/new?z=2"),
-            (HttpRedirect { prefix_rewrite: some("/n"), ..base() }, "http://a.example:8080/n/x?q=1"),
-            (HttpRedirect { authority: some("b"), ..base() }, "http://b/old/x?q=1"),
-            (HttpRedirect { scheme: some("https"), ..base() }, "https://a.example:8080/old/x?q=1"),
-            (HttpRedirect { port: Some(80), ..base() }, "http://a.example/old/x?q=1"),
-            (HttpRedirect { port: Some(81), ..base() }, "http://a.example:81/old/x?q=1"),
+            (
+                HttpRedirect {
+                    uri: some("/new"),
+                    ..base()
+                },
+                "http://a.example:8080/new?q=1",
+            ),
+            (
+                HttpRedirect {
+                    uri: some("/new?z=2"),
+                    ..base()
+                },
+                "http://a.example:8080/new?z=2",
+            ),
+            (
+                HttpRedirect {
+                    prefix_rewrite: some("/n"),
+                    ..base()
+                },
+                "http://a.example:8080/n/x?q=1",
+            ),
+            (
+                HttpRedirect {
+                    authority: some("b"),
+                    ..base()
+                },
+                "http://b/old/x?q=1",
+            ),
+            (
+                HttpRedirect {
+                    scheme: some("https"),
+                    ..base()
+                },
+                "https://a.example:8080/old/x?q=1",
+            ),
+            (
+                HttpRedirect {
+                    port: Some(80),
+                    ..base()
+                },
+                "http://a.example/old/x?q=1",
+            ),
+            (
+                HttpRedirect {
+                    port: Some(81),
+                    ..base()
+                },
+                "http://a.example:81/old/x?q=1",
+            ),
             (
                 HttpRedirect {
                     authority: some("b"),
@@ -170,7 +224,11 @@ mod tests {
     #[test]
     fn the_status_is_301_unless_said_otherwise() {
         let code = |redirect_code| {
-            Redirect::compile(&HttpRedirect { redirect_code, ..HttpRedirect::default() }).status
+            Redirect::compile(&HttpRedirect {
+                redirect_code,
+                ..HttpRedirect::default()
+            })
+            .status
         };
 
         assert_eq!(code(None), StatusCode::MOVED_PERMANENTLY);

@@ -1,9 +1,8 @@
 //! Changes of the path before a request is forwarded.
 
 use config::resource::virtual_service::HttpRewrite;
-use regex::bytes::Regex;
-
-use crate::table::matcher::compile_regex;
+use config::validate::pattern::compile_search;
+use regex::Regex;
 
 /// Longest path that a rewrite may make, in bytes; a longer result is cut off by leaving the path
 /// as it was.
@@ -19,7 +18,7 @@ pub enum PathRewrite {
         /// What is replaced.
         pattern: Regex,
         /// Substitution in the `${1}` form of the regex crate.
-        substitution: Box<[u8]>,
+        substitution: Box<str>,
     },
 }
 
@@ -29,9 +28,12 @@ impl PathRewrite {
     /// Compiles the path part of a rewrite; none if it only changes the authority.
     pub fn compile(written: &HttpRewrite) -> Option<Self> {
         if let Some(rewrite) = &written.uri_regex_rewrite {
-            let pattern = compile_regex(&rewrite.pattern)?;
-            let substitution = substitution(&rewrite.rewrite).into_bytes().into();
-            return Some(Self::Regex { pattern, substitution });
+            let pattern = compile_search(&rewrite.pattern).ok()?;
+            let substitution = substitution(&rewrite.rewrite).into();
+            return Some(Self::Regex {
+                pattern,
+                substitution,
+            });
         }
         let uri = written.uri.as_deref().filter(|uri| !uri.is_empty())?;
         Some(Self::Matched(uri.into()))
@@ -42,10 +44,10 @@ impl PathRewrite {
     pub fn apply(&self, path: &str, matched_len: usize) -> Option<String> {
         let rewritten = match self {
             Self::Matched(text) => format!("{text}{}", path.get(matched_len..)?),
-            Self::Regex { pattern, substitution } => {
-                let bytes = pattern.replace_all(path.as_bytes(), &**substitution);
-                String::from_utf8(bytes.into_owned()).ok()?
-            }
+            Self::Regex {
+                pattern,
+                substitution,
+            } => pattern.replace_all(path, &**substitution).into_owned(),
         };
         (rewritten.len() <= PATH_BYTES_MAX).then_some(rewritten)
     }
@@ -85,7 +87,12 @@ mod tests {
 
         assert_eq!(rewrite.apply("/foo/bar", 4).as_deref(), Some("//bar"));
         assert_eq!(rewrite.apply("/foobar", 4).as_deref(), Some("/bar"));
-        assert_eq!(PathRewrite::Matched("/new".into()).apply("/a/b", 1).as_deref(), Some("/newa/b"));
+        assert_eq!(
+            PathRewrite::Matched("/new".into())
+                .apply("/a/b", 1)
+                .as_deref(),
+            Some("/newa/b")
+        );
     }
 
     #[test]
@@ -99,7 +106,10 @@ mod tests {
         };
         let rewrite = PathRewrite::compile(&written).expect("a rewrite");
 
-        assert_eq!(rewrite.apply("/v1/ab/v2/cd", 0).as_deref(), Some("/ab/$v1/cd/$v2"));
+        assert_eq!(
+            rewrite.apply("/v1/ab/v2/cd", 0).as_deref(),
+            Some("/ab/$v1/cd/$v2")
+        );
         assert_eq!(rewrite.apply("/x", 0).as_deref(), Some("/x"));
     }
 }

@@ -25,8 +25,6 @@ const INDEXED_RULES_MIN: usize = 12;
 #[derive(Debug, Default)]
 pub struct Rules {
     rules: Box<[Rule]>,
-    /// Every header name that a rule asks for; conditions refer to it by position.
-    header_names: Box<[HeaderName]>,
     index: Option<PathIndex>,
 }
 
@@ -44,18 +42,38 @@ pub struct Rule {
 /// Conditions beside the path; all must hold.
 #[derive(Debug, Default)]
 pub struct Conditions {
-    /// Request method.
-    pub method: Option<Matcher>,
-    /// `http` or `https`.
-    pub scheme: Option<Matcher>,
-    /// Authority as sent.
-    pub authority: Option<Matcher>,
     /// Port that is addressed.
     pub port: Option<u16>,
+    /// Parts of the request line.
+    pub parts: Box<[PartCondition]>,
     /// Headers.
     pub headers: Box<[HeaderCondition]>,
     /// Query parameters.
     pub query: Box<[QueryCondition]>,
+}
+
+/// A part of the request line, or what stands for it in HTTP/2 (RFC 9113 §8.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Method.
+    Method,
+    /// `http` or `https`.
+    Scheme,
+    /// Authority as sent.
+    Authority,
+    /// Path with query.
+    Target,
+}
+
+/// A condition on a part of the request line.
+#[derive(Debug)]
+pub struct PartCondition {
+    /// The part.
+    pub part: Part,
+    /// What it must be.
+    pub matcher: Matcher,
+    /// `withoutHeaders`: the condition holds when the matcher does not.
+    pub inverted: bool,
 }
 
 /// A condition on one header.
@@ -63,7 +81,7 @@ pub struct Conditions {
 pub struct HeaderCondition {
     /// Header name.
     pub name: HeaderName,
-    /// Position of the name in the rules' list of names.
+    /// Place of the header among all that the rules ask for.
     slot: usize,
     /// Matches if any line of the header matches.
     pub matcher: Matcher,
@@ -85,12 +103,8 @@ pub struct QueryCondition {
 pub enum Mismatch<'a> {
     /// The path.
     Path,
-    /// The method.
-    Method,
-    /// The scheme.
-    Scheme,
-    /// The authority.
-    Authority,
+    /// A part of the request line.
+    Part(Part),
     /// The addressed port.
     Port,
     /// The header of this name.
@@ -110,6 +124,8 @@ pub struct RequestView<'r> {
     pub authority: &'r str,
     /// Port that is addressed.
     pub port: u16,
+    /// Normalised path with query.
+    pub target: &'r str,
     /// Normalised path without query.
     pub path: &'r str,
     /// Query without `?`.
@@ -137,6 +153,7 @@ enum Lookup<'r> {
 impl Rules {
     /// Orders rules for matching.
     pub fn new(mut rules: Vec<Rule>) -> Self {
+        // Conditions on the same header share a place, where its value is remembered.
         let mut header_names: Vec<HeaderName> = Vec::new();
         let conditions = rules.iter_mut().filter_map(|rule| rule.others.as_mut());
         for condition in conditions.flat_map(|conditions| conditions.headers.iter_mut()) {
@@ -147,16 +164,22 @@ impl Rules {
             });
         }
         let index = (rules.len() >= INDEXED_RULES_MIN).then(|| PathIndex::new(&rules));
-        Self { rules: rules.into(), header_names: header_names.into(), index }
+        Self {
+            rules: rules.into(),
+            index,
+        }
     }
 
     /// The first rule that matches.
     pub fn find(&self, request: &RequestView<'_>) -> Option<&Rule> {
         let mut remembered = Remembered::new(request.headers);
         match &self.index {
-            None => self.rules.iter().find(|rule| rule.mismatch(request, &mut remembered).is_none()),
+            None => self
+                .rules
+                .iter()
+                .find(|rule| rule.mismatch(request, &mut remembered).is_none()),
             Some(index) => index
-                .candidates(request.path.as_bytes())
+                .candidates(request.path.as_bytes(), &mut remembered)
                 .map(|at| &self.rules[at])
                 .find(|rule| rule.mismatch(request, &mut remembered).is_none()),
         }
@@ -197,7 +220,9 @@ impl Rule {
         if !self.path.matches(request.path.as_bytes()) {
             return Some(Mismatch::Path);
         }
-        self.others.as_deref().and_then(|others| others.mismatch(request, remembered))
+        self.others
+            .as_deref()
+            .and_then(|others| others.mismatch(request, remembered))
     }
 }
 
@@ -209,26 +234,34 @@ impl Conditions {
         request: &RequestView<'r>,
         remembered: &mut Remembered<'r>,
     ) -> Option<Mismatch<'_>> {
-        let fails = |matcher: &Option<Matcher>, value: &str| {
-            matcher.as_ref().is_some_and(|matcher| !matcher.matches(value.as_bytes()))
-        };
         if self.port.is_some_and(|port| port != request.port) {
             return Some(Mismatch::Port);
         }
-        if fails(&self.method, request.method) {
-            return Some(Mismatch::Method);
-        }
-        if fails(&self.scheme, request.scheme) {
-            return Some(Mismatch::Scheme);
-        }
-        if fails(&self.authority, request.authority) {
-            return Some(Mismatch::Authority);
+        if let Some(condition) = self.parts.iter().find(|part| !part.holds(request)) {
+            return Some(Mismatch::Part(condition.part));
         }
         if let Some(header) = self.headers.iter().find(|header| !header.holds(remembered)) {
             return Some(Mismatch::Header(&header.name));
         }
-        let parameter = self.query.iter().find(|parameter| !parameter.holds(request.query))?;
+        let parameter = self
+            .query
+            .iter()
+            .find(|parameter| !parameter.holds(request.query))?;
         Some(Mismatch::Query(&parameter.name))
+    }
+}
+
+// === impl PartCondition ===
+
+impl PartCondition {
+    fn holds(&self, request: &RequestView<'_>) -> bool {
+        let value = match self.part {
+            Part::Method => request.method,
+            Part::Scheme => request.scheme,
+            Part::Authority => request.authority,
+            Part::Target => request.target,
+        };
+        self.matcher.matches(value.as_bytes()) != self.inverted
     }
 }
 
@@ -237,16 +270,20 @@ impl Conditions {
 impl HeaderCondition {
     /// A condition on the header `name`.
     pub fn new(name: HeaderName, matcher: Matcher, inverted: bool) -> Self {
-        Self { name, slot: 0, matcher, inverted }
+        Self {
+            name,
+            slot: 0,
+            matcher,
+            inverted,
+        }
     }
 
     fn holds(&self, remembered: &mut Remembered<'_>) -> bool {
         let matched = match remembered.look_up(self.slot, &self.name) {
             Lookup::One(value) => self.matcher.matches(value.as_bytes()),
-            Lookup::Several => {
-                let mut lines = remembered.headers.get_all(&self.name).iter();
-                lines.any(|value| self.matcher.matches(value.as_bytes()))
-            }
+            Lookup::Several => remembered
+                .lines(&self.name)
+                .any(|value| self.matcher.matches(value.as_bytes())),
             // An inverted condition takes a missing header for an empty one, but for presence.
             Lookup::Absent | Lookup::Unknown => {
                 self.inverted
@@ -262,9 +299,10 @@ impl HeaderCondition {
 
 impl QueryCondition {
     fn holds(&self, query: Option<&str>) -> bool {
-        let mut parameters = query.unwrap_or_default().split('&').map(|parameter| {
-            parameter.split_once('=').unwrap_or((parameter, ""))
-        });
+        let mut parameters = query
+            .unwrap_or_default()
+            .split('&')
+            .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
         let value = parameters.find(|(name, _)| *name == &*self.name);
         value.is_some_and(|(_, value)| self.matcher.matches(value.as_bytes()))
     }
@@ -274,7 +312,14 @@ impl QueryCondition {
 
 impl<'r> Remembered<'r> {
     fn new(headers: &'r HeaderMap) -> Self {
-        Self { headers, values: [Lookup::Unknown; REMEMBERED_HEADERS] }
+        Self {
+            headers,
+            values: [Lookup::Unknown; REMEMBERED_HEADERS],
+        }
+    }
+
+    fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &'r HeaderValue> + use<'r> {
+        self.headers.get_all(name).iter()
     }
 
     fn look_up(&mut self, slot: usize, name: &HeaderName) -> Lookup<'r> {
@@ -283,7 +328,7 @@ impl<'r> Remembered<'r> {
         {
             return *known;
         }
-        let mut lines = self.headers.get_all(name).iter();
+        let mut lines = self.lines(name);
         let found = match (lines.next(), lines.next()) {
             (None, _) => Lookup::Absent,
             (Some(value), None) => Lookup::One(value),

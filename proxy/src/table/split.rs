@@ -80,7 +80,11 @@ impl Split {
     /// Never for what validation lets pass: an empty split cannot be written.
     pub fn new(targets: Vec<Target>, sticky: Option<Sticky>) -> Self {
         let weight_total = targets.iter().map(|target| u64::from(target.weight)).sum();
-        Self { targets: targets.into(), weight_total, sticky }
+        Self {
+            targets: targets.into(),
+            weight_total,
+            sticky,
+        }
     }
 
     /// The target of one request: by its sticky key where it has one, else by `random`.
@@ -138,7 +142,10 @@ impl Sticky {
                 let ttl = attributes.trim().strip_prefix("ttl=");
                 let ttl = ttl.and_then(|ttl| ttl.parse::<config::value::Duration>().ok());
                 let ttl = ttl.map(config::value::Duration::get);
-                Some(Self::Cookie { name: name.trim().into(), ttl })
+                Some(Self::Cookie {
+                    name: name.trim().into(),
+                    ttl,
+                })
             }
             _ => None,
         }
@@ -161,12 +168,20 @@ impl Sticky {
     /// The `set-cookie` line that gives a caller without key the key `value`; none unless this is a
     /// cookie with a lifetime.
     pub fn set_cookie(&self, value: &str) -> Option<HeaderValue> {
-        let Self::Cookie { name, ttl: Some(ttl) } = self else { return None };
+        let Self::Cookie {
+            name,
+            ttl: Some(ttl),
+        } = self
+        else {
+            return None;
+        };
         let age = match ttl.as_secs() {
             0 => String::new(),
             seconds => format!("; Max-Age={seconds}"),
         };
-        format!("{name}={value}; Path=/{age}; HttpOnly").parse().ok()
+        format!("{name}={value}; Path=/{age}; HttpOnly")
+            .parse()
+            .ok()
     }
 }
 
@@ -182,9 +197,9 @@ fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r [u8]> {
 
 /// A hash that is the same in every proxy and every release: FNV-1a with a final mix.
 pub fn stable_hash(bytes: &[u8]) -> u64 {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
     mix(hash)
 }
 
@@ -224,40 +239,66 @@ mod tests {
         let split = split(&[("v1", 90), ("v2", 10)]);
         let mut rng = fastrand::Rng::with_seed(7);
 
-        let second = (0..100_000).filter(|_| chosen(&split, None, rng.u64(..)) == "v2").count();
+        let second = (0..100_000)
+            .filter(|_| chosen(&split, None, rng.u64(..)) == "v2")
+            .count();
 
         assert!((9_700..=10_300).contains(&second), "{second}");
     }
 
     #[test]
     fn moving_a_share_moves_only_the_users_that_must_move() {
-        let users: Vec<u64> =
-            (0..20_000).map(|user| stable_hash(format!("user-{user}").as_bytes())).collect();
+        let users: Vec<u64> = (0..20_000)
+            .map(|user| stable_hash(format!("user-{user}").as_bytes()))
+            .collect();
         let mut before: Vec<bool> = vec![false; users.len()];
         let mut at_ten: Vec<bool> = Vec::new();
 
         for (percent, grows) in [(10, true), (20, true), (50, true), (10, false)] {
             let split = split(&[("v1", 100 - percent), ("v2", percent)]);
-            let now: Vec<bool> =
-                users.iter().map(|user| chosen(&split, Some(*user), 0) == "v2").collect();
+            let now: Vec<bool> = users
+                .iter()
+                .map(|user| chosen(&split, Some(*user), 0) == "v2")
+                .collect();
 
-            let moved_back = before.iter().zip(&now).filter(|(was, is)| **was && !**is).count();
-            let moved_in = before.iter().zip(&now).filter(|(was, is)| !**was && **is).count();
-            assert_eq!(if grows { moved_back } else { moved_in }, 0, "at {percent} %");
+            let moved_back = before
+                .iter()
+                .zip(&now)
+                .filter(|(was, is)| **was && !**is)
+                .count();
+            let moved_in = before
+                .iter()
+                .zip(&now)
+                .filter(|(was, is)| !**was && **is)
+                .count();
+            assert_eq!(
+                if grows { moved_back } else { moved_in },
+                0,
+                "at {percent} %"
+            );
             let share = now.iter().filter(|v2| **v2).count() as f64 / users.len() as f64;
-            assert!((share * 100.0 - f64::from(percent)).abs() < 1.0, "{share} at {percent} %");
+            assert!(
+                (share * 100.0 - f64::from(percent)).abs() < 1.0,
+                "{share} at {percent} %"
+            );
             if at_ten.is_empty() {
                 at_ten.clone_from(&now);
             }
             before = now;
         }
 
-        assert_eq!(before, at_ten, "back at 10 % the same users see v2 as at first");
+        assert_eq!(
+            before, at_ten,
+            "back at 10 % the same users see v2 as at first"
+        );
     }
 
     #[test]
     fn annotations_parse() {
-        let cookie = |ttl| Sticky::Cookie { name: "user".into(), ttl };
+        let cookie = |ttl| Sticky::Cookie {
+            name: "user".into(),
+            ttl,
+        };
 
         assert_eq!(Sticky::parse("source-ip"), Some(Sticky::SourceIp));
         assert_eq!(
@@ -265,7 +306,10 @@ mod tests {
             Some(Sticky::Header(HeaderName::from_static("end-user")))
         );
         assert_eq!(Sticky::parse("cookie:user"), Some(cookie(None)));
-        assert_eq!(Sticky::parse("cookie:user;ttl=0s"), Some(cookie(Some(Duration::ZERO))));
+        assert_eq!(
+            Sticky::parse("cookie:user;ttl=0s"),
+            Some(cookie(Some(Duration::ZERO)))
+        );
         assert_eq!(
             Sticky::parse("cookie:user; ttl=1h"),
             Some(cookie(Some(Duration::from_secs(3_600))))
@@ -276,9 +320,15 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, "a=1; user=jason".parse().expect("header value"));
+        headers.append(
+            header::COOKIE,
+            "a=1; user=jason".parse().expect("header value"),
+        );
         headers.append(header::COOKIE, "users=x".parse().expect("header value"));
-        let sticky = Sticky::Cookie { name: "user".into(), ttl: None };
+        let sticky = Sticky::Cookie {
+            name: "user".into(),
+            ttl: None,
+        };
 
         assert_eq!(sticky.key(&headers, None), Some(stable_hash(b"jason")));
     }

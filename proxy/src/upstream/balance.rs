@@ -47,18 +47,33 @@ impl Balancer {
     /// Balances over `members` in turn.
     pub fn round_robin(members: Vec<Member>) -> Self {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
-        Self::new(members, Algorithm::RoundRobin { round: round(&weights) })
+        Self::new(
+            members,
+            Algorithm::RoundRobin {
+                round: round(&weights),
+            },
+        )
     }
 
     fn new(members: Vec<Member>, algorithm: Algorithm) -> Self {
-        let equal = members.windows(2).all(|pair| pair[0].weight == pair[1].weight);
+        let equal = members
+            .windows(2)
+            .all(|pair| pair[0].weight == pair[1].weight);
         let mut total = 0;
         let totals = members.iter().map(|member| {
             total += u64::from(member.weight);
             total
         });
-        let totals = if equal { Box::default() } else { totals.collect() };
-        Self { members: members.into(), totals, algorithm }
+        let totals = if equal {
+            Box::default()
+        } else {
+            totals.collect()
+        };
+        Self {
+            members: members.into(),
+            totals,
+            algorithm,
+        }
     }
 
     /// The same algorithm over other members.
@@ -109,7 +124,8 @@ impl Balancer {
             Algorithm::Random => self.draw(rng),
             Algorithm::RoundRobin { round } => {
                 let turn = live.turn.fetch_add(1, Ordering::Relaxed);
-                self.members.get(*round.get(turn % round.len().max(1))? as usize)
+                self.members
+                    .get(*round.get(turn % round.len().max(1))? as usize)
             }
         }
     }
@@ -121,7 +137,8 @@ impl Balancer {
             None => Some(&self.members[rng.usize(..self.members.len())]),
             Some(total) => {
                 let at = rng.u64(..*total);
-                self.members.get(self.totals.partition_point(|end| *end <= at))
+                self.members
+                    .get(self.totals.partition_point(|end| *end <= at))
             }
         }
     }
@@ -131,11 +148,16 @@ impl Balancer {
 /// weighted order: the member that lags most behind its share is next).
 fn round(weights: &[u32]) -> Box<[u32]> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut turns: Vec<u64> = weights.iter().map(|weight| u64::from(weight / divisor)).collect();
+    let mut turns: Vec<u64> = weights
+        .iter()
+        .map(|weight| u64::from(weight / divisor))
+        .collect();
     let total: u64 = turns.iter().sum();
     if total > ROUND_TURNS_MAX as u64 {
         let scale = total.div_ceil(ROUND_TURNS_MAX as u64);
-        turns.iter_mut().for_each(|weight| *weight = (*weight / scale).max(1));
+        turns
+            .iter_mut()
+            .for_each(|weight| *weight = (*weight / scale).max(1));
     }
     let total: i64 = turns.iter().sum::<u64>().try_into().unwrap_or(i64::MAX);
     let mut lag = vec![0_i64; turns.len()];
@@ -166,7 +188,9 @@ mod tests {
 
     fn members(weights: &[u32]) -> Vec<Member> {
         let member = |(port, weight): (u16, &u32)| Member {
-            endpoint: Arc::new(Endpoint::new(EndpointAddr::Tcp(([127, 0, 0, 1], port).into()))),
+            endpoint: Arc::new(Endpoint::new(EndpointAddr::Tcp(
+                ([127, 0, 0, 1], port).into(),
+            ))),
             weight: *weight,
             traffic: TrafficId::UNKNOWN,
         };
@@ -188,7 +212,10 @@ mod tests {
 
     #[test]
     fn round_robin_goes_in_order() {
-        assert_eq!(picks(&Balancer::round_robin(members(&[1, 1, 1])), 6), [1, 2, 3, 1, 2, 3]);
+        assert_eq!(
+            picks(&Balancer::round_robin(members(&[1, 1, 1])), 6),
+            [1, 2, 3, 1, 2, 3]
+        );
     }
 
     #[test]
@@ -211,9 +238,14 @@ mod tests {
     #[test]
     fn least_request_avoids_the_busy_one() {
         let balancer = Balancer::least_request(members(&[1, 1]));
-        let busy: Vec<_> = (0..5).map(|_| balancer.members()[0].endpoint.begin()).collect();
+        let busy: Vec<_> = (0..5)
+            .map(|_| balancer.members()[0].endpoint.begin())
+            .collect();
 
-        let first = picks(&balancer, 1_000).iter().filter(|port| **port == 1).count();
+        let first = picks(&balancer, 1_000)
+            .iter()
+            .filter(|port| **port == 1)
+            .count();
 
         // Only when both draws are the busy one.
         assert!((150..350).contains(&first), "{first}");
@@ -225,7 +257,11 @@ mod tests {
     fn what_was_tried_is_avoided_while_there_is_another() {
         let balancer = Balancer::random(members(&[1, 1, 1]));
         let (live, mut rng) = (Live::default(), fastrand::Rng::with_seed(3));
-        let ids: Vec<u64> = balancer.members().iter().map(|member| member.endpoint.id).collect();
+        let ids: Vec<u64> = balancer
+            .members()
+            .iter()
+            .map(|member| member.endpoint.id)
+            .collect();
 
         for _ in 0..100 {
             let picked = balancer.pick(&live, &mut rng, &ids[..2]).expect("a member");
@@ -238,9 +274,11 @@ mod tests {
     fn nothing_is_picked_among_none() {
         let (live, mut rng) = (Live::default(), fastrand::Rng::with_seed(3));
 
-        for balancer in
-            [Balancer::random(vec![]), Balancer::round_robin(vec![]), Balancer::least_request(vec![])]
-        {
+        for balancer in [
+            Balancer::random(vec![]),
+            Balancer::round_robin(vec![]),
+            Balancer::least_request(vec![]),
+        ] {
             assert!(balancer.pick(&live, &mut rng, &[]).is_none());
         }
     }

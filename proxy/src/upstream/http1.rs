@@ -14,12 +14,11 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use http_body::{Frame, SizeHint};
-use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
 
 use crate::body::Body;
 use crate::io::Io;
@@ -46,8 +45,6 @@ pub struct Connection {
     buf: BytesMut,
     /// Requests sent on it.
     requests: u32,
-    /// When it was opened.
-    pub(crate) opened: Instant,
 }
 
 /// Why an exchange has no answer.
@@ -127,7 +124,11 @@ pub(crate) struct Exchange<'a> {
 
 impl Connection {
     pub(crate) fn new(io: Io) -> Self {
-        Self { io, buf: BytesMut::new(), requests: 0, opened: Instant::now() }
+        Self {
+            io,
+            buf: BytesMut::new(),
+            requests: 0,
+        }
     }
 
     /// Requests sent on it.
@@ -150,7 +151,13 @@ impl Connection {
         exchange: Exchange<'_>,
     ) -> Result<Response<Body>, ExchangeError> {
         self.requests += 1;
-        let Exchange { method, head, chunked, body, home } = exchange;
+        let Exchange {
+            method,
+            head,
+            chunked,
+            body,
+            home,
+        } = exchange;
         let mut sender = Sender::new(head, body, chunked);
         let received = poll_fn(|cx| self.poll_head(cx, &mut sender, head, method)).await?;
         // Only now is the rest of the head's memory the caller's again.
@@ -212,7 +219,10 @@ impl Connection {
                     let closed = source.kind() == io::ErrorKind::ConnectionReset;
                     return Poll::Ready(Err(match closed {
                         true => ExchangeError::Closed { answered },
-                        false => ExchangeError::Io { unsent: false, source },
+                        false => ExchangeError::Io {
+                            unsent: false,
+                            source,
+                        },
                     }));
                 }
             }
@@ -221,11 +231,15 @@ impl Connection {
 
     /// Reads into the buffer; 0 is the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let room = if self.buf.capacity() == 0 { READ_BYTES_MIN } else { READ_BYTES_MAX };
+        let room = if self.buf.capacity() == 0 {
+            READ_BYTES_MIN
+        } else {
+            READ_BYTES_MAX
+        };
         if self.buf.capacity() - self.buf.len() < READ_BYTES_MIN / 4 {
             self.buf.reserve(room);
         }
-        tokio_util_read(&mut self.io, cx, &mut self.buf)
+        poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buf)
     }
 
     /// Turns a head into a response; an answer that came whole sends the connection home at once.
@@ -235,7 +249,12 @@ impl Connection {
         sender: Option<Sender>,
         home: Rc<Home>,
     ) -> Response<Body> {
-        let decode::Head { status, headers, keep_alive, mut decoder } = head;
+        let decode::Head {
+            status,
+            headers,
+            keep_alive,
+            mut decoder,
+        } = head;
         let reusable = keep_alive && sender.as_ref().is_none_or(|sender| !sender.is_abandoned());
         let body = match decoder.take_whole(&mut self.buf) {
             Some(bytes) if sender.is_none() => {
@@ -249,8 +268,17 @@ impl Connection {
                     decoder.give_back(bytes);
                 }
                 let size = decoder.size_hint();
-                let reading = Reading { conn: self, decoder, sender, reusable, home };
-                Body::Http1(Box::new(ResponseBody { reading: Some(reading), size }))
+                let reading = Reading {
+                    conn: self,
+                    decoder,
+                    sender,
+                    reusable,
+                    home,
+                };
+                Body::Http1(Box::new(ResponseBody {
+                    reading: Some(reading),
+                    size,
+                }))
             }
         };
         let mut response = Response::new(body);
@@ -265,21 +293,6 @@ impl Connection {
             self.buf = BytesMut::new();
         }
     }
-}
-
-/// Reads once into the spare room of `buf`.
-fn tokio_util_read(io: &mut Io, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-    let spare = buf.spare_capacity_mut();
-    let mut target = tokio::io::ReadBuf::uninit(spare);
-    ready!(Pin::new(io).poll_read(cx, &mut target))?;
-    let filled = target.filled().len();
-    // SAFETY: `ReadBuf` has initialised the first `filled` bytes of the spare capacity, which
-    // begins right behind the current length.
-    #[expect(unsafe_code, reason = "reading into spare capacity without zeroing it first")]
-    unsafe {
-        buf.set_len(buf.len() + filled);
-    }
-    Poll::Ready(Ok(filled))
 }
 
 // === impl ExchangeError ===
@@ -301,7 +314,9 @@ impl ResponseBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
         if let Some(sender) = &mut reading.sender {
             match sender.poll_send(cx, &mut reading.conn.io, &[]) {
                 Poll::Ready(Ok(())) => reading.sender = None,
@@ -337,14 +352,17 @@ impl ResponseBody {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }
 
 // === impl Reading ===
 
 impl Reading {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
         loop {
             match self.decoder.decode(&mut self.conn.buf) {
                 Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),

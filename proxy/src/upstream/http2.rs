@@ -129,7 +129,9 @@ impl Slot {
     /// Takes a connection out of use once it has carried `requests_max` requests (0: never).
     pub(crate) fn retire(&self, stream: &Stream, requests_max: u32) {
         if requests_max != 0 && stream.0.requests.get() >= requests_max {
-            self.shared.borrow_mut().retain(|shared| !Rc::ptr_eq(shared, &stream.0));
+            self.shared
+                .borrow_mut()
+                .retain(|shared| !Rc::ptr_eq(shared, &stream.0));
         }
     }
 
@@ -160,14 +162,22 @@ impl Stream {
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
         let mut send = self.0.send.clone();
         if let Err(source) = send.ready().await {
-            return Err(Failed { source, unsent: true, body: Some(request.into_body()) });
+            return Err(Failed {
+                source,
+                unsent: true,
+                body: Some(request.into_body()),
+            });
         }
         match send.try_send_request(request).await {
             Ok(response) => Ok(response),
             Err(mut failed) => {
                 let body = failed.take_message().map(Request::into_body);
                 let unsent = body.is_some() || is_refused(failed.error());
-                Err(Failed { source: failed.into_error(), unsent, body })
+                Err(Failed {
+                    source: failed.into_error(),
+                    unsent,
+                    body,
+                })
             }
         }
     }

@@ -80,7 +80,11 @@ impl Pool {
 
     /// Idle HTTP/1.1 connections.
     pub fn idle(&self) -> usize {
-        self.endpoints.borrow().values().map(|home| home.idle.borrow().len()).sum()
+        self.endpoints
+            .borrow()
+            .values()
+            .map(|home| home.idle.borrow().len())
+            .sum()
     }
 }
 
@@ -107,6 +111,9 @@ impl Home {
             return;
         }
         conn.rest();
-        idle.push(Idle { conn, since: Instant::now() });
+        idle.push(Idle {
+            conn,
+            since: Instant::now(),
+        });
     }
 }

@@ -13,7 +13,7 @@ use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::Redirect;
 use crate::table::route::{Action, DirectResponse, Route};
-use crate::table::rules::{Conditions, HeaderCondition, Rule, Rules};
+use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, Rule, Rules};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::table::{Bind, Direction, Listener, PortRule, Table, UnknownHost};
 use crate::telemetry::labels::TrafficId;
@@ -96,7 +96,11 @@ fn rules() -> Vec<Rule> {
         (
             PathMatcher::Prefix((*b"/api").into()),
             Some(Conditions {
-                method: Some(Matcher::Exact((*b"GET").into())),
+                parts: Box::new([PartCondition {
+                    part: Part::Method,
+                    matcher: Matcher::Exact((*b"GET").into()),
+                    inverted: false,
+                }]),
                 headers: [jason].into(),
                 ..Conditions::default()
             }),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Resource;
-use config::mesh::{Address, Endpoint as Written, HostPolicy, Mesh, Protocol as Spoken, Resolution, Service};
+use config::mesh::{
+    Address, Endpoint as Written, HostPolicy, Mesh, Protocol as Spoken, Resolution, Service,
+};
 use config::resource::destination_rule::{H2UpgradePolicy, SimpleLb};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -35,7 +37,10 @@ enum Blueprint {
     /// A port of a host, or of a subset of it.
     Host(Arc<Host>),
     /// The own workload.
-    Workload { addr: EndpointAddr, protocol: Protocol },
+    Workload {
+        addr: EndpointAddr,
+        protocol: Protocol,
+    },
 }
 
 /// Every destination that the routes of the current generation lead to.
@@ -90,7 +95,11 @@ impl Registry {
             let before = self.previous_hosts.get(name).and_then(Option::as_ref);
             match before.filter(|host| host.is_made_of(service, &policy)) {
                 Some(host) => Arc::clone(host),
-                None => Arc::new(Host { name: name.into(), service: Arc::clone(service), policy }),
+                None => Arc::new(Host {
+                    name: name.into(),
+                    service: Arc::clone(service),
+                    policy,
+                }),
             }
         });
         self.hosts.insert(name.into(), found.clone());
@@ -120,14 +129,22 @@ impl Registry {
         addr: EndpointAddr,
         protocol: Protocol,
     ) -> DestinationId {
-        let key = DestinationKey { host: "".into(), port, subset: "".into(), inbound: true };
+        let key = DestinationKey {
+            host: "".into(),
+            port,
+            subset: "".into(),
+            inbound: true,
+        };
         self.use_key(key, Blueprint::Workload { addr, protocol })
     }
 
     fn use_key(&mut self, key: DestinationKey, blueprint: Blueprint) -> DestinationId {
         let next = DestinationId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
         let free = &mut self.free;
-        let id = *self.ids.entry(key.clone()).or_insert_with(|| free.pop().unwrap_or(next));
+        let id = *self
+            .ids
+            .entry(key.clone())
+            .or_insert_with(|| free.pop().unwrap_or(next));
         self.used.insert(key, blueprint);
         id
     }
@@ -135,7 +152,8 @@ impl Registry {
     /// Marks destinations as in use that a remembered host leads to.
     pub(super) fn use_again(&mut self, hosts: &[(Arc<Host>, DestinationKey)]) {
         for (host, key) in hosts {
-            self.used.insert(key.clone(), Blueprint::Host(Arc::clone(host)));
+            self.used
+                .insert(key.clone(), Blueprint::Host(Arc::clone(host)));
         }
     }
 
@@ -152,13 +170,20 @@ impl Registry {
             Blueprint::Host(host) => Some(host),
             Blueprint::Workload { .. } => None,
         });
-        hosts.flat_map(|host| host.dns_names()).map(Arc::from).collect()
+        hosts
+            .flat_map(|host| host.dns_names())
+            .map(Arc::from)
+            .collect()
     }
 
     /// Builds what is new or changed, keeps the rest, and forgets what is not in use.
     pub(super) fn build(&mut self) -> Destinations {
-        let gone: Vec<DestinationKey> =
-            self.ids.keys().filter(|key| !self.used.contains_key(*key)).cloned().collect();
+        let gone: Vec<DestinationKey> = self
+            .ids
+            .keys()
+            .filter(|key| !self.used.contains_key(*key))
+            .cloned()
+            .collect();
         for key in gone {
             self.built.remove(&key);
             self.free.extend(self.ids.remove(&key));
@@ -172,15 +197,24 @@ impl Registry {
             if !fresh {
                 let before = before.map(|(_, destination)| Arc::clone(destination));
                 let destination = Arc::new(self.destination(key, blueprint, before.as_deref()));
-                self.built.insert(key.clone(), (blueprint.clone(), destination));
+                self.built
+                    .insert(key.clone(), (blueprint.clone(), destination));
             }
         }
         self.used = used;
         self.changed_names.clear();
-        let places = self.ids.values().map(|id| id.0 as usize + 1).max().unwrap_or(0);
+        let places = self
+            .ids
+            .values()
+            .map(|id| id.0 as usize + 1)
+            .max()
+            .unwrap_or(0);
         let mut by_id = vec![None; places];
         for (key, id) in &self.ids {
-            let built = self.built.get(key).map(|(_, destination)| Arc::clone(destination));
+            let built = self
+                .built
+                .get(key)
+                .map(|(_, destination)| Arc::clone(destination));
             by_id[id.0 as usize] = built;
         }
         Destinations(by_id.into())
@@ -188,9 +222,9 @@ impl Registry {
 
     fn concerns_changed_name(&self, blueprint: &Blueprint) -> bool {
         match blueprint {
-            Blueprint::Host(host) if !self.changed_names.is_empty() => {
-                host.dns_names().any(|name| self.changed_names.contains(name))
-            }
+            Blueprint::Host(host) if !self.changed_names.is_empty() => host
+                .dns_names()
+                .any(|name| self.changed_names.contains(name)),
             Blueprint::Host(_) | Blueprint::Workload { .. } => false,
         }
     }
@@ -217,10 +251,23 @@ impl Registry {
                 let traffic = Traffic::unknown().with_identity(&self.perspective.identity);
                 let traffic = self.metrics.intern(Reporter::Destination, traffic);
                 let endpoint = endpoint(addr.clone());
-                let policy = Policy { protocol: *protocol, ..Policy::default() };
-                let members = vec![Member { endpoint, weight: 1, traffic }];
+                let policy = Policy {
+                    protocol: *protocol,
+                    ..Policy::default()
+                };
+                let members = vec![Member {
+                    endpoint,
+                    weight: 1,
+                    traffic,
+                }];
                 let balancer = Balancer::least_request(members);
-                Destination { key: key.clone(), policy, balancer, traffic, live }
+                Destination {
+                    key: key.clone(),
+                    policy,
+                    balancer,
+                    traffic,
+                    live,
+                }
             }
             Blueprint::Host(host) => {
                 let service = Traffic::to_service(&host.name, &host.service.namespace);
@@ -239,8 +286,18 @@ impl Registry {
                     )
                     | None => Balancer::least_request(members),
                 };
-                let policy = policy(host, key.port, effective.connection_pool.unwrap_or_default());
-                Destination { key: key.clone(), policy, balancer, traffic, live }
+                let policy = policy(
+                    host,
+                    key.port,
+                    effective.connection_pool.unwrap_or_default(),
+                );
+                Destination {
+                    key: key.clone(),
+                    policy,
+                    balancer,
+                    traffic,
+                    live,
+                }
             }
         }
     }
@@ -258,7 +315,11 @@ impl Registry {
             let traffic = self.traffic(service, written, &host.service.namespace);
             let addrs = self.addrs(host, written, key.port);
             for addr in addrs.into_iter().filter(|addr| seen.insert(addr.clone())) {
-                members.push(Member { endpoint: endpoint(addr), weight: written.weight, traffic });
+                members.push(Member {
+                    endpoint: endpoint(addr),
+                    weight: written.weight,
+                    traffic,
+                });
             }
         }
         members
@@ -267,7 +328,9 @@ impl Registry {
     fn traffic(&self, service: &Traffic, written: &Written, namespace: &str) -> TrafficId {
         let workload = written.workload.as_deref();
         let cluster = &self.perspective.cluster;
-        let traffic = service.clone().with_endpoint(&written.labels, workload, namespace, cluster);
+        let traffic = service
+            .clone()
+            .with_endpoint(&written.labels, workload, namespace, cluster);
         self.metrics.intern(Reporter::Source, traffic)
     }
 
@@ -277,13 +340,19 @@ impl Registry {
             Address::Ip(ip) => vec![EndpointAddr::Tcp(SocketAddr::new(*ip, target))],
             Address::Unix(path) => vec![EndpointAddr::Unix(path.clone())],
             Address::Name(name) => {
-                let addrs = self.resolved.get(&**name).map(|addrs| &**addrs).unwrap_or_default();
+                let addrs = self
+                    .resolved
+                    .get(&**name)
+                    .map(|addrs| &**addrs)
+                    .unwrap_or_default();
                 let count = match host.service.resolution {
                     Resolution::DnsRoundRobin => 1,
                     _ => addrs.len(),
                 };
                 let addrs = addrs.iter().take(count);
-                addrs.map(|ip| EndpointAddr::Tcp(SocketAddr::new(*ip, target))).collect()
+                addrs
+                    .map(|ip| EndpointAddr::Tcp(SocketAddr::new(*ip, target)))
+                    .collect()
             }
         }
     }
@@ -301,7 +370,9 @@ fn policy(
 ) -> Policy {
     let (tcp, http) = (pool.tcp.unwrap_or_default(), pool.http.unwrap_or_default());
     let span = |span: Option<config::value::Duration>, default: Duration| {
-        span.map(config::value::Duration::get).filter(|span| !span.is_zero()).unwrap_or(default)
+        span.map(config::value::Duration::get)
+            .filter(|span| !span.is_zero())
+            .unwrap_or(default)
     };
     let spoken = host.service.port(port).map(|port| port.protocol);
     let upgrade = http.h2_upgrade_policy == Some(H2UpgradePolicy::Upgrade);
@@ -329,9 +400,14 @@ impl Blueprint {
             (Self::Host(a), Self::Host(b)) => Arc::ptr_eq(a, b),
             (
                 Self::Workload { addr, protocol },
-                Self::Workload { addr: other_addr, protocol: other_protocol },
+                Self::Workload {
+                    addr: other_addr,
+                    protocol: other_protocol,
+                },
             ) => addr == other_addr && protocol == other_protocol,
-            (Self::Host(_), Self::Workload { .. }) | (Self::Workload { .. }, Self::Host(_)) => false,
+            (Self::Host(_), Self::Workload { .. }) | (Self::Workload { .. }, Self::Host(_)) => {
+                false
+            }
         }
     }
 }
@@ -346,20 +422,31 @@ impl Host {
 
     /// Endpoints that take new requests, of a subset or all.
     fn endpoints(&self, subset: Option<&str>) -> impl Iterator<Item = &Written> {
-        let labels = subset.and_then(|name| self.policy.subset(name)).map(|subset| &subset.labels);
+        let labels = subset
+            .and_then(|name| self.policy.subset(name))
+            .map(|subset| &subset.labels);
         let selected = move |endpoint: &&Written| {
             labels.is_none_or(|labels| {
-                labels.iter().all(|(name, value)| endpoint.labels.get(name) == Some(value))
+                labels
+                    .iter()
+                    .all(|(name, value)| endpoint.labels.get(name) == Some(value))
             })
         };
-        self.service.endpoints.iter().filter(|endpoint| endpoint.ready).filter(selected)
+        self.service
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.ready)
+            .filter(selected)
     }
 
     fn dns_names(&self) -> impl Iterator<Item = &str> {
-        self.service.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-            Address::Name(name) => Some(name.as_str()),
-            Address::Ip(_) | Address::Unix(_) => None,
-        })
+        self.service
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| match &endpoint.address {
+                Address::Name(name) => Some(name.as_str()),
+                Address::Ip(_) | Address::Unix(_) => None,
+            })
     }
 }
 

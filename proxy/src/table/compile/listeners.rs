@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use config::mesh::{MESH_GATEWAY, Mesh, Protocol as Spoken, Routes, Service, covers};
 use config::resource::gateway::Server;
-use config::resource::sidecar::{CaptureMode, EgressListener, IngressListener, OutboundMode, Sidecar};
+use config::resource::sidecar::{
+    CaptureMode, EgressListener, IngressListener, OutboundMode, Sidecar,
+};
 use config::{Resource, Spec};
 use rustc_hash::FxHashMap;
 
+use super::Perspective;
 use super::destinations::{Host, Registry, same};
 use super::rules::{RuleCompiler, is_catch_all};
-use super::Perspective;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::PathMatcher;
 use crate::table::redirect::Redirect;
@@ -62,7 +64,8 @@ pub(super) struct Plan<'p> {
 impl HostCache {
     /// Forgets what the generation did not use.
     pub(super) fn retain_used(&mut self) {
-        self.hosts.retain(|_, cached| std::mem::take(&mut cached.used));
+        self.hosts
+            .retain(|_, cached| std::mem::take(&mut cached.used));
     }
 }
 
@@ -75,13 +78,21 @@ impl<'p> Plan<'p> {
         registry: &'p mut Registry,
         cache: &'p mut HostCache,
     ) -> Self {
-        Self { mesh, perspective, registry, cache, listeners: BTreeMap::new() }
+        Self {
+            mesh,
+            perspective,
+            registry,
+            cache,
+            listeners: BTreeMap::new(),
+        }
     }
 
     /// Listeners of the gateways that this proxy opens.
     pub(super) fn gateways(&mut self) {
         for gateway in self.mesh.gateways(&self.perspective.viewer) {
-            let Spec::Gateway(spec) = &gateway.spec else { continue };
+            let Spec::Gateway(spec) = &gateway.spec else {
+                continue;
+            };
             for server in &spec.servers {
                 self.server(gateway, server);
             }
@@ -90,25 +101,34 @@ impl<'p> Plan<'p> {
 
     fn server(&mut self, gateway: &Resource, server: &Server) {
         let Some(port) = &server.port else { return };
-        let Ok(number) = u16::try_from(port.number) else { return };
+        let Ok(number) = u16::try_from(port.number) else {
+            return;
+        };
         if !Spoken::parse(&port.protocol).is_some_and(Spoken::is_http) {
             return;
         }
         let bind = bind_addr(server.bind.as_deref(), self.perspective.bind, number);
         let name: Arc<str> = format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into();
-        let hosts = if server.tls.as_ref().is_some_and(|tls| tls.https_redirect == Some(true)) {
+        let hosts = if server
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.https_redirect == Some(true))
+        {
             redirecting_hosts(server)
         } else {
             self.gateway_hosts(gateway, server, &name)
         };
-        let listener = self.listeners.entry(bind.clone()).or_insert_with(|| Listener {
-            bind,
-            name: format!("gateway {name}"),
-            direction: Direction::Gateway,
-            port_rule: PortRule::Listener(number),
-            unknown_host: UnknownHost::NotFound,
-            hosts: HostTable::default(),
-        });
+        let listener = self
+            .listeners
+            .entry(bind.clone())
+            .or_insert_with(|| Listener {
+                bind,
+                name: format!("gateway {name}"),
+                direction: Direction::Gateway,
+                port_rule: PortRule::Listener(number),
+                unknown_host: UnknownHost::NotFound,
+                hosts: HostTable::default(),
+            });
         for (name, host) in hosts {
             listener.hosts.insert(&name, &host);
         }
@@ -122,9 +142,15 @@ impl<'p> Plan<'p> {
         name: &Arc<str>,
     ) -> Vec<(String, Arc<VirtualHost>)> {
         let mut by_host: BTreeMap<String, Vec<Arc<Routes>>> = BTreeMap::new();
-        for routes in self.mesh.gateway_routes(&self.perspective.viewer, gateway, server) {
+        for routes in self
+            .mesh
+            .gateway_routes(&self.perspective.viewer, gateway, server)
+        {
             for host in &routes.hosts {
-                by_host.entry(host.clone()).or_default().push(Arc::clone(&routes));
+                by_host
+                    .entry(host.clone())
+                    .or_default()
+                    .push(Arc::clone(&routes));
             }
         }
         let compile = |(host, routes): (String, Vec<Arc<Routes>>)| {
@@ -170,7 +196,9 @@ impl<'p> Plan<'p> {
 
     fn ingress(&mut self, name: &str, ingress: &IngressListener) {
         let Some(port) = &ingress.port else { return };
-        let Ok(number) = u16::try_from(port.number) else { return };
+        let Ok(number) = u16::try_from(port.number) else {
+            return;
+        };
         let Some(addr) = default_endpoint(ingress.default_endpoint.as_deref(), number) else {
             return;
         };
@@ -205,7 +233,11 @@ impl<'p> Plan<'p> {
     /// A listener whose port is that of services stands for this port; any other is an explicit
     /// proxy for all of them.
     fn egress(&mut self, name: &str, egress: &EgressListener, unknown_host: UnknownHost) {
-        let Some(number) = egress.port.as_ref().and_then(|it| u16::try_from(it.number).ok()) else {
+        let Some(number) = egress
+            .port
+            .as_ref()
+            .and_then(|it| u16::try_from(it.number).ok())
+        else {
             return;
         };
         let viewer = &self.perspective.viewer;
@@ -213,7 +245,10 @@ impl<'p> Plan<'p> {
         let port_rule = match services.is_empty() {
             false => PortRule::Listener(number),
             true => {
-                let every_port = EgressListener { port: None, ..egress.clone() };
+                let every_port = EgressListener {
+                    port: None,
+                    ..egress.clone()
+                };
                 services = self.mesh.egress_services(viewer, &every_port);
                 PortRule::Authority
             }
@@ -236,31 +271,53 @@ impl<'p> Plan<'p> {
     fn outbound_hosts(&mut self, services: &[&Arc<Service>], routes: &[Arc<Routes>]) -> HostTable {
         let gateway: Arc<str> = MESH_GATEWAY.into();
         let mut table = HostTable::default();
-        let by_host: FxHashMap<&str, &Arc<Service>> =
-            services.iter().map(|service| (service.host.as_str(), *service)).collect();
+        // Routes name hosts in full; a service may have been written with its short name.
+        let named: Vec<(String, &Arc<Service>)> = services
+            .iter()
+            .map(|service| {
+                (
+                    self.mesh.resolve(&service.host, &service.namespace),
+                    *service,
+                )
+            })
+            .collect();
+        let by_host: FxHashMap<&str, &Arc<Service>> = named
+            .iter()
+            .map(|(name, service)| (name.as_str(), *service))
+            .collect();
         let mut governed: FxHashMap<&str, &Arc<Routes>> = FxHashMap::default();
         for routes in routes.iter().filter(|routes| !routes.spec.http.is_empty()) {
             for host in &routes.hosts {
                 governed.entry(host).or_insert(routes);
             }
         }
-        let mut wildcards: Vec<&str> =
-            governed.keys().copied().filter(|host| host.starts_with('*')).collect();
+        let mut wildcards: Vec<&str> = governed
+            .keys()
+            .copied()
+            .filter(|host| host.starts_with('*'))
+            .collect();
         wildcards.sort_by_key(|host| std::cmp::Reverse(host.len()));
         for (&host, routes) in &governed {
             let service = by_host.get(host);
             let ports = service.map_or_else(Box::default, |service| http_ports(service));
             let one = std::slice::from_ref(*routes);
             let compiled = self.virtual_host(&gateway, host, one, ports);
-            self.insert_names(&mut table, host, service.map(|service| &***service), &compiled);
+            self.insert_names(
+                &mut table,
+                host,
+                service.map(|service| &***service),
+                &compiled,
+            );
         }
-        for service in services.iter().filter(|it| !governed.contains_key(it.host.as_str())) {
-            let covering = wildcards.iter().find(|pattern| covers(pattern, &service.host));
+        let ungoverned = named
+            .iter()
+            .filter(|(name, _)| !governed.contains_key(name.as_str()));
+        for (name, service) in ungoverned {
+            let covering = wildcards.iter().find(|pattern| covers(pattern, name));
             let one = covering.map(|pattern| std::slice::from_ref(governed[pattern]));
             let ports = http_ports(service);
-            let compiled =
-                self.virtual_host(&gateway, &service.host, one.unwrap_or_default(), ports);
-            self.insert_names(&mut table, &service.host, Some(service), &compiled);
+            let compiled = self.virtual_host(&gateway, name, one.unwrap_or_default(), ports);
+            self.insert_names(&mut table, name, Some(service), &compiled);
         }
         table
     }
@@ -333,7 +390,9 @@ impl<'p> Plan<'p> {
         for routes in routes {
             rules.extend(compiler.rules(routes));
         }
-        let own = (routes.is_empty()).then(|| compiler.registry.host(compiler.mesh, host)).flatten();
+        let own = (routes.is_empty())
+            .then(|| compiler.registry.host(compiler.mesh, host))
+            .flatten();
         if let Some(own) = &own {
             rules.push(compiler.default_rule(own, &ports));
         }
@@ -350,10 +409,16 @@ impl<'p> Plan<'p> {
             (name, host)
         });
         let destinations = destinations.collect();
-        let compiled =
-            VirtualHost { name: host.into(), ports: ports.clone(), rules: Rules::new(rules) };
+        let compiled = VirtualHost {
+            name: host.into(),
+            ports: ports.clone(),
+            rules: Rules::new(rules),
+        };
         Cached {
-            made_of: routes.iter().map(|routes| Arc::clone(&routes.sources)).collect(),
+            made_of: routes
+                .iter()
+                .map(|routes| Arc::clone(&routes.sources))
+                .collect(),
             destinations,
             uses,
             ports,
@@ -373,7 +438,11 @@ impl<'p> Plan<'p> {
 impl Cached {
     fn is_made_of(&self, routes: &[Arc<Routes>], mesh: &Mesh, registry: &mut Registry) -> bool {
         self.made_of.len() == routes.len()
-            && self.made_of.iter().zip(routes).all(|(made_of, routes)| same(made_of, &routes.sources))
+            && self
+                .made_of
+                .iter()
+                .zip(routes)
+                .all(|(made_of, routes)| same(made_of, &routes.sources))
             && self.destinations.iter().all(|(name, before)| {
                 match (before, registry.host(mesh, name)) {
                     (Some(before), Some(now)) => Arc::ptr_eq(before, &now),
@@ -386,12 +455,17 @@ impl Cached {
 
 fn destination_hosts(routes: &Routes) -> Vec<String> {
     let entries = routes.spec.http.iter().flat_map(|rule| &rule.route);
-    entries.filter_map(|entry| Some(entry.destination.as_ref()?.host.clone())).collect()
+    entries
+        .filter_map(|entry| Some(entry.destination.as_ref()?.host.clone()))
+        .collect()
 }
 
 /// Ports on which HTTP can be spoken, ascending.
 fn http_ports(service: &Service) -> Box<[u16]> {
-    let http = service.ports.iter().filter(|port| port.protocol.is_http() || port.protocol == Spoken::Auto);
+    let http = service
+        .ports
+        .iter()
+        .filter(|port| port.protocol.is_http() || port.protocol == Spoken::Auto);
     let mut ports: Vec<u16> = http.map(|port| port.number).collect();
     ports.sort_unstable();
     ports.dedup();
@@ -417,7 +491,9 @@ fn bind_addr(named: Option<&str>, default: IpAddr, port: u16) -> Bind {
     if let Some(path) = named.and_then(|named| named.strip_prefix("unix://")) {
         return Bind::Unix(PathBuf::from(path));
     }
-    let ip = named.and_then(|named| named.parse().ok()).unwrap_or(default);
+    let ip = named
+        .and_then(|named| named.parse().ok())
+        .unwrap_or(default);
     Bind::Tcp(SocketAddr::new(ip, port))
 }
 
@@ -425,7 +501,10 @@ fn bind_addr(named: Option<&str>, default: IpAddr, port: u16) -> Bind {
 /// own, which on this side of it is the loopback. Unset means the same port of the loopback.
 fn default_endpoint(written: Option<&str>, port: u16) -> Option<EndpointAddr> {
     let Some(written) = written.filter(|written| !written.is_empty()) else {
-        return Some(EndpointAddr::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
+        return Some(EndpointAddr::Tcp(SocketAddr::new(
+            Ipv4Addr::LOCALHOST.into(),
+            port,
+        )));
     };
     if let Some(path) = written.strip_prefix("unix://") {
         return Some(EndpointAddr::Unix(PathBuf::from(path)));
@@ -443,13 +522,23 @@ fn default_endpoint(written: Option<&str>, port: u16) -> Option<EndpointAddr> {
 
 fn redirecting_hosts(server: &Server) -> Vec<(String, Arc<VirtualHost>)> {
     let host = every_request("https-redirect", Action::Redirect(Redirect::to_https()));
-    let names = server.hosts.iter().map(|host| host.rsplit('/').next().unwrap_or(host).to_owned());
+    let names = server
+        .hosts
+        .iter()
+        .map(|host| host.rsplit('/').next().unwrap_or(host).to_owned());
     names.map(|name| (name, Arc::clone(&host))).collect()
 }
 
 /// A virtual host that does one thing with every request.
 fn every_request(name: &str, action: Action) -> Arc<VirtualHost> {
-    let rule =
-        Rule { path: PathMatcher::Any, others: None, route: Arc::new(Route::new(name, action)) };
-    Arc::new(VirtualHost { name: name.into(), ports: Box::default(), rules: Rules::new(vec![rule]) })
+    let rule = Rule {
+        path: PathMatcher::Any,
+        others: None,
+        route: Arc::new(Route::new(name, action)),
+    };
+    Arc::new(VirtualHost {
+        name: name.into(),
+        ports: Box::default(),
+        rules: Rules::new(vec![rule]),
+    })
 }

@@ -11,15 +11,15 @@ use config::resource::virtual_service::{
 use config::value::StringMatch;
 use http::StatusCode;
 
-use super::destinations::{Host, Registry};
 use super::Perspective;
+use super::destinations::{Host, Registry};
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::Redirect;
 use crate::table::rewrite::PathRewrite;
 use crate::table::route::{Action, DEFAULT_RETRIES, DirectResponse, Route};
-use crate::table::rules::{Conditions, HeaderCondition, QueryCondition, Rule};
+use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::upstream::destination::DestinationKey;
 
@@ -44,13 +44,22 @@ pub(super) struct RuleCompiler<'c> {
 impl RuleCompiler<'_> {
     /// The rules of one `VirtualService` in order, none behind one that matches everything.
     pub(super) fn rules(&mut self, routes: &Routes) -> Vec<Rule> {
-        let sticky = routes.annotations.get(STICKY_BY).and_then(|written| Sticky::parse(written));
+        let sticky = routes
+            .annotations
+            .get(STICKY_BY)
+            .and_then(|written| Sticky::parse(written));
         let mut rules = Vec::new();
         for (position, written) in (0_u32..).zip(&routes.spec.http) {
             let everything = [HttpMatch::default()];
-            let blocks = if written.matches.is_empty() { &everything } else { &*written.matches };
-            let blocks: Vec<&HttpMatch> =
-                blocks.iter().filter(|block| self.concerns_us(block)).collect();
+            let blocks = if written.matches.is_empty() {
+                &everything
+            } else {
+                &*written.matches
+            };
+            let blocks: Vec<&HttpMatch> = blocks
+                .iter()
+                .filter(|block| self.concerns_us(block))
+                .collect();
             if blocks.is_empty() {
                 continue;
             }
@@ -99,7 +108,10 @@ impl RuleCompiler<'_> {
         }
         let viewer = &self.perspective.viewer;
         let labels = &viewer.labels;
-        block.source_labels.iter().all(|(name, value)| labels.get(name) == Some(value))
+        block
+            .source_labels
+            .iter()
+            .all(|(name, value)| labels.get(name) == Some(value))
             && block
                 .source_namespace
                 .as_ref()
@@ -130,7 +142,10 @@ impl RuleCompiler<'_> {
             action,
             request_headers,
             response_headers: HeaderEdit::compile(headers.and_then(|it| it.response.as_ref())),
-            cors: written.cors_policy.as_ref().map(|policy| Box::new(Cors::compile(policy))),
+            cors: written
+                .cors_policy
+                .as_ref()
+                .map(|policy| Box::new(Cors::compile(policy))),
             rewrite: rewrite.and_then(PathRewrite::compile),
             timeout: timeout.filter(|timeout| !timeout.is_zero()),
             retries,
@@ -141,10 +156,16 @@ impl RuleCompiler<'_> {
     fn split(&mut self, written: &[HttpRouteDestination], sticky: Option<Sticky>) -> Split {
         let single = written.len() == 1;
         let weighted = written.iter().filter_map(|entry| {
-            let weight = if single { 1 } else { u32::try_from(entry.weight).unwrap_or(0) };
+            let weight = if single {
+                1
+            } else {
+                u32::try_from(entry.weight).unwrap_or(0)
+            };
             (weight > 0).then_some((entry, weight))
         });
-        let targets = weighted.map(|(entry, weight)| self.target(entry, weight)).collect();
+        let targets = weighted
+            .map(|(entry, weight)| self.target(entry, weight))
+            .collect();
         Split::new(targets, sticky)
     }
 
@@ -166,12 +187,18 @@ impl RuleCompiler<'_> {
         let Some(host) = self.registry.host(self.mesh, &written.host) else {
             return DestinationByPort::Unknown;
         };
-        let subset = written.subset.as_deref().filter(|subset| !subset.is_empty());
+        let subset = written
+            .subset
+            .as_deref()
+            .filter(|subset| !subset.is_empty());
         if subset.is_some_and(|subset| host.policy.subset(subset).is_none()) {
             return DestinationByPort::Unknown;
         }
         let ports: Vec<u16> = host.service.ports.iter().map(|port| port.number).collect();
-        let named = written.port.as_ref().and_then(|port| u16::try_from(port.number).ok());
+        let named = written
+            .port
+            .as_ref()
+            .and_then(|port| u16::try_from(port.number).ok());
         match (named, &*ports) {
             (Some(port), _) if port != 0 => match ports.contains(&port) {
                 true => DestinationByPort::Fixed(self.use_port(&host, subset, port)),
@@ -179,7 +206,9 @@ impl RuleCompiler<'_> {
             },
             (_, [only]) => DestinationByPort::Fixed(self.use_port(&host, subset, *only)),
             (_, several) => {
-                let by_port = several.iter().map(|port| (*port, self.use_port(&host, subset, *port)));
+                let by_port = several
+                    .iter()
+                    .map(|port| (*port, self.use_port(&host, subset, *port)));
                 DestinationByPort::Addressed(by_port.collect())
             }
         }
@@ -203,7 +232,10 @@ impl RuleCompiler<'_> {
 
     /// The rule of a service that no `VirtualService` governs: to itself, by the addressed port.
     pub(super) fn default_rule(&mut self, host: &Arc<Host>, ports: &[u16]) -> Rule {
-        let by_port = ports.iter().map(|port| (*port, self.use_port(host, None, *port))).collect();
+        let by_port = ports
+            .iter()
+            .map(|port| (*port, self.use_port(host, None, *port)))
+            .collect();
         let target = Target {
             host: Arc::clone(&host.name),
             subset: None,
@@ -213,7 +245,11 @@ impl RuleCompiler<'_> {
             response_headers: HeaderEdit::default(),
         };
         let action = Action::Forward(Split::new(vec![target], None));
-        Rule { path: PathMatcher::Any, others: None, route: Arc::new(Route::new("default", action)) }
+        Rule {
+            path: PathMatcher::Any,
+            others: None,
+            route: Arc::new(Route::new("default", action)),
+        }
     }
 }
 
@@ -233,45 +269,95 @@ fn rule(block: &HttpMatch, route: &Arc<Route>) -> Rule {
 }
 
 fn conditions(block: &HttpMatch) -> Option<Conditions> {
-    let matcher = |written: &Option<StringMatch>| match written {
+    let own = [
+        (Part::Method, &block.method),
+        (Part::Scheme, &block.scheme),
+        (Part::Authority, &block.authority),
+    ];
+    let own = own.into_iter().filter_map(|(part, written)| match written {
         None | Some(StringMatch::Presence) => None,
-        Some(written) => Some(Matcher::compile(written)),
-    };
-    let headers = block.headers.iter().map(|header| (header, false));
-    let without = block.without_headers.iter().map(|header| (header, true));
-    let headers = headers.chain(without).filter_map(|((name, written), inverted)| {
-        if IGNORED_HEADER_KEYS.contains(&name.as_str()) {
-            return None;
-        }
-        Some(HeaderCondition::new(name.parse().ok()?, Matcher::compile(written), inverted))
+        Some(written) => Some(PartCondition {
+            part,
+            matcher: Matcher::compile(written),
+            inverted: false,
+        }),
     });
-    let query = block.query_params.iter().map(|(name, written)| QueryCondition {
-        name: name.as_str().into(),
-        matcher: Matcher::compile(written),
+    let headers = block
+        .headers
+        .iter()
+        .map(|(name, written)| (name, written, false));
+    let without = block
+        .without_headers
+        .iter()
+        .map(|(name, written)| (name, written, true));
+    let named: Vec<_> = headers
+        .chain(without)
+        .filter(|(name, ..)| !IGNORED_HEADER_KEYS.contains(&name.as_str()))
+        .map(|(name, written, inverted)| (name, Matcher::compile(written), inverted))
+        .collect();
+    let pseudo = named.iter().filter_map(|(name, matcher, inverted)| {
+        let part = part(name)?;
+        Some(PartCondition {
+            part,
+            matcher: matcher.clone(),
+            inverted: *inverted,
+        })
     });
+    let headers = named.iter().filter_map(|(name, matcher, inverted)| {
+        Some(HeaderCondition::new(
+            name.parse().ok()?,
+            matcher.clone(),
+            *inverted,
+        ))
+    });
+    let query = block
+        .query_params
+        .iter()
+        .map(|(name, written)| QueryCondition {
+            name: name.as_str().into(),
+            matcher: Matcher::compile(written),
+        });
     let conditions = Conditions {
-        method: matcher(&block.method),
-        scheme: matcher(&block.scheme),
-        authority: matcher(&block.authority),
-        port: block.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
+        port: block
+            .port
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0),
+        parts: own.chain(pseudo).collect(),
         headers: headers.collect(),
         query: query.collect(),
     };
-    let any = conditions.method.is_some()
-        || conditions.scheme.is_some()
-        || conditions.authority.is_some()
-        || conditions.port.is_some()
-        || !conditions.headers.is_empty()
-        || !conditions.query.is_empty();
-    any.then_some(conditions)
+    let none = conditions.port.is_none()
+        && conditions.parts.is_empty()
+        && conditions.headers.is_empty()
+        && conditions.query.is_empty();
+    (!none).then_some(conditions)
+}
+
+/// The part of the request line that a pseudo-header stands for.
+fn part(name: &str) -> Option<Part> {
+    match name {
+        ":method" => Some(Part::Method),
+        ":scheme" => Some(Part::Scheme),
+        ":authority" => Some(Part::Authority),
+        ":path" => Some(Part::Target),
+        _ => None,
+    }
 }
 
 fn direct_response(written: &HttpDirectResponse) -> DirectResponse {
-    let status = u16::try_from(written.status).ok().and_then(|it| StatusCode::from_u16(it).ok());
+    let status = u16::try_from(written.status)
+        .ok()
+        .and_then(|it| StatusCode::from_u16(it).ok());
     let body = written.body.as_ref();
-    let text = body.and_then(|body| body.string.as_ref()).map(|text| Bytes::from(text.clone()));
+    let text = body
+        .and_then(|body| body.string.as_ref())
+        .map(|text| Bytes::from(text.clone()));
     let decode = |bytes| base64::engine::general_purpose::STANDARD.decode(bytes).ok();
-    let bytes = || body.and_then(|body| body.bytes.as_ref()).and_then(decode).map(Bytes::from);
+    let bytes = || {
+        body.and_then(|body| body.bytes.as_ref())
+            .and_then(decode)
+            .map(Bytes::from)
+    };
     DirectResponse {
         status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         body: text.or_else(bytes).unwrap_or_default(),

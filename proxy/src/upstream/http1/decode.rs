@@ -100,9 +100,12 @@ pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, 
     let parsed = config
         .parse_response_with_uninit_headers(&mut response, buf, &mut lines)
         .map_err(HeadError::Parse)?;
-    let httparse::Status::Complete(head_len) = parsed else { return Ok(None) };
+    let httparse::Status::Complete(head_len) = parsed else {
+        return Ok(None);
+    };
     let code = response.code.unwrap_or(0);
-    let status = StatusCode::from_u16(code).map_err(|_| HeadError::Parse(httparse::Error::Status))?;
+    let status =
+        StatusCode::from_u16(code).map_err(|_| HeadError::Parse(httparse::Error::Status))?;
     let minor_version = response.version.unwrap_or(0);
 
     // The borrowed lines become ranges before the head is cut off the buffer.
@@ -133,8 +136,17 @@ pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, 
     }
     let decoder = framing.decoder(status, method);
     let keep_alive = !matches!(decoder, BodyDecoder::Close)
-        && if minor_version == 0 { framing.keep_alive } else { !framing.close };
-    Ok(Some(Head { status, headers, keep_alive, decoder }))
+        && if minor_version == 0 {
+            framing.keep_alive
+        } else {
+            !framing.close
+        };
+    Ok(Some(Head {
+        status,
+        headers,
+        keep_alive,
+        decoder,
+    }))
 }
 
 /// Removes the headers that `connection` lines name (RFC 9110 §7.6.1).
@@ -145,7 +157,8 @@ fn remove_nominated(headers: &mut HeaderMap, head: &[u8], lines: &[(usize, usize
         }
         for token in head[value_at..value_at + value_len].split(|byte| *byte == b',') {
             let token = token.trim_ascii();
-            if !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive")
+            if !token.eq_ignore_ascii_case(b"close")
+                && !token.eq_ignore_ascii_case(b"keep-alive")
                 && let Ok(name) = HeaderName::from_bytes(token)
             {
                 headers.remove(name);
@@ -176,7 +189,10 @@ impl Framing {
             return Ok(false);
         }
         if name == header::CONNECTION {
-            let tokens = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            let tokens = value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .map(<[u8]>::trim_ascii);
             for token in tokens {
                 self.close |= token.eq_ignore_ascii_case(b"close");
                 self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
@@ -204,7 +220,9 @@ impl Framing {
 /// Digits only, as RFC 9110 §8.6 has it; no sign, no list.
 fn content_length(value: &[u8]) -> Option<u64> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    digits.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+    digits
+        .then(|| std::str::from_utf8(value).ok()?.parse().ok())
+        .flatten()
 }
 
 // === impl BodyDecoder ===
@@ -225,7 +243,11 @@ impl BodyDecoder {
 
     /// Takes back what `take_whole` gave, when it cannot be handed on yet.
     pub(super) fn give_back(&mut self, bytes: Bytes) {
-        *self = if bytes.is_empty() { Self::Done } else { Self::Whole(bytes) };
+        *self = if bytes.is_empty() {
+            Self::Done
+        } else {
+            Self::Whole(bytes)
+        };
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -275,7 +297,9 @@ impl BodyDecoder {
 }
 
 fn take_up_to(buf: &mut BytesMut, missing: &mut u64) -> Bytes {
-    let len = usize::try_from(*missing).unwrap_or(usize::MAX).min(buf.len());
+    let len = usize::try_from(*missing)
+        .unwrap_or(usize::MAX)
+        .min(buf.len());
     *missing -= len as u64;
     buf.split_to(len).freeze()
 }
@@ -289,7 +313,11 @@ impl Chunk {
                 Self::Size => match httparse::parse_chunk_size(buf) {
                     Ok(httparse::Status::Complete((used, size))) => {
                         buf.advance(used);
-                        *self = if size == 0 { Self::Trailers } else { Self::Data(size) };
+                        *self = if size == 0 {
+                            Self::Trailers
+                        } else {
+                            Self::Data(size)
+                        };
                     }
                     Ok(httparse::Status::Partial) if buf.len() < CHUNK_LINE_BYTES_MAX => {
                         return Ok(Decoded::More);
@@ -333,7 +361,9 @@ fn trailers(buf: &mut BytesMut) -> Result<Decoded, ReadError> {
             for line in lines.iter() {
                 let name = HeaderName::from_bytes(line.name.as_bytes());
                 let value = HeaderValue::from_bytes(line.value);
-                let (Ok(name), Ok(value)) = (name, value) else { return Err(ReadError::Chunked) };
+                let (Ok(name), Ok(value)) = (name, value) else {
+                    return Err(ReadError::Chunked);
+                };
                 trailers.append(name, value);
             }
             buf.advance(used);

@@ -99,8 +99,16 @@ fn encode_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 impl Sender {
     /// Takes the body out of `body` unless there is none.
     pub(super) fn new(head: &[u8], body: &mut Body, chunked: bool) -> Self {
-        let state = if body.is_end_stream() { State::Flush } else { State::Body };
-        let body = if state == State::Body { std::mem::take(body) } else { Body::Empty };
+        let state = if body.is_end_stream() {
+            State::Flush
+        } else {
+            State::Body
+        };
+        let body = if state == State::Body {
+            std::mem::take(body)
+        } else {
+            Body::Empty
+        };
         Self {
             head_sent: 0,
             head_len: head.len(),
@@ -171,11 +179,7 @@ impl Sender {
     }
 
     /// Takes the next part of the body into the buffers.
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &[u8],
-    ) -> Result<Poll<()>, ExchangeError> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Result<Poll<()>, ExchangeError> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(frame) => frame,
@@ -207,7 +211,8 @@ impl Sender {
             self.head_sent = self.head_len;
         }
         if self.chunked {
-            self.first.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            self.first
+                .extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
         }
         if data.len() <= COPIED_BYTES_MAX {
             self.first.extend_from_slice(&data);
@@ -250,18 +255,23 @@ impl Sender {
             let written = if self.is_drained() {
                 ready!(Pin::new(&mut *io).poll_write(cx, head_rest))
             } else {
-                let slices =
-                    [head_rest, &*self.first, &*self.second, self.third].map(IoSlice::new);
+                let slices = [head_rest, &*self.first, &*self.second, self.third].map(IoSlice::new);
                 ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))
             };
             match written {
                 Ok(0) => {
                     let source = io::Error::from(io::ErrorKind::WriteZero);
-                    return Poll::Ready(Err(ExchangeError::Io { unsent: false, source }));
+                    return Poll::Ready(Err(ExchangeError::Io {
+                        unsent: false,
+                        source,
+                    }));
                 }
                 Ok(count) => self.advance(count, head_rest.len()),
                 Err(source) => {
-                    return Poll::Ready(Err(ExchangeError::Io { unsent: false, source }));
+                    return Poll::Ready(Err(ExchangeError::Io {
+                        unsent: false,
+                        source,
+                    }));
                 }
             }
         }

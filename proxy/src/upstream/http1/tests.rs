@@ -16,7 +16,13 @@ struct Upstream {
 /// A connection and the other end of it.
 fn connected() -> (Connection, Upstream) {
     let (near, far) = tokio::io::duplex(1 << 20);
-    (Connection::new(Io::Memory(near)), Upstream { io: far, pool: Pool::default() })
+    (
+        Connection::new(Io::Memory(near)),
+        Upstream {
+            io: far,
+            pool: Pool::default(),
+        },
+    )
 }
 
 impl Upstream {
@@ -37,7 +43,14 @@ async fn get(conn: Connection, home: Rc<Home>) -> Result<Response<Body>, Exchang
     let mut body = Body::Empty;
     let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let method = Method::GET;
-    conn.exchange(Exchange { method: &method, head, chunked: false, body: &mut body, home }).await
+    conn.exchange(Exchange {
+        method: &method,
+        head,
+        chunked: false,
+        body: &mut body,
+        home,
+    })
+    .await
 }
 
 /// The answer to a GET when the upstream writes `answer` and then closes if told so.
@@ -73,14 +86,22 @@ async fn answered(answer: &[u8], close: bool) -> (Result<Response<Body>, Exchang
 }
 
 async fn text(response: Response<Body>) -> String {
-    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
     String::from_utf8(body.to_vec()).expect("text")
 }
 
 #[tokio::test]
 async fn a_whole_answer_sends_the_connection_home() {
-    let (response, idle) =
-        answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: 1\r\n\r\nok", false).await;
+    let (response, idle) = answered(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-a: 1\r\n\r\nok",
+        false,
+    )
+    .await;
 
     let response = response.expect("an answer");
     assert_eq!(response.headers()["x-a"], "1");
@@ -153,8 +174,14 @@ async fn a_close_before_any_byte_is_told_apart_from_one_within_the_head() {
     let (nothing, _) = answered(b"", true).await;
     let (partial, _) = answered(b"HTTP/1.1 200", true).await;
 
-    assert!(matches!(nothing, Err(ExchangeError::Closed { answered: false })));
-    assert!(matches!(partial, Err(ExchangeError::Closed { answered: true })));
+    assert!(matches!(
+        nothing,
+        Err(ExchangeError::Closed { answered: false })
+    ));
+    assert!(matches!(
+        partial,
+        Err(ExchangeError::Closed { answered: true })
+    ));
 }
 
 #[tokio::test]
@@ -163,14 +190,29 @@ async fn a_truncated_body_is_an_error() {
     let home = upstream.home();
     let serve = async {
         upstream.read_head().await;
-        upstream.io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc").await.expect("written");
+        upstream
+            .io
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")
+            .await
+            .expect("written");
         upstream.io.shutdown().await.expect("closed");
     };
 
     let (response, ()) = tokio::join!(get(conn, home), serve);
 
-    let error = response.expect("a head").into_body().collect().await.expect_err("must fail");
-    assert!(matches!(error, crate::body::BodyError::Upstream(ReadError::Truncated)), "{error:?}");
+    let error = response
+        .expect("a head")
+        .into_body()
+        .collect()
+        .await
+        .expect_err("must fail");
+    assert!(
+        matches!(
+            error,
+            crate::body::BodyError::Upstream(ReadError::Truncated)
+        ),
+        "{error:?}"
+    );
     assert_eq!(upstream.pool.idle(), 0);
 }
 
@@ -181,13 +223,22 @@ async fn a_body_of_unknown_length_goes_out_in_chunks() {
     let mut body = Body::full(Bytes::from_static(b"hello"));
     let head = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
     let method = Method::POST;
-    let exchange =
-        Exchange { method: &method, head, chunked: true, body: &mut body, home };
+    let exchange = Exchange {
+        method: &method,
+        head,
+        chunked: true,
+        body: &mut body,
+        home,
+    };
     let serve = async {
         upstream.read_head().await;
         let mut sent = [0; 15];
         upstream.io.read_exact(&mut sent).await.expect("a body");
-        upstream.io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("written");
+        upstream
+            .io
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .expect("written");
         sent
     };
 
@@ -200,7 +251,11 @@ async fn a_body_of_unknown_length_goes_out_in_chunks() {
 
 #[tokio::test]
 async fn excess_bytes_make_a_connection_useless() {
-    let (_, idle) = answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA", false).await;
+    let (_, idle) = answered(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA",
+        false,
+    )
+    .await;
 
     let (conn, upstream) = connected();
     drop(upstream);
