@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The harness of the scenarios: the real `meshproxy` as a child process, origins that do what a
+//! test tells them, and clients.
+//!
+//! Everything listens on loopback at a port that was free, and nothing waits for a time: it waits
+//! for a condition, with [`wait::PATIENCE`] as the limit. What cannot be done panics with the reason,
+//! as this is code of tests alone.
+
+pub mod binary;
+pub mod client;
+pub mod edge;
+pub mod lines;
+pub mod metrics;
+pub mod origin;
+pub mod port;
+pub mod proxy;
+pub mod reply;
+pub mod script;
+pub mod wait;
+pub mod yaml;
+
+pub use client::{Http1, Http2};
+pub use edge::Edge;
+pub use origin::Origin;
+pub use port::Port;
+pub use proxy::Proxy;
+pub use reply::Reply;
+pub use script::Script;
+pub use wait::{eventually, soon};

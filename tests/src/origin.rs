@@ -1,0 +1,252 @@
+//! Origins: servers behind the proxy that answer as a test says and remember what came.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// A body of an answer; it may break off.
+pub type Body = BoxBody<Bytes, Broken>;
+
+/// Makes the body of an answer break off.
+#[derive(Debug, thiserror::Error)]
+#[error("the test breaks this answer off")]
+pub struct Broken;
+
+/// Most requests that are remembered, the newest ones.
+const SEEN_MAX: usize = 256;
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// A running origin; ends when dropped, with all its connections.
+#[derive(Debug)]
+pub struct Origin {
+    addr: SocketAddr,
+    state: Arc<State>,
+    task: AbortHandle,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// `Host` or `:authority`.
+    pub authority: String,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Protocol.
+    pub version: Version,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: AtomicUsize,
+    connections: AtomicUsize,
+    seen: Mutex<VecDeque<Seen>>,
+}
+
+/// What an origin speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 by prior knowledge alone.
+    Http2,
+}
+
+/// An answer with a text.
+pub fn text(body: impl Into<Bytes>) -> Response<Body> {
+    Response::new(
+        Full::new(body.into())
+            .map_err(|never| match never {})
+            .boxed(),
+    )
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// Answers every request with its name, after having read it whole.
+    pub async fn named(name: &str) -> Self {
+        Self::speaking(Protocol::Http1, name).await
+    }
+
+    /// The same in a protocol.
+    pub async fn speaking(protocol: Protocol, name: &str) -> Self {
+        let name = Bytes::from(name.to_owned());
+        let answer = move |request: Request<Incoming>| {
+            let name = name.clone();
+            async move {
+                // Whether the caller gives up is its own affair.
+                let _ = request.into_body().collect().await;
+                text(name)
+            }
+        };
+        Self::serving(protocol, answer).await
+    }
+
+    /// Answers every request by `handler`.
+    pub async fn serving<F>(
+        protocol: Protocol,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::serving_at(any, protocol, handler).await
+    }
+
+    /// Answers at an address of this machine.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen there.
+    pub async fn serving_at<F>(
+        addr: SocketAddr,
+        protocol: Protocol,
+        handler: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(addr)
+            .await
+            .expect("a loopback address is free");
+        let addr = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let state = Arc::<State>::default();
+        let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
+        let accepted = accept(listener, protocol, Arc::clone(&state), handler);
+        let task = tokio::spawn(accepted).abort_handle();
+        Self { addr, state, task }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Requests up to now.
+    pub fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections up to now.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// The newest requests, oldest first.
+    pub fn seen(&self) -> Vec<Seen> {
+        let seen = self
+            .state
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        seen.iter().cloned().collect()
+    }
+
+    /// The newest request.
+    ///
+    /// # Panics
+    ///
+    /// If there was none.
+    pub fn last(&self) -> Seen {
+        self.seen().pop().expect("the origin was asked")
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// A header as text; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).map(|value| value.to_str());
+        value.unwrap_or(Ok("")).unwrap_or("(not text)")
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn note(&self, request: &Request<Incoming>) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let uri = request.uri();
+        let host = request.headers().get(http::header::HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let authority = uri.authority().map(|authority| authority.as_str());
+        let seen = Seen {
+            method: request.method().to_string(),
+            target: uri
+                .path_and_query()
+                .map_or_else(String::new, ToString::to_string),
+            authority: authority.or(host).unwrap_or_default().to_owned(),
+            headers: request.headers().clone(),
+            version: request.version(),
+        };
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == SEEN_MAX {
+            all.pop_front();
+        }
+        all.push_back(seen);
+    }
+}
+
+async fn accept(listener: TcpListener, protocol: Protocol, state: Arc<State>, handler: Handler) {
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((tcp, _)) = accepted else { continue };
+                state.connections.fetch_add(1, Ordering::Relaxed);
+                open.spawn(serve(tcp, protocol, Arc::clone(&state), Arc::clone(&handler)));
+            }
+            Some(_) = open.join_next() => {}
+        }
+    }
+}
+
+async fn serve(tcp: TcpStream, protocol: Protocol, state: Arc<State>, handler: Handler) {
+    // Without it the kernel holds small answers back.
+    let _ = tcp.set_nodelay(true);
+    let io = TokioIo::new(tcp);
+    let service = service_fn(move |request| {
+        state.note(&request);
+        let answer = handler(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    // How a connection ends is for the test to see at its client.
+    let _ = match protocol {
+        Protocol::Http1 => http1::Builder::new().serve_connection(io, service).await,
+        Protocol::Http2 => {
+            let server = http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(io, service).await
+        }
+    };
+}
