@@ -1,6 +1,7 @@
 //! One request: its context, and why we answer it ourselves.
 
 pub mod cors;
+mod forward;
 pub mod headers;
 pub mod log;
 pub mod path;
@@ -8,6 +9,7 @@ pub mod pipeline;
 pub mod record;
 pub mod reply;
 pub mod retry;
+mod route;
 pub mod server;
 pub mod timeout;
 

@@ -13,18 +13,22 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{Request, Response, Uri, Version, header};
 use http_body::Body as _;
 
 use crate::body::Body;
-use crate::request::headers::passes;
+use crate::request::headers::{
+    RequestId, X_ATTEMPT_COUNT, X_FORWARDED_PROTO, X_REQUEST_ID, passes,
+};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
 use connect::{ConnectError, Connector};
 use destination::{Destination, Protocol};
 use endpoint::{Active, Member};
-use http1::{Connection, Exchange, ExchangeError, RequestHead, encode_head};
+use http1::{
+    BodyFraming, Connection, Exchange, ExchangeError, MadeHeaders, RequestHead, encode_head,
+};
 use http2::Stream;
 use pool::{Home, Pool};
 
@@ -49,6 +53,10 @@ pub struct Outgoing {
     pub rewritten: Option<String>,
     /// Authority towards the upstream.
     pub authority: HeaderValue,
+    /// Whether `x-forwarded-proto` is to be added: the request came without.
+    pub(crate) adds_proto: bool,
+    /// The `x-request-id` that is to be added: the request came without.
+    pub(crate) made_id: Option<RequestId>,
     /// Taken by the first attempt that sends it.
     pub body: Body,
     /// Whether the body is still whole, so that another attempt can be made.
@@ -154,7 +162,7 @@ impl Upstream {
         destination: &Destination,
         member: &Member,
         outgoing: &mut Outgoing,
-        extra: &[(HeaderName, HeaderValue)],
+        attempt: u32,
     ) -> Result<Answer, UpstreamError> {
         let policy = &destination.policy;
         let active = member.endpoint.begin();
@@ -169,10 +177,10 @@ impl Upstream {
             Protocol::AsDownstream => outgoing.head.version == Version::HTTP_2,
         };
         let sent = if http2 {
-            Box::pin(self.send_http2(destination, member, home, outgoing, extra)).await
+            Box::pin(self.send_http2(destination, member, home, outgoing, attempt)).await
         } else {
             let answer = self
-                .send_http1(destination, member, home, outgoing, extra)
+                .send_http1(destination, member, home, outgoing, attempt)
                 .await;
             answer.map(|response| (response, None))
         };
@@ -197,7 +205,7 @@ impl Upstream {
         member: &Member,
         home: Rc<Home>,
         outgoing: &mut Outgoing,
-        extra: &[(HeaderName, HeaderValue)],
+        attempt: u32,
     ) -> Result<Response<Body>, UpstreamError> {
         let (conn, reused) = match home.take() {
             Some(conn) => (conn, true),
@@ -207,7 +215,13 @@ impl Upstream {
             ),
         };
         let has_body = !outgoing.body.is_end_stream();
-        let chunked = has_body && !outgoing.head.headers.contains_key(header::CONTENT_LENGTH);
+        let framing = match has_body {
+            false => BodyFraming::Empty,
+            true if outgoing.head.headers.contains_key(header::CONTENT_LENGTH) => {
+                BodyFraming::Length
+            }
+            true => BodyFraming::Chunked,
+        };
         let mut head = self.heads.borrow_mut().pop().unwrap_or_default();
         encode_head(
             &mut head,
@@ -216,8 +230,8 @@ impl Upstream {
                 target: outgoing.target(),
                 authority: outgoing.authority.as_bytes(),
                 headers: &outgoing.head.headers,
-                extra,
-                chunked,
+                made: outgoing.made(attempt),
+                body: framing,
                 close: destination.policy.requests_per_connection_max == 1,
             },
         );
@@ -225,7 +239,7 @@ impl Upstream {
         let exchange = Exchange {
             method: &outgoing.head.method,
             head: &head,
-            chunked,
+            chunked: framing == BodyFraming::Chunked,
             body: &mut outgoing.body,
             home,
         };
@@ -248,7 +262,7 @@ impl Upstream {
         member: &Member,
         home: Rc<Home>,
         outgoing: &mut Outgoing,
-        extra: &[(HeaderName, HeaderValue)],
+        attempt: u32,
     ) -> Result<(Response<Body>, Option<Stream>), UpstreamError> {
         let open = async || self.connect(destination, member).await;
         let handshake = |source| UpstreamError::Stream {
@@ -258,7 +272,7 @@ impl Upstream {
         let (stream, _reused) = home.http2.stream(open, handshake).await?;
         home.http2
             .retire(&stream, destination.policy.requests_per_connection_max);
-        let request = outgoing.take_as_http2(extra);
+        let request = outgoing.take_as_http2(attempt);
         match stream.send(request).await {
             Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
             Err(failed) => {
@@ -303,8 +317,31 @@ impl Outgoing {
         }
     }
 
+    /// Puts the headers that we add among the others, where rules can change them and the log finds
+    /// them. Otherwise they are written out at the end, which is cheaper.
+    pub(crate) fn settle_headers(&mut self) {
+        let headers = &mut self.head.headers;
+        if std::mem::take(&mut self.adds_proto) {
+            headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
+        }
+        if let Some(id) = self.made_id.take()
+            && let Ok(id) = HeaderValue::from_bytes(&id)
+        {
+            headers.insert(X_REQUEST_ID.clone(), id);
+        }
+    }
+
+    fn made(&self, attempt: u32) -> MadeHeaders<'_> {
+        MadeHeaders {
+            proto: self.adds_proto,
+            id: self.made_id.as_ref(),
+            attempt,
+        }
+    }
+
     /// The request in the terms of HTTP/2; takes the body along.
-    fn take_as_http2(&mut self, extra: &[(HeaderName, HeaderValue)]) -> Request<Body> {
+    fn take_as_http2(&mut self, attempt: u32) -> Request<Body> {
+        self.settle_headers();
         self.replayable = self.body.is_end_stream();
         let mut request = Request::new(std::mem::take(&mut self.body));
         *request.method_mut() = self.head.method.clone();
@@ -316,15 +353,13 @@ impl Outgoing {
             .build();
         *request.uri_mut() = uri.unwrap_or_else(|_| self.head.uri.clone());
         let headers = request.headers_mut();
-        headers.reserve(self.head.headers.len() + extra.len());
+        headers.reserve(self.head.headers.len() + 1);
         for (name, value) in &self.head.headers {
             if *name != header::HOST && passes(name, value) {
                 headers.append(name, value.clone());
             }
         }
-        for (name, value) in extra {
-            headers.append(name, value.clone());
-        }
+        headers.insert(X_ATTEMPT_COUNT.clone(), HeaderValue::from(attempt));
         request
     }
 }
@@ -373,8 +408,8 @@ impl UpstreamError {
             Self::Connect(_) => Flags::UF,
             Self::Stream { .. } => Flags::UR,
             Self::Exchange { source, .. } => match source {
-                ExchangeError::Io { .. } | ExchangeError::Closed { .. } => Flags::UC,
-                ExchangeError::Head(_) => Flags::UPE,
+                ExchangeError::Io { .. } | ExchangeError::Closed { answered: false } => Flags::UC,
+                ExchangeError::Head(_) | ExchangeError::Closed { answered: true } => Flags::UPE,
                 ExchangeError::Downstream(_) => Flags::DC,
             },
         }

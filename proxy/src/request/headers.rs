@@ -23,6 +23,9 @@ pub(crate) static X_ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy
 /// Which attempt an upstream sees, from 1.
 pub(crate) static X_ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
+/// A request id of our own, as text.
+pub(crate) type RequestId = [u8; 36];
+
 /// Longest `x-request-id` of a caller that is passed on, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 256;
 
@@ -63,19 +66,16 @@ pub(crate) fn receive(
     };
     let headers = &mut head.headers;
     remove_nominated(headers);
-    if !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
-    }
     if direction == Direction::Gateway
         && let Some(peer) = downstream.peer
     {
         append_forwarded_for(headers, &peer.ip().to_canonical().to_string());
     }
     let id = headers.get(&X_REQUEST_ID);
-    if id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX) {
-        headers.insert(X_REQUEST_ID.clone(), request_id(random()));
-    }
+    let lacks_id = id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX);
     Ok(Outgoing {
+        adds_proto: !headers.contains_key(&X_FORWARDED_PROTO),
+        made_id: lacks_id.then(|| request_id(random())),
         head,
         rewritten,
         authority,
@@ -139,7 +139,7 @@ fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
 }
 
 /// A random (version 4) UUID (RFC 9562 §5.4).
-fn request_id(random: u128) -> HeaderValue {
+fn request_id(random: u128) -> RequestId {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let bytes = bits.to_be_bytes();
@@ -153,7 +153,7 @@ fn request_id(random: u128) -> HeaderValue {
         text[at + 1] = DIGITS[usize::from(byte & 15)];
         at += 2;
     }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    text
 }
 
 #[cfg(test)]
@@ -225,7 +225,9 @@ mod tests {
         });
 
         let id = |outgoing: Result<Outgoing, Rejection>| {
-            outgoing.expect("a good request").head.headers[&X_REQUEST_ID].clone()
+            let mut outgoing = outgoing.expect("a good request");
+            outgoing.settle_headers();
+            outgoing.head.headers[&X_REQUEST_ID].clone()
         };
         assert_eq!(id(made), "00000000-0000-4000-8000-000000000000");
         assert_eq!(id(kept), "mine");

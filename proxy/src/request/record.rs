@@ -7,16 +7,19 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
 use crate::request::log::LogFields;
+use crate::request::reply::is_grpc;
 use crate::request::timeout::{Deadline, Upload};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
 use crate::telemetry::metrics::{Outcome, RequestProtocol, Sample};
 use crate::upstream::Hold;
+use crate::upstream::destination::DestinationKey;
+use crate::upstream::endpoint::Member;
 use crate::worker::Worker;
 
 /// The record of one request.
@@ -30,6 +33,8 @@ pub(crate) struct Record {
     pub(crate) flags: Flags,
     status: StatusCode,
     grpc: bool,
+    /// The answer has no body, whatever its headers say.
+    head: bool,
     grpc_status: Option<u16>,
     /// The request's body on its way; none if there is none.
     pub(crate) upload: Option<Rc<Upload>>,
@@ -62,14 +67,19 @@ pub(crate) enum RecordedError {
 // === impl Record ===
 
 impl Record {
-    pub(crate) fn new(worker: Rc<Worker>, grpc: bool, log: Option<Box<LogFields>>) -> Self {
+    pub(crate) fn new<B>(
+        worker: Rc<Worker>,
+        request: &Request<B>,
+        log: Option<Box<LogFields>>,
+    ) -> Self {
         Self {
             worker,
             started: Instant::now(),
             traffic: TrafficId::UNKNOWN,
             flags: Flags::default(),
             status: StatusCode::OK,
-            grpc,
+            grpc: is_grpc(request.headers()),
+            head: request.method() == Method::HEAD,
             grpc_status: None,
             upload: None,
             response_bytes: 0,
@@ -95,9 +105,21 @@ impl Record {
         })
     }
 
-    /// The time since the request came.
-    pub(crate) fn elapsed(&self) -> std::time::Duration {
-        self.started.elapsed()
+    /// Whether the caller speaks gRPC.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
+    /// What was tried.
+    pub(crate) fn attempted(
+        &mut self,
+        key: &DestinationKey,
+        member: Option<&Member>,
+        attempts: u32,
+    ) {
+        if let Some(log) = &mut self.log {
+            log.upstream(key, member, attempts, self.started.elapsed());
+        }
     }
 
     fn see_grpc_status(&mut self, headers: &HeaderMap) {
@@ -194,7 +216,12 @@ impl Recorded {
 impl Drop for Recorded {
     /// An answer that is dropped before its end was not wanted any more: the caller is gone.
     fn drop(&mut self) {
-        if !self.body.is_end_stream() {
+        let bodiless = self.record.head
+            || matches!(
+                self.record.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        if !bodiless && !self.body.is_end_stream() {
             self.record.flags |= Flags::DC;
         }
     }

@@ -1,15 +1,21 @@
 //! The answers that the proxy makes itself: one table from cause to status, text and detail.
 
+use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
 use crate::request::Rejection;
+use crate::request::record::Record;
+use crate::table::route::DirectResponse;
 use crate::upstream::UpstreamError;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::http1::ExchangeError;
 
 /// Header that carries the cause of an answer of our own.
-const X_ERROR: &str = "x-meshproxy-error";
+const X_ERROR: HeaderName = HeaderName::from_static("x-meshproxy-error");
+/// Text of a gRPC status.
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What a client and the log learn of a cause.
 struct Cause {
@@ -21,33 +27,52 @@ struct Cause {
     detail: &'static str,
 }
 
-/// The answer to a request that was rejected.
-pub(crate) fn reject(rejection: &Rejection, request: &HeaderMap) -> Response<Body> {
+/// The answer to a request that was rejected; the record learns why.
+pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Body> {
     let Cause {
         status,
         text,
         detail,
     } = cause(rejection);
-    let mut response = if is_grpc(request) {
-        grpc(status, text)
-    } else {
-        let mut response = Response::new(Body::full(bytes::Bytes::from_static(text.as_bytes())));
-        *response.status_mut() = status;
-        if !text.is_empty() {
-            let plain = HeaderValue::from_static("text/plain");
-            response.headers_mut().insert(header::CONTENT_TYPE, plain);
-        }
-        response
-    };
-    response
-        .headers_mut()
-        .insert(X_ERROR, HeaderValue::from_static(detail));
+    record.flags |= rejection.flags();
+    if let Some(log) = &mut record.log {
+        log.rejected(detail, rejection);
+    }
+    let text = Bytes::from_static(text.as_bytes());
+    let mut response = answer(status, text, record.is_grpc());
+    let detail = HeaderValue::from_static(detail);
+    response.headers_mut().insert(X_ERROR, detail);
     response
 }
 
-/// The detail of a cause, for the access log.
-pub(crate) fn detail(rejection: &Rejection) -> &'static str {
-    cause(rejection).detail
+/// The fixed response of a rule.
+pub(crate) fn direct(direct: &DirectResponse, grpc: bool) -> Response<Body> {
+    answer(direct.status, direct.body.clone(), grpc)
+}
+
+/// A redirect.
+pub(crate) fn redirected(status: StatusCode, location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// A response in the form that the caller expects.
+fn answer(status: StatusCode, text: Bytes, grpc: bool) -> Response<Body> {
+    if grpc {
+        return grpc_answer(status, &text);
+    }
+    let typed = !text.is_empty();
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    if typed {
+        let plain = HeaderValue::from_static("text/plain");
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    }
+    response
 }
 
 fn cause(rejection: &Rejection) -> Cause {
@@ -89,10 +114,10 @@ fn upstream(error: &UpstreamError) -> Cause {
         }
         UpstreamError::Stream { .. } => of(unavailable, RESET, "upstream_stream_reset"),
         UpstreamError::Exchange { source, .. } => match source {
-            ExchangeError::Io { .. } | ExchangeError::Closed { .. } => {
+            ExchangeError::Io { .. } | ExchangeError::Closed { answered: false } => {
                 of(unavailable, RESET, "upstream_reset_before_response")
             }
-            ExchangeError::Head(_) => of(
+            ExchangeError::Head(_) | ExchangeError::Closed { answered: true } => of(
                 StatusCode::BAD_GATEWAY,
                 "upstream protocol error",
                 "upstream_protocol_error",
@@ -115,7 +140,7 @@ pub(crate) fn is_grpc(request: &HeaderMap) -> bool {
 }
 
 /// A trailers-only answer (gRPC over HTTP/2, "Responses").
-fn grpc(status: StatusCode, text: &'static str) -> Response<Body> {
+fn grpc_answer(status: StatusCode, text: &[u8]) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(
@@ -123,10 +148,24 @@ fn grpc(status: StatusCode, text: &'static str) -> Response<Body> {
         HeaderValue::from_static("application/grpc"),
     );
     headers.insert("grpc-status", HeaderValue::from(grpc_status(status)));
-    if !text.is_empty() {
-        headers.insert("grpc-message", HeaderValue::from_static(text));
-    }
+    headers.extend(grpc_message(text).map(|text| (GRPC_MESSAGE, text)));
     response
+}
+
+/// The text as `grpc-message`: percent-encoded where it is not printable ASCII (gRPC over HTTP/2,
+/// "Status-Message"); none if it is empty.
+fn grpc_message(text: &[u8]) -> Option<HeaderValue> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut encoded = String::with_capacity(text.len());
+    for &byte in text {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    HeaderValue::from_str(&encoded).ok()
 }
 
 /// gRPC's own mapping of HTTP statuses ("HTTP to gRPC Status Code Mapping").
@@ -147,33 +186,46 @@ mod tests {
 
     #[test]
     fn a_grpc_caller_gets_a_grpc_status() {
-        let mut request = HeaderMap::new();
-        request.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc+proto"),
-        );
-
-        for (rejection, status) in [
+        for (rejection, expected) in [
             (Rejection::NoRule, "12"),
             (Rejection::TimedOut, "14"),
             (Rejection::Upstream(UpstreamError::NoEndpoint), "14"),
         ] {
-            let response = reject(&rejection, &request);
+            let cause = cause(&rejection);
+
+            let response = answer(
+                cause.status,
+                Bytes::from_static(cause.text.as_bytes()),
+                true,
+            );
 
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(response.headers()["grpc-status"], status);
+            assert_eq!(response.headers()["grpc-status"], expected);
         }
     }
 
     #[test]
-    fn others_get_a_status_and_the_cause() {
-        let response = reject(
-            &Rejection::Upstream(UpstreamError::NoEndpoint),
-            &HeaderMap::new(),
-        );
+    fn others_get_a_status_and_a_text() {
+        let direct_response = DirectResponse {
+            status: StatusCode::NOT_FOUND,
+            body: Bytes::from_static(b"nope"),
+        };
 
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(response.headers()[X_ERROR], "no_healthy_upstream");
+        let response = direct(&direct_response, false);
+
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain");
+        assert_eq!(
+            direct(&direct_response, true).headers()["grpc-message"],
+            "nope"
+        );
+    }
+
+    #[test]
+    fn a_grpc_message_is_printable() {
+        let message = grpc_message("50% \u{e4}".as_bytes()).expect("a message");
+
+        assert_eq!(message, "50%25 %C3%A4");
     }
 
     #[test]

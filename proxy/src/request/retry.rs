@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use http::Method;
-use http::header::{HeaderName, HeaderValue};
 
 use crate::request::Rejection;
-use crate::request::headers::X_ATTEMPT_COUNT;
 use crate::table::route::Route;
 use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
@@ -48,8 +46,7 @@ pub(crate) async fn run<'d>(
             }
         };
         attempts += 1;
-        let extra = [attempt_count(attempts)];
-        let error = match upstream.send(destination, member, outgoing, &extra).await {
+        let error = match upstream.send(destination, member, outgoing, attempts).await {
             Ok(answer) => {
                 return Outcome {
                     result: Ok(answer),
@@ -100,14 +97,6 @@ fn backoff(attempts: u32, random: u64) -> Duration {
     let bound = BACKOFF_BASE.saturating_mul(1 << attempts.saturating_sub(1).min(16));
     let fraction = (random >> 11) as f64 / (1_u64 << 53) as f64;
     bound.min(BACKOFF_MAX).mul_f64(fraction)
-}
-
-fn attempt_count(attempt: u32) -> (HeaderName, HeaderValue) {
-    let value = match attempt {
-        1 => HeaderValue::from_static("1"),
-        more => HeaderValue::from(more),
-    };
-    (X_ATTEMPT_COUNT.clone(), value)
 }
 
 #[cfg(test)]

@@ -26,10 +26,10 @@ use crate::upstream::pool::Home;
 pub use decode::HeadError;
 use decode::{BodyDecoder, Decoded};
 use encode::Sender;
-pub(crate) use encode::{RequestHead, encode_head};
+pub(crate) use encode::{BodyFraming, MadeHeaders, RequestHead, encode_head};
 
 /// Largest response head in bytes.
-pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024 - 1;
 /// First read of an answer: a head and a small body fit.
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// Reads of a long answer.

@@ -1,6 +1,7 @@
 //! Reading an answer: its head, and the framing of its body (RFC 9112 §6).
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderName};
@@ -8,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
 use crate::request::headers::is_hop_by_hop;
-use crate::upstream::http1::ReadError;
+use crate::upstream::http1::{RESPONSE_HEAD_BYTES_MAX, ReadError};
 
 /// Most header lines of an answer.
 const HEADERS_MAX: usize = 128;
@@ -90,6 +91,17 @@ struct Framing {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    /// Headers that `connection` names: they concern the connection, too (RFC 9110 §7.6.1).
+    nominated: Vec<HeaderName>,
+}
+
+/// Where a header line stands in the head. Small, because there is room for many on the stack.
+#[derive(Debug, Clone, Copy, Default)]
+struct LineAt {
+    name_at: u16,
+    name_len: u16,
+    value_at: u16,
+    value_len: u16,
 }
 
 /// Takes a complete head off `buf`; `None` if it is not complete.
@@ -108,29 +120,31 @@ pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, 
         StatusCode::from_u16(code).map_err(|_| HeadError::Parse(httparse::Error::Status))?;
     let minor_version = response.version.unwrap_or(0);
 
-    // The borrowed lines become ranges before the head is cut off the buffer.
-    let start = buf.as_ptr() as usize;
-    let range = |bytes: &[u8]| (bytes.as_ptr() as usize - start, bytes.len());
-    let mut ranges = [(0, 0, 0, 0); HEADERS_MAX];
+    if head_len > RESPONSE_HEAD_BYTES_MAX {
+        return Err(HeadError::TooLarge);
+    }
+    // The borrowed lines become places before the head is cut off the buffer.
+    let mut places = [LineAt::default(); HEADERS_MAX];
     let count = response.headers.len();
-    for (range_of, line) in ranges.iter_mut().zip(response.headers.iter()) {
-        let (name, value) = (range(line.name.as_bytes()), range(line.value));
-        *range_of = (name.0, name.1, value.0, value.1);
+    for (place, line) in places.iter_mut().zip(response.headers.iter()) {
+        *place = LineAt::of(line, buf);
     }
     let bytes = buf.split_to(head_len).freeze();
 
     let mut headers = HeaderMap::with_capacity(count);
     let mut framing = Framing::default();
-    for &(name_at, name_len, value_at, value_len) in &ranges[..count] {
-        let name = HeaderName::from_bytes(&bytes[name_at..name_at + name_len])
+    for place in &places[..count] {
+        let name = HeaderName::from_bytes(&bytes[place.name()])
             .map_err(|_| HeadError::Parse(httparse::Error::HeaderName))?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice(value_at..value_at + value_len))
+        let value = HeaderValue::from_maybe_shared(bytes.slice(place.value()))
             .map_err(|_| HeadError::Parse(httparse::Error::HeaderValue))?;
         if framing.see(&name, &value)? {
             headers.append(name, value);
         }
     }
-    remove_nominated(&mut headers, &bytes, &ranges[..count]);
+    for name in &framing.nominated {
+        headers.remove(name);
+    }
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(HeadError::Switch);
     }
@@ -149,21 +163,30 @@ pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, 
     }))
 }
 
-/// Removes the headers that `connection` lines name (RFC 9110 §7.6.1).
-fn remove_nominated(headers: &mut HeaderMap, head: &[u8], lines: &[(usize, usize, usize, usize)]) {
-    for &(name_at, name_len, value_at, value_len) in lines {
-        if !head[name_at..name_at + name_len].eq_ignore_ascii_case(b"connection") {
-            continue;
+// === impl LineAt ===
+
+impl LineAt {
+    /// The place of a line that was parsed from `head`.
+    fn of(line: &httparse::Header<'_>, head: &[u8]) -> Self {
+        let at = |part: &[u8]| part.as_ptr() as usize - head.as_ptr() as usize;
+        // No head is longer than what 16 bits can tell.
+        let short = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+        Self {
+            name_at: short(at(line.name.as_bytes())),
+            name_len: short(line.name.len()),
+            value_at: short(at(line.value)),
+            value_len: short(line.value.len()),
         }
-        for token in head[value_at..value_at + value_len].split(|byte| *byte == b',') {
-            let token = token.trim_ascii();
-            if !token.eq_ignore_ascii_case(b"close")
-                && !token.eq_ignore_ascii_case(b"keep-alive")
-                && let Ok(name) = HeaderName::from_bytes(token)
-            {
-                headers.remove(name);
-            }
-        }
+    }
+
+    fn name(self) -> Range<usize> {
+        let at = usize::from(self.name_at);
+        at..at + usize::from(self.name_len)
+    }
+
+    fn value(self) -> Range<usize> {
+        let at = usize::from(self.value_at);
+        at..at + usize::from(self.value_len)
     }
 }
 
@@ -194,8 +217,13 @@ impl Framing {
                 .split(|byte| *byte == b',')
                 .map(<[u8]>::trim_ascii);
             for token in tokens {
-                self.close |= token.eq_ignore_ascii_case(b"close");
-                self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                let close = token.eq_ignore_ascii_case(b"close");
+                let keep_alive = token.eq_ignore_ascii_case(b"keep-alive");
+                self.close |= close;
+                self.keep_alive |= keep_alive;
+                if !close && !keep_alive {
+                    self.nominated.extend(HeaderName::from_bytes(token));
+                }
             }
             return Ok(false);
         }

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use crate::body::Body;
 use crate::io::Io;
-use crate::request::headers::passes;
+use crate::request::headers::{RequestId, passes};
 use crate::upstream::http1::ExchangeError;
 
 /// Parts of a body up to this size are copied behind the head or chunk line and go out in one write.
@@ -25,12 +25,33 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) target: &'a str,
     pub(crate) authority: &'a [u8],
     pub(crate) headers: &'a HeaderMap,
-    /// Headers of this attempt alone.
-    pub(crate) extra: &'a [(HeaderName, HeaderValue)],
-    /// Whether there is a body of unknown length.
-    pub(crate) chunked: bool,
+    /// Headers of our own.
+    pub(crate) made: MadeHeaders<'a>,
+    /// How the end of the body is told.
+    pub(crate) body: BodyFraming,
     /// Whether the connection is to be closed after the answer.
     pub(crate) close: bool,
+}
+
+/// How the end of a request's body is told (RFC 9112 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    /// There is none.
+    Empty,
+    /// By `content-length`, which is among the headers.
+    Length,
+    /// By chunks.
+    Chunked,
+}
+
+/// Headers that the proxy adds and nobody can have changed.
+pub(crate) struct MadeHeaders<'a> {
+    /// `x-forwarded-proto: http`.
+    pub(crate) proto: bool,
+    /// `x-request-id`.
+    pub(crate) id: Option<&'a RequestId>,
+    /// `x-envoy-attempt-count`, from 1.
+    pub(crate) attempt: u32,
 }
 
 /// Sends head and body; holds what the socket did not take.
@@ -75,16 +96,41 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
             encode_line(out, name, value);
         }
     }
-    for (name, value) in head.extra {
-        encode_line(out, name, value);
-    }
-    if head.chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    encode_made(out, &head.made);
+    match head.body {
+        BodyFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        BodyFraming::Empty if expects_content(head) => {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        BodyFraming::Empty | BodyFraming::Length => {}
     }
     if head.close {
         out.extend_from_slice(b"connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether servers expect a length even where there is nothing (RFC 9110 §8.6).
+fn expects_content(head: &RequestHead<'_>) -> bool {
+    matches!(
+        *head.method,
+        Method::POST | Method::PUT | Method::PATCH | Method::OPTIONS
+    ) && !head.headers.contains_key(header::CONTENT_LENGTH)
+}
+
+fn encode_made(out: &mut Vec<u8>, made: &MadeHeaders<'_>) {
+    if made.proto {
+        out.extend_from_slice(b"x-forwarded-proto: http\r\n");
+    }
+    if let Some(id) = made.id {
+        out.extend_from_slice(b"x-request-id: ");
+        out.extend_from_slice(id);
+        out.extend_from_slice(b"\r\n");
+    }
+    match made.attempt {
+        1 => out.extend_from_slice(b"x-envoy-attempt-count: 1\r\n"),
+        more => out.extend_from_slice(format!("x-envoy-attempt-count: {more}\r\n").as_bytes()),
+    }
 }
 
 fn encode_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {

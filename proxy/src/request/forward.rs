@@ -1,0 +1,150 @@
+//! A request that is sent on: which target, how it is changed for it, and how the answer is.
+
+use http::header::{self, HeaderValue};
+
+use crate::request::headers::{X_ORIGINAL_HOST, X_ORIGINAL_PATH};
+use crate::request::pipeline::Answered;
+use crate::request::record::Record;
+use crate::request::route::{Routed, path_and_query, source};
+use crate::request::timeout::{Deadline, within};
+use crate::request::{Downstream, Rejection, reply, retry};
+use crate::snapshot::Snapshot;
+use crate::table::route::Route;
+use crate::table::split::{DestinationByPort, Split, Sticky, Target, stable_hash};
+use crate::upstream::Outgoing;
+use crate::upstream::destination::Destination;
+use crate::worker::Worker;
+
+/// One request on its way to a target.
+pub(super) struct Call<'c> {
+    pub(super) worker: &'c Worker,
+    pub(super) downstream: &'c Downstream,
+    pub(super) snapshot: &'c Snapshot,
+    pub(super) routed: &'c Routed<'c>,
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// Picks the target, edits the request for it, and sends it within the route's time. Failures
+    /// are answers, too: the route's changes of the response apply to them.
+    pub(super) async fn forward(
+        &self,
+        split: &Split,
+        outgoing: &mut Outgoing,
+        record: &mut Record,
+    ) -> Answered {
+        let route = self.route();
+        let (key, cookie) = self.sticky_key(split, outgoing);
+        let target = split.choose(key, self.worker.upstream.random());
+        let destination = target.and_then(|target| self.destination(target));
+        let (Some(target), Some(destination)) = (target, destination) else {
+            return self.reject(&Rejection::UnknownDestination, record);
+        };
+        record.traffic = destination.traffic;
+        self.edit(target, outgoing);
+        let deadline = |limit| Deadline::new(limit, record.upload.clone());
+        let mut deadline = route.timeout.map(deadline);
+        let attempts = retry::run(&self.worker.upstream, route, destination, outgoing);
+        let Some(outcome) = within(&mut deadline, attempts).await else {
+            return self.reject(&Rejection::TimedOut, record);
+        };
+        if let Some(member) = outcome.member {
+            record.traffic = member.traffic;
+        }
+        record.attempted(&destination.key, outcome.member, outcome.attempts);
+        match outcome.result {
+            Ok(answer) => {
+                record.hold = Some(answer.hold);
+                let mut response = answer.response;
+                let headers = response.headers_mut();
+                route.response_headers.apply(headers);
+                target.response_headers.apply(headers);
+                if let Some(cookie) = cookie {
+                    headers.append(header::SET_COOKIE, cookie);
+                }
+                (response, deadline)
+            }
+            Err(rejection) => self.reject(&rejection, record),
+        }
+    }
+
+    fn route(&self) -> &Route {
+        &self.routed.rule.route
+    }
+
+    fn reject(&self, rejection: &Rejection, record: &mut Record) -> Answered {
+        let mut response = reply::reject(rejection, record);
+        self.route().response_headers.apply(response.headers_mut());
+        (response, None)
+    }
+
+    fn destination(&self, target: &Target) -> Option<&Destination> {
+        let id = match &target.destination {
+            DestinationByPort::Fixed(id) => *id,
+            DestinationByPort::Addressed(by_port) => {
+                by_port
+                    .iter()
+                    .find(|(port, _)| *port == self.routed.port)?
+                    .1
+            }
+            DestinationByPort::Unknown => return None,
+        };
+        self.snapshot
+            .destinations
+            .get(id)
+            .map(|destination| &**destination)
+    }
+
+    /// The key of a sticky split, and the cookie to set if the request had none and gets one.
+    fn sticky_key(&self, split: &Split, outgoing: &Outgoing) -> (Option<u64>, Option<HeaderValue>) {
+        let Some(sticky) = &split.sticky else {
+            return (None, None);
+        };
+        let key = sticky.key(&outgoing.head.headers, source(self.downstream));
+        match (key, sticky) {
+            (None, Sticky::Cookie { ttl: Some(_), .. }) => {
+                let value = format!("{:016x}", self.worker.upstream.random());
+                (
+                    Some(stable_hash(value.as_bytes())),
+                    sticky.set_cookie(&value),
+                )
+            }
+            (key, _) => (key, None),
+        }
+    }
+
+    /// Applies the changes of rule and target to the request.
+    fn edit(&self, target: &Target, outgoing: &mut Outgoing) {
+        let route = self.route();
+        if let Some(rewrite) = &route.rewrite {
+            let (path, query) = path_and_query(outgoing);
+            if let Some(path) = rewrite.apply(path, self.routed.matched_len) {
+                let original = HeaderValue::from_str(outgoing.target());
+                let rewritten = match query {
+                    Some(query) => format!("{path}?{query}"),
+                    None => path,
+                };
+                outgoing.rewritten = Some(rewritten);
+                if let Ok(original) = original {
+                    outgoing
+                        .head
+                        .headers
+                        .insert(X_ORIGINAL_PATH.clone(), original);
+                }
+            }
+        }
+        let edits = [&route.request_headers, &target.request_headers];
+        for edit in edits.into_iter().filter(|edit| !edit.is_empty()) {
+            outgoing.settle_headers();
+            edit.apply(&mut outgoing.head.headers);
+        }
+        if let Some(authority) = edits.into_iter().find_map(|edit| edit.authority.as_ref()) {
+            let original = std::mem::replace(&mut outgoing.authority, authority.clone());
+            outgoing
+                .head
+                .headers
+                .insert(X_ORIGINAL_HOST.clone(), original);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From a request to the rule that it meets.
+
+use crate::request::headers::X_FORWARDED_PROTO;
+use crate::request::{Downstream, Rejection};
+use crate::table::host::{VirtualHost, split_authority};
+use crate::table::redirect::Original;
+use crate::table::rules::{RequestView, Rule};
+use crate::table::{Listener, PortRule, UnknownHost};
+use crate::upstream::Outgoing;
+
+/// Where a request goes: the rule it met and the port it addresses.
+pub(super) struct Routed<'s> {
+    pub(super) rule: &'s Rule,
+    pub(super) port: u16,
+    /// Length of the path's part that the rule matched.
+    pub(super) matched_len: usize,
+}
+
+/// Finds the host, the port and the rule.
+pub(super) fn find<'s>(
+    listener: &'s Listener,
+    outgoing: &Outgoing,
+) -> Result<Routed<'s>, Rejection> {
+    let authority = outgoing.authority.to_str().unwrap_or_default();
+    let (name, written_port) = split_authority(authority);
+    let unknown = || match listener.unknown_host {
+        UnknownHost::NotFound => Rejection::UnknownHost,
+        UnknownHost::BadGateway => Rejection::Blocked,
+    };
+    let host = listener.hosts.find(name).ok_or_else(unknown)?;
+    let port = match listener.port_rule {
+        PortRule::Listener(port) => port,
+        PortRule::Authority => written_port.unwrap_or_else(|| host.default_port()),
+    };
+    if listener.port_rule == PortRule::Authority && !serves(host, port) {
+        return Err(unknown());
+    }
+    let (path, query) = path_and_query(outgoing);
+    // `*` and the like are no paths: no condition on a path can mean them.
+    if !path.starts_with('/') {
+        return Err(Rejection::NoRule);
+    }
+    let view = RequestView {
+        method: outgoing.head.method.as_str(),
+        scheme: scheme(outgoing),
+        authority,
+        port,
+        target: outgoing.target(),
+        path,
+        query,
+        headers: &outgoing.head.headers,
+    };
+    let rule = host.rules.find(&view).ok_or(Rejection::NoRule)?;
+    Ok(Routed {
+        rule,
+        port,
+        matched_len: rule.path.replaced_len(path),
+    })
+}
+
+fn serves(host: &VirtualHost, port: u16) -> bool {
+    host.ports.is_empty() || host.ports.contains(&port)
+}
+
+/// Path and query as they are now, normalised.
+pub(super) fn path_and_query(outgoing: &Outgoing) -> (&str, Option<&str>) {
+    match outgoing.target().split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (outgoing.target(), None),
+    }
+}
+
+/// A client's `x-forwarded-proto`, or `http`.
+fn scheme(outgoing: &Outgoing) -> &str {
+    if outgoing.adds_proto {
+        return "http";
+    }
+    let written = outgoing.head.headers.get(&X_FORWARDED_PROTO);
+    written
+        .and_then(|scheme| scheme.to_str().ok())
+        .unwrap_or("http")
+}
+
+// === impl Routed ===
+
+impl Routed<'_> {
+    /// What a redirect needs to know of the request.
+    pub(super) fn original<'r>(&self, outgoing: &'r Outgoing) -> Original<'r> {
+        let (path, query) = path_and_query(outgoing);
+        Original {
+            scheme: scheme(outgoing),
+            authority: outgoing.authority.to_str().unwrap_or_default(),
+            port: self.port,
+            path,
+            query,
+            matched_len: self.matched_len,
+        }
+    }
+}
+
+/// The address that a sticky split may be keyed by.
+pub(super) fn source(downstream: &Downstream) -> Option<std::net::IpAddr> {
+    downstream.peer.map(|peer| peer.ip())
+}
