@@ -68,7 +68,6 @@ pub(crate) async fn connection(worker: Rc<Worker>, mut io: Io, downstream: Downs
         let conn = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .pipeline_flush(true)
             .serve_connection(io, service);
         let conn = pin!(conn);
         drive(conn, ticket, |conn| conn.graceful_shutdown()).await
