@@ -97,6 +97,8 @@ impl Redirect {
         let authority = self.host_and_port(scheme, original);
         let path = match &self.path {
             None => original.path.to_owned(),
+            // What is written without a slash still follows the authority.
+            Some(NewPath::Whole(path)) if !path.starts_with('/') => format!("/{path}"),
             Some(NewPath::Whole(path)) => path.to_string(),
             Some(NewPath::Prefix(prefix)) => {
                 let rest = original
@@ -172,6 +174,13 @@ mod tests {
                     ..base()
                 },
                 "http://a.example:8080/new?z=2",
+            ),
+            (
+                HttpRedirect {
+                    uri: some("new"),
+                    ..base()
+                },
+                "http://a.example:8080/new?q=1",
             ),
             (
                 HttpRedirect {
