@@ -1,8 +1,9 @@
 //! The normal form of a path (RFC 3986 §6.2.2): what rules match is what the upstream sees.
 //!
-//! As Istio's default (`BASE`): dot segments are removed, percent-encoded unreserved characters are
-//! decoded, other escapes get upper-case digits, and `\` becomes `/`. Repeated slashes and encoded
-//! slashes stay.
+//! As Istio's default (`BASE`): dot segments are removed, also those with path parameters, which some
+//! servers leave out of account (`/a/..;x/b`); percent-encoded unreserved characters are decoded, and
+//! `\` becomes `/`. Repeated slashes and all other escapes stay as they came, because a signature may
+//! cover them.
 
 /// What is wrong with a path that has no normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +54,7 @@ fn decode_unreserved(path: &str) -> Result<String, PathError> {
                     out.push(char::from(byte));
                     used = 3;
                 }
-                Some(byte) => {
-                    out.push_str(&format!("%{byte:02X}"));
-                    used = 3;
-                }
-                None => out.push('%'),
+                Some(_) | None => out.push('%'),
             },
         }
         rest = &path[from + used..];
@@ -85,9 +82,10 @@ fn remove_dot_segments(path: &str) -> String {
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
-        match segment {
+        let (name, _parameters) = segment.split_once(';').unwrap_or((segment, ""));
+        match name {
             "." | ".." => {
-                if segment == ".." {
+                if name == ".." {
                     out.truncate(out.rfind('/').unwrap_or(0));
                 }
                 if last {
@@ -118,7 +116,11 @@ mod tests {
             ("/a/b/.", "/a/b/"),
             ("/%61%2e%2e/x", "/a../x"),
             ("/a/%2e%2E/b", "/b"),
-            ("/a%2fb", "/a%2Fb"),
+            ("/a%2fb%2F%c3%a9", "/a%2fb%2F%c3%a9"),
+            ("/a/..;/foo", "/foo"),
+            ("/a/..;x=1/.;y/foo", "/foo"),
+            ("/a/..%3b/foo", "/a/..%3b/foo"),
+            ("/.a;x/foo", "/.a;x/foo"),
             ("/a\\b", "/a/b"),
             ("//a//b/../", "//a//"),
             ("/a%zz%", "/a%zz%"),
