@@ -24,7 +24,9 @@ pub(crate) fn judge(cors: &Cors, method: &Method, headers: &HeaderMap) -> Verdic
     else {
         return Verdict::Silent;
     };
-    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let asked = headers
+        .get(header::ACCESS_CONTROL_REQUEST_METHOD)
+        .filter(|asked| !asked.is_empty());
     let preflight = (method == Method::OPTIONS).then_some(asked).flatten();
     match (cors.allows(origin), preflight) {
         (true, None) => Verdict::Allowed(origin.clone()),
@@ -163,6 +165,20 @@ mod tests {
             panic!("must be answered")
         };
         assert!(answer.headers().is_empty());
+    }
+
+    #[test]
+    fn asking_for_no_method_is_no_preflight() {
+        let cors = Cors::compile(&policy());
+        let mut headers = asking("https://good.example");
+        headers.insert(
+            header::ACCESS_CONTROL_REQUEST_METHOD,
+            HeaderValue::from_static(""),
+        );
+
+        let verdict = judge(&cors, &Method::OPTIONS, &headers);
+
+        assert!(matches!(verdict, Verdict::Allowed(_)));
     }
 
     #[test]
