@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderName};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
 
 use crate::body::Body;
 use crate::request::path::normalize;
@@ -37,12 +37,32 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
+/// Whether a header says something to the proxy that gets it, and nothing to who is behind it: how to
+/// retry, how long to wait, whom to trust. What is said to us we do not say to the upstream.
+fn is_instruction(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-envoy-attempt-count"
+            | "x-envoy-force-trace"
+            | "x-envoy-hedge-on-per-try-timeout"
+            | "x-envoy-internal"
+            | "x-envoy-max-retries"
+            | "x-envoy-retriable-header-names"
+            | "x-envoy-retriable-status-codes"
+            | "x-envoy-retry-grpc-on"
+            | "x-envoy-retry-on"
+            | "x-envoy-upstream-alt-stat-name"
+            | "x-envoy-upstream-rq-per-try-timeout-ms"
+            | "x-envoy-upstream-rq-timeout-ms"
+    )
+}
+
 /// Whether a request's header is passed on; of `te` only `trailers` is (RFC 9110 §10.1.4).
 pub(crate) fn passes(name: &HeaderName, value: &HeaderValue) -> bool {
     if *name == header::TE {
         return value.as_bytes().eq_ignore_ascii_case(b"trailers");
     }
-    !is_hop_by_hop(name)
+    !is_hop_by_hop(name) && !is_instruction(name)
 }
 
 /// Takes a request in: finds its authority, brings its path to normal form, drops what concerned
@@ -54,6 +74,7 @@ pub(crate) fn receive(
     random: impl FnOnce() -> u128,
 ) -> Result<Outgoing, Rejection> {
     let (mut head, body) = request.into_parts();
+    check_target(&head)?;
     let authority = authority(&head)?;
     let path = head.uri.path();
     let rewritten = match normalize(path) {
@@ -65,7 +86,8 @@ pub(crate) fn receive(
         Err(_) => return Err(Rejection::BadRequest("invalid request target")),
     };
     let headers = &mut head.headers;
-    remove_nominated(headers);
+    remove_nominated(headers)?;
+    reduce_te(headers);
     if direction == Direction::Gateway
         && let Some(peer) = downstream.peer
     {
@@ -82,6 +104,24 @@ pub(crate) fn receive(
         body,
         replayable: true,
     })
+}
+
+/// Only a path, or a URI with one, leads anywhere (RFC 9112 §3.2): tunnels have no rule that could
+/// match, nor has a question to the server as a whole.
+fn check_target(head: &http::request::Parts) -> Result<(), Rejection> {
+    if head.method == Method::CONNECT {
+        return Err(Rejection::NoRule);
+    }
+    if head.uri.path() == "*" {
+        return Err(match head.method {
+            Method::OPTIONS => Rejection::NoRule,
+            _ => Rejection::BadRequest("asterisk as request target"),
+        });
+    }
+    if head.uri.scheme().is_none() && head.uri.authority().is_some() {
+        return Err(Rejection::BadRequest("request target is no path"));
+    }
+    Ok(())
 }
 
 /// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2).
@@ -107,21 +147,41 @@ fn without_user_info(authority: &Authority) -> Result<&str, Rejection> {
 }
 
 /// Removes what `connection` names (RFC 9110 §7.6.1).
-fn remove_nominated(headers: &mut HeaderMap) {
+fn remove_nominated(headers: &mut HeaderMap) -> Result<(), Rejection> {
     let Some(first) = headers.get(header::CONNECTION) else {
-        return;
+        return Ok(());
     };
     if matches!(first.as_bytes(), b"keep-alive" | b"close") {
-        return;
+        return Ok(());
     }
     let lines = headers.get_all(header::CONNECTION).iter();
     let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let names: Vec<HeaderName> = tokens
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| *name != header::HOST && *name != header::TE)
+        .filter(|name| *name != header::TE)
         .collect();
+    if names.contains(&header::HOST) {
+        return Err(Rejection::BadRequest("host nominated by connection"));
+    }
     for name in names {
         headers.remove(name);
+    }
+    Ok(())
+}
+
+/// Leaves `trailers` of what `te` says, which is all that holds beyond the connection.
+fn reduce_te(headers: &mut HeaderMap) {
+    match headers.get(header::TE) {
+        None => return,
+        Some(te) if te == "trailers" => return,
+        Some(_) => {}
+    }
+    let lines = headers.get_all(header::TE).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    if codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers")) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(header::TE);
     }
 }
 
@@ -194,6 +254,75 @@ mod tests {
         assert!(!outgoing.head.headers.contains_key("x-foo"));
         let te = HeaderValue::from_static("gzip");
         assert!(!passes(&header::TE, &te) && !is_hop_by_hop(&header::ACCEPT));
+    }
+
+    #[test]
+    fn te_is_reduced_to_trailers() {
+        for (sent, expected) in [
+            ("trailers", Some("trailers")),
+            ("gzip, Trailers", Some("trailers")),
+            ("gzip;q=0.5", None),
+        ] {
+            let outgoing = received(Direction::Outbound, |request| {
+                request.uri("/").header("host", "a").header("te", sent)
+            });
+            let headers = outgoing.expect("a good request").head.headers;
+            let te = headers
+                .get(header::TE)
+                .map(|te| te.to_str().expect("text").to_owned());
+            assert_eq!(te.as_deref(), expected, "{sent}");
+        }
+    }
+
+    #[test]
+    fn instructions_to_a_proxy_end_at_it() {
+        let one = HeaderValue::from_static("1");
+        for name in [
+            "x-envoy-attempt-count",
+            "x-envoy-max-retries",
+            "x-envoy-upstream-rq-timeout-ms",
+        ] {
+            assert!(!passes(&HeaderName::from_static(name), &one), "{name}");
+        }
+        assert!(passes(&X_ORIGINAL_PATH, &one));
+    }
+
+    #[test]
+    fn a_target_that_is_no_path_leads_nowhere() {
+        let asked = |method: Method, target: &'static str| {
+            received(Direction::Outbound, |request| {
+                request.method(method).uri(target).header("host", "a")
+            })
+        };
+
+        assert!(matches!(
+            asked(Method::GET, "*"),
+            Err(Rejection::BadRequest(_))
+        ));
+        assert!(matches!(
+            asked(Method::GET, "foo"),
+            Err(Rejection::BadRequest(_))
+        ));
+        assert!(matches!(
+            asked(Method::OPTIONS, "*"),
+            Err(Rejection::NoRule)
+        ));
+        assert!(matches!(
+            asked(Method::CONNECT, "a:80"),
+            Err(Rejection::NoRule)
+        ));
+    }
+
+    #[test]
+    fn the_host_cannot_be_nominated_away() {
+        let outgoing = received(Direction::Outbound, |request| {
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("connection", "host")
+        });
+
+        assert!(matches!(outgoing, Err(Rejection::BadRequest(_))));
     }
 
     #[test]
