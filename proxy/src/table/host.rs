@@ -53,8 +53,10 @@ impl HostTable {
         taken
     }
 
-    /// The virtual host for `host` (no port): exact name, then the longest wildcard, then `*`.
+    /// The virtual host for `host` (no port): exact name, then the longest wildcard, then `*`. A dot
+    /// at the end, which DNS takes for the root, makes no difference.
     pub fn find(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+        let host = host.strip_suffix('.').unwrap_or(host);
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.find_lower(&host.to_ascii_lowercase());
         }
@@ -156,6 +158,7 @@ mod tests {
         for (asked, expected) in [
             ("a.example.com", "a.example.com"),
             ("A.Example.COM", "a.example.com"),
+            ("a.example.com.", "a.example.com"),
             ("b.example.com", "*.example.com"),
             ("x.b.example.com", "*.example.com"),
             ("example.com", "*.com"),
