@@ -1,5 +1,7 @@
 //! The answers that the proxy makes itself: one table from cause to status, text and detail.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -21,7 +23,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 struct Cause {
     status: StatusCode,
     /// Body; the texts are those that clients of Envoy know.
-    text: &'static str,
+    text: Cow<'static, str>,
     /// Value of `x-meshproxy-error` and of the log's response code details. Constant, so that no
     /// address of the mesh leaks.
     detail: &'static str,
@@ -38,7 +40,10 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
     if let Some(log) = &mut record.log {
         log.rejected(detail, rejection);
     }
-    let text = Bytes::from_static(text.as_bytes());
+    let text = match text {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    };
     let mut response = answer(status, text, record.is_grpc());
     let detail = HeaderValue::from_static(detail);
     response.headers_mut().insert(X_ERROR, detail);
@@ -78,11 +83,11 @@ fn answer(status: StatusCode, text: Bytes, grpc: bool) -> Response<Body> {
 fn cause(rejection: &Rejection) -> Cause {
     let of = |status, text, detail| Cause {
         status,
-        text,
+        text: Cow::Borrowed(text),
         detail,
     };
     match rejection {
-        Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "bad request", "bad_request"),
+        Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),
@@ -94,39 +99,52 @@ fn cause(rejection: &Rejection) -> Cause {
             "upstream request timeout",
             "response_timeout",
         ),
-        Rejection::Upstream(error) | Rejection::RetriesExhausted(error) => upstream(error),
+        Rejection::Upstream(error) => upstream(error, "reset reason"),
+        Rejection::RetriesExhausted(error) => {
+            upstream(error, "retried and the latest reset reason")
+        }
     }
 }
 
-fn upstream(error: &UpstreamError) -> Cause {
-    const RESET: &str = "upstream connect error or disconnect/reset before headers";
-    let of = |status, text, detail| Cause {
+/// The cause of a failed exchange; `lead` says whether its reason is the only one there was.
+fn upstream(error: &UpstreamError, lead: &'static str) -> Cause {
+    let reset = |status, reason, detail| Cause {
         status,
-        text,
+        text: Cow::Owned(format!(
+            "upstream connect error or disconnect/reset before headers. {lead}: {reason}"
+        )),
         detail,
     };
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match error {
-        UpstreamError::NoEndpoint => of(unavailable, "no healthy upstream", "no_healthy_upstream"),
-        UpstreamError::Connect(ConnectError::Io(_)) => of(unavailable, RESET, "connect_failure"),
-        UpstreamError::Connect(ConnectError::Timeout(_)) => {
-            of(unavailable, RESET, "connect_timeout")
+        UpstreamError::NoEndpoint => Cause {
+            status: unavailable,
+            text: Cow::Borrowed("no healthy upstream"),
+            detail: "no_healthy_upstream",
+        },
+        UpstreamError::Connect(ConnectError::Io(_)) => {
+            reset(unavailable, "remote connection failure", "connect_failure")
         }
-        UpstreamError::Stream { .. } => of(unavailable, RESET, "upstream_stream_reset"),
+        UpstreamError::Connect(ConnectError::Timeout(_)) => {
+            reset(unavailable, "connection timeout", "connect_timeout")
+        }
+        UpstreamError::Stream { .. } => reset(unavailable, "remote reset", "upstream_stream_reset"),
         UpstreamError::Exchange { source, .. } => match source {
-            ExchangeError::Io { .. } | ExchangeError::Closed { answered: false } => {
-                of(unavailable, RESET, "upstream_reset_before_response")
-            }
-            ExchangeError::Head(_) | ExchangeError::Closed { answered: true } => of(
+            ExchangeError::Io { .. } | ExchangeError::Closed { answered: false } => reset(
+                unavailable,
+                "connection termination",
+                "upstream_reset_before_response",
+            ),
+            ExchangeError::Head(_) | ExchangeError::Closed { answered: true } => reset(
                 StatusCode::BAD_GATEWAY,
-                "upstream protocol error",
+                "protocol error",
                 "upstream_protocol_error",
             ),
-            ExchangeError::Downstream(_) => of(
-                StatusCode::BAD_REQUEST,
-                "bad request",
-                "downstream_body_error",
-            ),
+            ExchangeError::Downstream(_) => Cause {
+                status: StatusCode::BAD_REQUEST,
+                text: Cow::Borrowed(""),
+                detail: "downstream_body_error",
+            },
         },
     }
 }
@@ -193,11 +211,8 @@ mod tests {
         ] {
             let cause = cause(&rejection);
 
-            let response = answer(
-                cause.status,
-                Bytes::from_static(cause.text.as_bytes()),
-                true,
-            );
+            let text = Bytes::from(cause.text.into_owned());
+            let response = answer(cause.status, text, true);
 
             assert_eq!(response.status(), StatusCode::OK);
             assert_eq!(response.headers()["grpc-status"], expected);
@@ -226,6 +241,26 @@ mod tests {
         let message = grpc_message("50% \u{e4}".as_bytes()).expect("a message");
 
         assert_eq!(message, "50%25 %C3%A4");
+    }
+
+    #[test]
+    fn the_text_tells_a_first_failure_from_the_last_of_several() {
+        let refused = || {
+            let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            UpstreamError::Connect(ConnectError::Io(refused))
+        };
+        let text = |rejection| cause(&rejection).text;
+
+        assert_eq!(
+            text(Rejection::Upstream(refused())),
+            "upstream connect error or disconnect/reset before headers. \
+             reset reason: remote connection failure"
+        );
+        assert_eq!(
+            text(Rejection::RetriesExhausted(refused())),
+            "upstream connect error or disconnect/reset before headers. \
+             retried and the latest reset reason: remote connection failure"
+        );
     }
 
     #[test]
