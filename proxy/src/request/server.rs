@@ -39,7 +39,7 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Serves a connection until either side ends it.
-pub(crate) async fn connection(worker: Rc<Worker>, mut io: Io, downstream: Downstream) {
+pub async fn connection(worker: Rc<Worker>, mut io: Io, downstream: Downstream) {
     let mut ticket = worker.drain.enter();
     let _counted = worker.count_connection();
     let first = match timeout(FIRST_BYTES_TIMEOUT, first_bytes(&mut io, &mut ticket)).await {
