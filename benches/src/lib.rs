@@ -11,5 +11,6 @@
 //! | `compare/load.rs` | the load generators and the reading of what they print |
 //! | `compare/report.rs` | medians, ratios, the table and the JSON |
 //! | `compare/preflight.rs` | which programs are missing and how to install them |
+//! | `benches/*.rs` | micro-benchmarks: matching, a whole request in memory, reloads |
 //!
 //! How to run it and how to read its table: `README.md` beside this file's folder.
