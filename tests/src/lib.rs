@@ -6,6 +6,7 @@
 //! as this is code of tests alone.
 
 pub mod binary;
+pub mod body;
 pub mod client;
 pub mod edge;
 pub mod lines;

@@ -72,13 +72,16 @@ pub enum Protocol {
     Http2,
 }
 
+/// A body of an answer that does not break off.
+pub fn body(
+    body: impl http_body::Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+) -> Body {
+    body.map_err(|never| match never {}).boxed()
+}
+
 /// An answer with a text.
 pub fn text(body: impl Into<Bytes>) -> Response<Body> {
-    Response::new(
-        Full::new(body.into())
-            .map_err(|never| match never {})
-            .boxed(),
-    )
+    Response::new(self::body(Full::new(body.into())))
 }
 
 // === impl Origin ===

@@ -1,9 +1,12 @@
 //! Scenarios: what somebody who runs services would see, through the real program and real sockets.
 
 mod actions;
+mod bodies;
 mod cases;
 mod cors;
+mod discovery;
 mod headers;
+mod protocols;
 mod redirects;
 mod retries;
 mod sticky;

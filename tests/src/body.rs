@@ -1,0 +1,62 @@
+//! Bodies that are too large to be held.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+/// Size of the pieces of a large body.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A body of a given size, made while it is sent; its length is not announced.
+#[derive(Debug)]
+pub struct Large {
+    piece: Bytes,
+    left_bytes: usize,
+}
+
+// === impl Large ===
+
+impl Large {
+    /// A body of `bytes`.
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            piece: Bytes::from(vec![b'x'; PIECE_BYTES]),
+            left_bytes: bytes,
+        }
+    }
+}
+
+impl Body for Large {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left_bytes == 0 {
+            return Poll::Ready(None);
+        }
+        let size = self.left_bytes.min(self.piece.len());
+        self.left_bytes -= size;
+        Poll::Ready(Some(Ok(Frame::data(self.piece.slice(..size)))))
+    }
+}
+
+/// Reads `body` to its end and forgets it; how many bytes there were.
+///
+/// # Errors
+///
+/// If it breaks off.
+pub async fn drain(mut body: Incoming) -> hyper::Result<usize> {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(bytes)
+}
