@@ -64,12 +64,15 @@ async fn forward(
         .ok_or(Rejection::UnknownHost)?;
     let random = || worker.upstream.random_wide();
     let mut outgoing = headers::receive(request, downstream, listener.direction, random)?;
-    let routed = route::find(listener, &outgoing)?;
-    let route = &*routed.rule.route;
+    let found = route::find(listener, &outgoing);
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();
-        log.route(route);
         log.outgoing(&outgoing);
+    }
+    let routed = found?;
+    let route = &*routed.rule.route;
+    if let Some(log) = &mut record.log {
+        log.route(route);
     }
     let origin = match judge_origin(route, &outgoing) {
         Verdict::Answered(response) => return Ok((*response, None)),
