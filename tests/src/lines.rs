@@ -2,8 +2,9 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::wait::soon;
+use crate::wait::PATIENCE;
 
 /// Lines that were written so far; complete ones only.
 #[derive(Debug, Clone)]
@@ -34,11 +35,12 @@ impl Lines {
     pub async fn line(&self, what: &str, accepts: impl Fn(&str) -> bool) -> String {
         let mut seen = self.seen.clone();
         let found = |lines: &Vec<String>| lines.iter().any(|line| accepts(line));
-        let ended = soon(what, seen.wait_for(found)).await.is_err();
+        // Whether the output ended or the time did, what came up to then tells more.
+        let _ = timeout(PATIENCE, seen.wait_for(found)).await.is_ok();
         let lines = self.all();
         match lines.iter().find(|line| accepts(line)) {
             Some(line) => line.clone(),
-            None => panic!("{what}: ended: {ended}, output:\n{}", lines.join("\n")),
+            None => panic!("{what}: not in the output:\n{}", lines.join("\n")),
         }
     }
 
