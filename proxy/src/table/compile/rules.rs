@@ -303,7 +303,8 @@ fn conditions(block: &HttpMatch) -> Option<Conditions> {
             inverted: *inverted,
         })
     });
-    let headers = named.iter().filter_map(|(name, matcher, inverted)| {
+    let ordinary = named.iter().filter(|(name, ..)| part(name).is_none());
+    let headers = ordinary.filter_map(|(name, matcher, inverted)| {
         Some(HeaderCondition::new(
             name.parse().ok()?,
             matcher.clone(),
@@ -333,11 +334,12 @@ fn conditions(block: &HttpMatch) -> Option<Conditions> {
     (!none).then_some(conditions)
 }
 
-/// The part of the request line that a pseudo-header stands for.
+/// The part of the request line that a pseudo-header stands for. The scheme of a request is what its
+/// `x-forwarded-proto` says, which is added only on the way out where a caller left it out.
 fn part(name: &str) -> Option<Part> {
     match name {
         ":method" => Some(Part::Method),
-        ":scheme" => Some(Part::Scheme),
+        ":scheme" | "x-forwarded-proto" => Some(Part::Scheme),
         ":authority" => Some(Part::Authority),
         ":path" => Some(Part::Target),
         _ => None,
@@ -361,5 +363,25 @@ fn direct_response(written: &HttpDirectResponse) -> DirectResponse {
     DirectResponse {
         status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         body: text.or_else(bytes).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forwarded_protocol_is_the_scheme_also_where_no_caller_sent_it() {
+        let https = StringMatch::Exact("https".to_owned());
+        let block = HttpMatch {
+            headers: [("x-forwarded-proto".to_owned(), https)].into(),
+            ..HttpMatch::default()
+        };
+
+        let conditions = conditions(&block).expect("a condition");
+
+        assert!(conditions.headers.is_empty());
+        assert_eq!(conditions.parts.len(), 1);
+        assert_eq!(conditions.parts[0].part, Part::Scheme);
     }
 }
