@@ -31,7 +31,9 @@ impl HeaderEdit {
                 .iter()
                 .filter(|(name, value)| !is_authority(name) && !value.is_empty());
             named
-                .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
+                .filter_map(|(name, value)| {
+                    Some((name.parse().ok()?, unescaped(value).parse().ok()?))
+                })
                 .collect()
         };
         let authority = written
@@ -44,7 +46,7 @@ impl HeaderEdit {
             remove: removed.filter_map(|name| name.parse().ok()).collect(),
             set: pairs(&written.set),
             add: pairs(&written.add),
-            authority: authority.and_then(|(_, value)| value.parse().ok()),
+            authority: authority.and_then(|(_, value)| unescaped(value).parse().ok()),
         }
     }
 
@@ -68,6 +70,11 @@ impl HeaderEdit {
             headers.append(name, value.clone());
         }
     }
+}
+
+/// A value with each `%%` as the `%` that it stands for.
+fn unescaped(value: &str) -> String {
+    value.replace("%%", "%")
 }
 
 #[cfg(test)]
@@ -113,6 +120,17 @@ mod tests {
             ["1"],
             "set to nothing leaves the header as it was"
         );
+    }
+
+    #[test]
+    fn a_doubled_percent_sign_stands_for_one() {
+        let mut headers = HeaderMap::new();
+        let written = operations(&[("a", "50%%")], &[("b", "%%%%")], &[]);
+
+        HeaderEdit::compile(Some(&written)).apply(&mut headers);
+
+        assert_eq!(headers["a"], "50%");
+        assert_eq!(headers["b"], "%%");
     }
 
     #[test]
