@@ -11,7 +11,8 @@ use crate::decode::path::Path;
 /// One row: when `when` holds for a field that `pattern` names in the spec of `kind`, say `say`.
 ///
 /// In a pattern `[]` stands for every item of a list, `{level}` for the traffic policy of a
-/// `DestinationRule` and of its subsets, `{policy}` for these and their port-level settings.
+/// `DestinationRule` and of its subsets, `{policy}` for these and their port-level settings,
+/// `{headers}` for the header changes of a `VirtualService`'s rules and of their destinations.
 struct Row {
     kind: &'static str,
     pattern: &'static str,
@@ -31,6 +32,8 @@ enum When {
     BeyondFields(&'static [&'static str]),
     /// The field is a mapping that says more than that its `attempts` are 0.
     BeyondNoAttempts,
+    /// The field is a mapping, and a text in it has a `%NAME%` expression.
+    Expression,
 }
 
 enum Say {
@@ -41,7 +44,7 @@ enum Say {
 }
 
 use Say::{Deprecated, NoEffect};
-use When::{AbsentOrOneOf, BeyondFields, BeyondNoAttempts, OneOf, Present};
+use When::{AbsentOrOneOf, BeyondFields, BeyondNoAttempts, Expression, OneOf, Present};
 
 const VS: &str = "VirtualService";
 const DR: &str = "DestinationRule";
@@ -61,6 +64,10 @@ const TABLE: &[Row] = &[
     row(VS, "http[].mirrorPercentage", Present, NoEffect("mirroring")),
     row(VS, "http[].retries", BeyondNoAttempts, NoEffect("retry policy; the default one applies")),
     row(VS, "http[].match[].statPrefix", Present, NoEffect("statistics prefix")),
+    row(VS, "{headers}.request.set", Expression, NoEffect("an expression; it is sent as written")),
+    row(VS, "{headers}.request.add", Expression, NoEffect("an expression; it is sent as written")),
+    row(VS, "{headers}.response.set", Expression, NoEffect("an expression; it is sent as written")),
+    row(VS, "{headers}.response.add", Expression, NoEffect("an expression; it is sent as written")),
     row(VS, "tls", Present, NoEffect("routing of TLS by server name")),
     row(VS, "tcp", Present, NoEffect("routing of TCP")),
     row(VS, "http[].mirror_percent", Present, Deprecated("mirrorPercentage")),
@@ -141,7 +148,10 @@ fn prefixes(pattern: &str) -> &'static [&'static str] {
         "trafficPolicy.portLevelSettings[]",
         "subsets[].trafficPolicy.portLevelSettings[]",
     ];
-    if pattern.starts_with("{policy}") {
+    const HEADERS: [&str; 2] = ["http[].headers", "http[].route[].headers"];
+    if pattern.starts_with("{headers}") {
+        &HEADERS
+    } else if pattern.starts_with("{policy}") {
         &POLICIES
     } else if pattern.starts_with("{level}") {
         &POLICIES[..2]
@@ -211,6 +221,10 @@ impl When {
             (Self::BeyondFields(names), Some(value)) => value.as_object().is_some_and(|map| {
                 map.iter()
                     .any(|(name, value)| !value.is_null() && !names.contains(&name.as_str()))
+            }),
+            (Self::Expression, Some(value)) => value.as_object().is_some_and(|map| {
+                let mut texts = map.values().filter_map(Value::as_str);
+                texts.any(|text| text.replace("%%", "").contains('%'))
             }),
             (Self::BeyondNoAttempts, Some(value)) => value.as_object().is_some_and(|map| {
                 let none = map

@@ -118,6 +118,23 @@ fn retries_are_silent_only_when_they_are_switched_off() {
 }
 
 #[test]
+fn header_values_are_told_from_expressions_on_both_levels() {
+    let rule = |value: &str| {
+        let headers = json!({"request": {"set": {"x-a": value}}});
+        json!({"http": [{"headers": headers, "route": [{"headers": headers}]}]})
+    };
+
+    assert_eq!(warnings(VS, &rule("50%%")), [""; 0]);
+    assert_eq!(
+        warnings(VS, &rule("%REQ(x-b)%")),
+        [
+            "http[0].headers.request.set",
+            "http[0].route[0].headers.request.set",
+        ]
+    );
+}
+
+#[test]
 fn a_service_entry_without_resolution_is_one_with_none() {
     assert_eq!(warnings(SE, &json!({"hosts": ["a"]})), ["resolution"]);
     assert_eq!(warnings(SE, &json!({"resolution": "STATIC"})), [""; 0]);
