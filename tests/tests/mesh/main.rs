@@ -10,6 +10,7 @@ mod headers;
 mod lifecycle;
 mod protocols;
 mod redirects;
+mod reload;
 mod retries;
 mod seen;
 mod sticky;
