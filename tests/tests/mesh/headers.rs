@@ -193,3 +193,23 @@ async fn a_bad_request_does_not_arrive() {
     }
     assert_eq!(origin.requests(), 0);
 }
+
+#[tokio::test]
+async fn a_rule_may_send_what_came_by_plain_http_to_https() {
+    let origin = Origin::named("shop").await;
+    let rules = "
+  - match: [{headers: {x-forwarded-proto: {exact: http}}}]
+    redirect: {scheme: https}
+  - route: [{destination: {host: shop.test}}]
+";
+    let edge = edge(&origin, rules).await;
+    let mut client = edge.http1().await;
+
+    let plain = client.get(HOST, "/").await;
+    let secure = client
+        .get_with(HOST, "/", &[("x-forwarded-proto", "https")])
+        .await;
+
+    assert_eq!(plain.header("location"), "https://shop.test/");
+    assert_eq!(secure.brief(), (200, "shop"));
+}

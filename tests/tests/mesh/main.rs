@@ -13,6 +13,7 @@ mod redirects;
 mod reload;
 mod retries;
 mod seen;
+mod sidecar;
 mod sticky;
 mod timeouts;
 mod weights;
