@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 /// One problem of one document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     /// Whether the document can be used all the same.
     pub severity: Severity,

@@ -18,12 +18,13 @@ use http::{Request, Response, Uri, Version, header};
 use http_body::Body as _;
 
 use crate::body::Body;
+use crate::io::Io;
 use crate::request::headers::{
     RequestId, X_ATTEMPT_COUNT, X_FORWARDED_PROTO, X_REQUEST_ID, passes,
 };
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
-use connect::{ConnectError, Connector};
+use connect::{ConnectError, Connector, Open};
 use destination::{Destination, Protocol};
 use endpoint::{Active, Member};
 use http1::{
@@ -143,6 +144,11 @@ impl Upstream {
             .inc();
     }
 
+    /// Counts a request that failed after its last retry.
+    pub(crate) fn count_exhausted(&self) {
+        self.metrics.process.retries_exhausted.inc();
+    }
+
     /// The endpoint for an attempt, avoiding those in `tried`.
     pub(crate) fn pick<'d>(
         &self,
@@ -209,10 +215,10 @@ impl Upstream {
     ) -> Result<Response<Body>, UpstreamError> {
         let (conn, reused) = match home.take() {
             Some(conn) => (conn, true),
-            None => (
-                Connection::new(self.connect(destination, member).await?),
-                false,
-            ),
+            None => {
+                let (io, open) = self.connect(destination, member).await?;
+                (Connection::new(io, open), false)
+            }
         };
         let has_body = !outgoing.body.is_end_stream();
         let framing = match has_body {
@@ -292,16 +298,20 @@ impl Upstream {
         &self,
         destination: &Destination,
         member: &Member,
-    ) -> Result<crate::io::Io, UpstreamError> {
+    ) -> Result<(Io, Open), UpstreamError> {
         let limit = destination.policy.connect_timeout;
         let connected = self.connector.connect(&member.endpoint.addr, limit).await;
-        let counted = &self.metrics.process.upstream_connections;
-        if connected.is_ok() {
-            counted.ok.inc()
-        } else {
-            counted.failed.inc()
+        let process = &self.metrics.process;
+        match connected {
+            Ok(io) => {
+                process.upstream_connections.ok.inc();
+                Ok((io, Open::new(&process.upstream_connections_active)))
+            }
+            Err(error) => {
+                process.upstream_connections.failed.inc();
+                Err(UpstreamError::Connect(error))
+            }
         }
-        connected.map_err(UpstreamError::Connect)
     }
 }
 

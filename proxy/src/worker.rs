@@ -137,6 +137,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
 async fn sweep(worker: Rc<Worker>) {
     let mut known = FxHashSet::default();
     let mut generation = 0;
+    let mut idle = 0;
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         let snapshot = worker.snapshot();
@@ -146,6 +147,9 @@ async fn sweep(worker: Rc<Worker>) {
             known = members.map(|member| member.endpoint.id).collect();
         }
         worker.upstream.pool.sweep(&known, Instant::now());
+        let before = std::mem::replace(&mut idle, worker.upstream.pool.idle());
+        let grown = i64::try_from(idle).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
+        worker.shared.process.upstream_connections_idle.add(grown);
     }
 }
 

@@ -1,6 +1,6 @@
 //! From files to what the workers see, at start and at every change: all or nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -13,7 +13,7 @@ use config::{Problem, Resource, Severity};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::admin::AdminState;
+use crate::admin::{AdminState, ConfigInfo};
 use crate::bootstrap::Settings;
 use crate::listener::{self, Bound};
 use crate::snapshot::Publisher;
@@ -23,6 +23,9 @@ use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::dns::{Resolver, Update};
 use crate::worker::{Command, Handle};
+
+/// Problems of one load that are logged one by one.
+const LOGGED_PROBLEMS_MAX: usize = 50;
 
 /// Everything between the files and the workers.
 pub(super) struct Configuration {
@@ -36,6 +39,14 @@ pub(super) struct Configuration {
     resolver: Resolver,
     metrics: Arc<Metrics>,
     admin: Arc<AdminState>,
+}
+
+/// The next generation, complete but not yet in use.
+struct Next {
+    loaded: Loaded,
+    mesh: Mesh,
+    compiled: Compiled,
+    sockets: NewSockets,
 }
 
 /// Why a change was not taken.
@@ -110,33 +121,27 @@ impl Configuration {
         dns_limit: Duration,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
-        let compiled = match self.load_and_bind() {
-            Ok((compiled, sockets)) => {
-                let compiled = self.await_names(compiled, resolved, dns_limit).await;
-                (compiled, sockets)
+        let mut next = self.prepare().inspect_err(|error| {
+            if let ReloadError::Problems(problems) = error {
+                log_problems(problems.iter());
             }
-            Err(error) => {
-                if let ReloadError::Problems(problems) = &error {
-                    problems.iter().for_each(log_problem);
-                }
-                return Err(error.into());
-            }
-        };
-        self.take_effect(compiled.0, compiled.1, started).await;
+        })?;
+        next.compiled = self.await_names(next.compiled, resolved, dns_limit).await;
+        self.take_effect(next, started).await;
         Ok(())
     }
 
     /// Takes a change of the files, or keeps everything as it was and says why.
     pub(super) async fn reload(&mut self) {
         let started = Instant::now();
-        match self.load_and_bind() {
-            Ok((compiled, sockets)) => {
+        match self.prepare() {
+            Ok(next) => {
                 self.metrics.process.config_reloads.ok.inc();
-                self.take_effect(compiled, sockets, started).await;
+                self.take_effect(next, started).await;
             }
             Err(error) => {
                 if let ReloadError::Problems(problems) = &error {
-                    problems.iter().for_each(log_problem);
+                    log_problems(problems.iter());
                 }
                 tracing::error!(
                     error = chain(&error),
@@ -165,8 +170,11 @@ impl Configuration {
             .publish(compiled.table, compiled.destinations);
     }
 
-    fn load_and_bind(&mut self) -> Result<(Compiled, NewSockets), ReloadError> {
+    /// Everything of the next generation that can fail.
+    fn prepare(&mut self) -> Result<Next, ReloadError> {
+        let mut clock = Stopwatch::start();
         let loaded = self.loader.load(&self.paths);
+        let load = clock.lap();
         if loaded.has_errors() {
             return Err(ReloadError::Problems(loaded.problems));
         }
@@ -174,13 +182,7 @@ impl Configuration {
             Some(mesh) => mesh.next(&loaded.resources),
             None => Mesh::new(&loaded.resources, MeshSettings::default()),
         };
-        let problems = self.problems(&loaded, &mesh);
-        if problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
-        {
-            return Err(ReloadError::Problems(problems));
-        }
+        let index = clock.lap();
         let compiled = self.compiler.compile(&mesh);
         let sockets = match self.bind_new(&compiled) {
             Ok(sockets) => sockets,
@@ -192,35 +194,39 @@ impl Configuration {
                 return Err(error);
             }
         };
-        self.mesh = Some(mesh);
-        self.note(&loaded, problems);
-        Ok((compiled, sockets))
+        let compile = clock.lap();
+        tracing::debug!(?load, ?index, ?compile, "generation prepared");
+        Ok(Next {
+            loaded,
+            mesh,
+            compiled,
+            sockets,
+        })
     }
 
-    /// Problems of the documents and between them.
-    fn problems(&mut self, loaded: &Loaded, mesh: &Mesh) -> Vec<Problem> {
-        let mut problems = loaded.problems.clone();
-        problems.extend(self.loader.locate(analyze(mesh, &loaded.resources)));
-        problems
-    }
-
-    fn note(&self, loaded: &Loaded, problems: Vec<Problem>) {
+    /// Notes what is in use, and what is odd between its resources. Oddities are warnings, so that
+    /// looking for them need not hold up the generation.
+    fn note(&mut self, loaded: Loaded, generation: u64) {
+        let mut problems = loaded.problems;
+        if let Some(mesh) = &self.mesh {
+            problems.extend(self.loader.locate(analyze(mesh, &loaded.resources)));
+        }
         let mut info = self
             .admin
             .config
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<&Problem> = problems
-            .iter()
-            .filter(|problem| !info.problems.contains(problem))
-            .collect();
-        new.into_iter().for_each(log_problem);
-        info.files.clone_from(&loaded.files);
-        info.resources = by_kind(&loaded.resources);
-        info.loaded_at = Some(SystemTime::now());
-        info.valid = true;
-        info.last_error = None;
-        info.problems = problems;
+        let known: HashSet<&Problem> = info.problems.iter().collect();
+        log_problems(problems.iter().filter(|problem| !known.contains(problem)));
+        *info = ConfigInfo {
+            files: loaded.files,
+            resources: by_kind(&loaded.resources),
+            generation,
+            loaded_at: Some(SystemTime::now()),
+            valid: true,
+            last_error: None,
+            problems,
+        };
     }
 
     fn bind_new(&self, compiled: &Compiled) -> Result<NewSockets, ReloadError> {
@@ -241,7 +247,13 @@ impl Configuration {
     }
 
     /// Publishes a generation, then opens and closes listeners.
-    async fn take_effect(&mut self, compiled: Compiled, sockets: NewSockets, started: Instant) {
+    async fn take_effect(&mut self, next: Next, started: Instant) {
+        let Next {
+            loaded,
+            mesh,
+            compiled,
+            sockets,
+        } = next;
         let Compiled {
             table,
             destinations,
@@ -277,18 +289,13 @@ impl Configuration {
         process
             .config_last_reload_seconds
             .set(started.elapsed().as_secs_f64());
-        let mut info = self
-            .admin
-            .config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        info.generation = snapshot.generation;
-        drop(info);
         tracing::info!(
             generation = snapshot.generation,
             elapsed = ?started.elapsed(),
             "configuration in use"
         );
+        self.mesh = Some(mesh);
+        self.note(loaded, snapshot.generation);
     }
 
     /// Asks DNS for the names of the first generation and waits for all answers or the limit.
@@ -316,12 +323,40 @@ impl Configuration {
     }
 }
 
+/// Measures the steps of a reload.
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the last lap.
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.0, now)
+    }
+}
+
 fn by_kind(resources: &[Arc<Resource>]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for resource in resources {
         *counts.entry(resource.kind().to_owned()).or_default() += 1;
     }
     counts
+}
+
+/// Logs problems, not more of them than a person would read.
+fn log_problems<'p>(problems: impl Iterator<Item = &'p Problem>) {
+    let mut problems = problems;
+    problems
+        .by_ref()
+        .take(LOGGED_PROBLEMS_MAX)
+        .for_each(log_problem);
+    match problems.count() {
+        0 => {}
+        more => tracing::warn!(more, "further problems: see `meshproxy check` or /config"),
+    }
 }
 
 fn log_problem(problem: &Problem) {

@@ -74,6 +74,10 @@ pub(crate) fn receive(
     random: impl FnOnce() -> u128,
 ) -> Result<Outgoing, Rejection> {
     let (mut head, body) = request.into_parts();
+    // Its target is no path, so that no rule can mean it.
+    if head.method == Method::CONNECT {
+        return Err(Rejection::NoRule);
+    }
     check_target(&head)?;
     let authority = authority(&head)?;
     let path = head.uri.path();

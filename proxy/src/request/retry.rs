@@ -59,6 +59,7 @@ pub(crate) async fn run<'d>(
         let safe = may_repeat(&error, outgoing);
         if !safe || attempts > route.retries {
             let rejection = if safe && attempts > 1 {
+                upstream.count_exhausted();
                 Rejection::RetriesExhausted(error)
             } else {
                 Rejection::Upstream(error)

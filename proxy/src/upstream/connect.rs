@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use crate::io::Io;
 use crate::upstream::endpoint::EndpointAddr;
 
 type Opening = Pin<Box<dyn Future<Output = io::Result<Io>>>>;
-type Open = dyn Fn(&EndpointAddr) -> Opening;
+type Opener = dyn Fn(&EndpointAddr) -> Opening;
 
 /// How connections are opened: by the network, or by a test.
 #[derive(Clone, Default)]
@@ -23,7 +24,7 @@ pub enum Connector {
     #[default]
     Network,
     /// Any other function: the one seam through which tests and benchmarks reach the data path.
-    Custom(Rc<Open>),
+    Custom(Rc<Opener>),
 }
 
 /// Why there is no connection.
@@ -35,6 +36,26 @@ pub enum ConnectError {
     /// No answer in time.
     #[error("connect: no answer within {0:?}")]
     Timeout(Duration),
+}
+
+/// Counts a connection as open until dropped.
+#[derive(Debug)]
+pub struct Open(IntGauge);
+
+// === impl Open ===
+
+impl Open {
+    /// Counts one more open connection in `gauge`.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 // === impl Connector ===

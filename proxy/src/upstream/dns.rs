@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use crate::telemetry::metrics::Results;
 use lookup::Lookup;
 use schedule::{Answer, Schedule};
 
@@ -49,12 +50,13 @@ pub struct Resolver {
 // === impl Resolver ===
 
 impl Resolver {
-    /// A resolver by the system's configuration, which sends what changes to `updates`. Where
+    /// A resolver by the system's configuration, which sends what changes to `updates` and counts
+    /// lookups in `results`. Where
     /// `/etc/resolv.conf` cannot be used the C library is asked instead, which tells no lifetimes.
     ///
     /// Must be called within a runtime, which runs the task.
-    pub fn new(updates: mpsc::Sender<Update>) -> Self {
-        Self::spawn(Lookup::system(), updates)
+    pub fn new(updates: mpsc::Sender<Update>, results: Results) -> Self {
+        Self::spawn(Lookup::system(), updates, results)
     }
 
     /// A resolver that asks one name server over UDP and nothing else, not even the hosts file.
@@ -62,13 +64,17 @@ impl Resolver {
     /// # Errors
     ///
     /// If the client for it cannot be made.
-    pub fn with_nameserver(addr: SocketAddr, updates: mpsc::Sender<Update>) -> io::Result<Self> {
-        Ok(Self::spawn(Lookup::nameserver(addr)?, updates))
+    pub fn with_nameserver(
+        addr: SocketAddr,
+        updates: mpsc::Sender<Update>,
+        results: Results,
+    ) -> io::Result<Self> {
+        Ok(Self::spawn(Lookup::nameserver(addr)?, updates, results))
     }
 
-    fn spawn(lookup: Lookup, updates: mpsc::Sender<Update>) -> Self {
+    fn spawn(lookup: Lookup, updates: mpsc::Sender<Update>, results: Results) -> Self {
         let (wanted, names) = watch::channel(BTreeSet::new());
-        let task = tokio::spawn(keep_resolved(Arc::new(lookup), names, updates));
+        let task = tokio::spawn(keep_resolved(Arc::new(lookup), names, updates, results));
         Self { wanted, task }
     }
 
@@ -95,6 +101,7 @@ async fn keep_resolved(
     lookup: Arc<Lookup>,
     mut wanted: watch::Receiver<BTreeSet<Arc<str>>>,
     updates: mpsc::Sender<Update>,
+    results: Results,
 ) {
     let mut schedule = Schedule::default();
     let mut lookups: JoinSet<Answer> = JoinSet::new();
@@ -122,6 +129,7 @@ async fn keep_resolved(
                 // A lookup that panicked is one that failed.
                 let (id, answer) = done.unwrap_or_else(|error| (error.id(), Answer::FAILED));
                 let Some(name) = under_way.remove(&id) else { continue };
+                if answer.is_failure() { results.failed.inc() } else { results.ok.inc() }
                 let update = schedule.finish(&name, answer, Instant::now(), &mut fastrand::Rng::new());
                 if let Some(update) = update
                     && updates.send(update).await.is_err()

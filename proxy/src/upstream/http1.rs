@@ -22,6 +22,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::upstream::connect::Open;
 use crate::upstream::pool::Home;
 pub use decode::HeadError;
 use decode::{BodyDecoder, Decoded};
@@ -45,6 +46,7 @@ pub struct Connection {
     buf: BytesMut,
     /// Requests sent on it.
     requests: u32,
+    _open: Open,
 }
 
 /// Why an exchange has no answer.
@@ -123,11 +125,12 @@ pub(crate) struct Exchange<'a> {
 // === impl Connection ===
 
 impl Connection {
-    pub(crate) fn new(io: Io) -> Self {
+    pub(crate) fn new(io: Io, open: Open) -> Self {
         Self {
             io,
             buf: BytesMut::new(),
             requests: 0,
+            _open: open,
         }
     }
 

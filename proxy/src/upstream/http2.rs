@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::upstream::connect::Open;
 
 /// Streams that share one connection before another is opened; what peers commonly allow.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -80,7 +81,7 @@ impl Slot {
     /// A place on a connection; opens one by `open` if there is none with room.
     pub(crate) async fn stream<E>(
         &self,
-        open: impl AsyncFnOnce() -> Result<Io, E>,
+        open: impl AsyncFnOnce() -> Result<(Io, Open), E>,
         handshake_error: impl FnOnce(hyper::Error) -> E,
     ) -> Result<(Stream, bool), E> {
         loop {
@@ -96,7 +97,7 @@ impl Slot {
         let done = Rc::new(Notify::new());
         *self.opening.borrow_mut() = Some(Rc::clone(&done));
         let _opening = Opening { slot: self, done };
-        let io = open().await?;
+        let (io, counted) = open().await?;
         let (send, connection) = http2::Builder::new(LocalExecutor)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -104,6 +105,7 @@ impl Slot {
             .await
             .map_err(handshake_error)?;
         tokio::task::spawn_local(async move {
+            let _counted = counted;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "upstream http2 connection ended");
             }

@@ -37,10 +37,18 @@ enum Blueprint {
     /// A port of a host, or of a subset of it.
     Host(Arc<Host>),
     /// The own workload.
-    Workload {
-        addr: EndpointAddr,
-        protocol: Protocol,
-    },
+    Workload(Workload),
+}
+
+/// The own workload behind one of its ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Workload {
+    /// Where the application listens.
+    pub(super) addr: EndpointAddr,
+    /// What it speaks.
+    pub(super) protocol: Protocol,
+    /// Host and namespace of the service that it serves, if one is known.
+    pub(super) service: Option<(String, String)>,
 }
 
 /// Every destination that the routes of the current generation lead to.
@@ -123,19 +131,14 @@ impl Registry {
     }
 
     /// The destination of traffic to the own workload at `port`.
-    pub(super) fn workload_destination(
-        &mut self,
-        port: u16,
-        addr: EndpointAddr,
-        protocol: Protocol,
-    ) -> DestinationId {
+    pub(super) fn workload_destination(&mut self, port: u16, workload: Workload) -> DestinationId {
         let key = DestinationKey {
             host: "".into(),
             port,
             subset: "".into(),
             inbound: true,
         };
-        self.use_key(key, Blueprint::Workload { addr, protocol })
+        self.use_key(key, Blueprint::Workload(workload))
     }
 
     fn use_key(&mut self, key: DestinationKey, blueprint: Blueprint) -> DestinationId {
@@ -168,7 +171,7 @@ impl Registry {
     pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
         let hosts = self.used.values().filter_map(|blueprint| match blueprint {
             Blueprint::Host(host) => Some(host),
-            Blueprint::Workload { .. } => None,
+            Blueprint::Workload(_) => None,
         });
         hosts
             .flat_map(|host| host.dns_names())
@@ -225,7 +228,7 @@ impl Registry {
             Blueprint::Host(host) if !self.changed_names.is_empty() => host
                 .dns_names()
                 .any(|name| self.changed_names.contains(name)),
-            Blueprint::Host(_) | Blueprint::Workload { .. } => false,
+            Blueprint::Host(_) | Blueprint::Workload(_) => false,
         }
     }
 
@@ -246,60 +249,65 @@ impl Registry {
             Some(endpoint) => Arc::clone(endpoint),
             None => Arc::new(Endpoint::new(addr)),
         };
-        match blueprint {
-            Blueprint::Workload { addr, protocol } => {
-                let traffic = Traffic::unknown().with_identity(&self.perspective.identity);
-                let traffic = self.metrics.intern(Reporter::Destination, traffic);
-                let endpoint = endpoint(addr.clone());
-                let policy = Policy {
-                    protocol: *protocol,
-                    ..Policy::default()
-                };
-                let members = vec![Member {
-                    endpoint,
-                    weight: 1,
-                    traffic,
-                }];
-                let balancer = Balancer::least_request(members);
-                Destination {
-                    key: key.clone(),
-                    policy,
-                    balancer,
-                    traffic,
-                    live,
-                }
-            }
-            Blueprint::Host(host) => {
-                let service = Traffic::to_service(&host.name, &host.service.namespace);
-                let traffic = self.metrics.intern(Reporter::Source, service.clone());
-                let members = self.members(host, key, &service, endpoint);
-                let effective = host.policy.policy(subset(key), key.port);
-                let algorithm = effective.load_balancer.as_ref().and_then(|it| it.simple);
-                let balancer = match algorithm {
-                    Some(SimpleLb::Random) => Balancer::random(members),
-                    Some(SimpleLb::RoundRobin) => Balancer::round_robin(members),
-                    Some(
-                        SimpleLb::Unspecified
-                        | SimpleLb::LeastConn
-                        | SimpleLb::LeastRequest
-                        | SimpleLb::Passthrough,
-                    )
-                    | None => Balancer::least_request(members),
-                };
-                let policy = policy(
-                    host,
-                    key.port,
-                    effective.connection_pool.unwrap_or_default(),
-                );
-                Destination {
-                    key: key.clone(),
-                    policy,
-                    balancer,
-                    traffic,
-                    live,
-                }
-            }
+        let (traffic, policy, balancer) = match blueprint {
+            Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
+            Blueprint::Host(host) => self.to_host(host, key, endpoint),
+        };
+        Destination {
+            key: key.clone(),
+            policy,
+            balancer,
+            traffic,
+            live,
         }
+    }
+
+    fn to_workload(
+        &self,
+        workload: &Workload,
+        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
+    ) -> (TrafficId, Policy, Balancer) {
+        let service = workload.service.as_ref();
+        let service = service.map_or_else(Traffic::unknown, |(host, namespace)| {
+            Traffic::to_service(host, namespace)
+        });
+        let traffic = service.with_identity(&self.perspective.identity);
+        let traffic = self.metrics.intern(Reporter::Destination, traffic);
+        let policy = Policy {
+            protocol: workload.protocol,
+            ..Policy::default()
+        };
+        let only = Member {
+            endpoint: endpoint(workload.addr.clone()),
+            weight: 1,
+            traffic,
+        };
+        (traffic, policy, Balancer::least_request(vec![only]))
+    }
+
+    fn to_host(
+        &self,
+        host: &Host,
+        key: &DestinationKey,
+        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
+    ) -> (TrafficId, Policy, Balancer) {
+        let service = Traffic::to_service(&host.name, &host.service.namespace);
+        let traffic = self.metrics.intern(Reporter::Source, service.clone());
+        let members = self.members(host, key, &service, endpoint);
+        let effective = host.policy.policy(subset(key), key.port);
+        let balancer = match effective.load_balancer.as_ref().and_then(|it| it.simple) {
+            Some(SimpleLb::Random) => Balancer::random(members),
+            Some(SimpleLb::RoundRobin) => Balancer::round_robin(members),
+            Some(
+                SimpleLb::Unspecified
+                | SimpleLb::LeastConn
+                | SimpleLb::LeastRequest
+                | SimpleLb::Passthrough,
+            )
+            | None => Balancer::least_request(members),
+        };
+        let pool = effective.connection_pool.unwrap_or_default();
+        (traffic, policy(host, key.port, pool), balancer)
     }
 
     fn members(
@@ -398,16 +406,8 @@ impl Blueprint {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Host(a), Self::Host(b)) => Arc::ptr_eq(a, b),
-            (
-                Self::Workload { addr, protocol },
-                Self::Workload {
-                    addr: other_addr,
-                    protocol: other_protocol,
-                },
-            ) => addr == other_addr && protocol == other_protocol,
-            (Self::Host(_), Self::Workload { .. }) | (Self::Workload { .. }, Self::Host(_)) => {
-                false
-            }
+            (Self::Workload(a), Self::Workload(b)) => a == b,
+            (Self::Host(_), Self::Workload(_)) | (Self::Workload(_), Self::Host(_)) => false,
         }
     }
 }

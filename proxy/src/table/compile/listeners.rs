@@ -14,7 +14,7 @@ use config::{Resource, Spec};
 use rustc_hash::FxHashMap;
 
 use super::Perspective;
-use super::destinations::{Host, Registry, same};
+use super::destinations::{Host, Registry, Workload, same};
 use super::rules::{RuleCompiler, is_catch_all};
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::PathMatcher;
@@ -207,7 +207,13 @@ impl<'p> Plan<'p> {
             Some(Spoken::Auto) | None => Protocol::AsDownstream,
             Some(_) => Protocol::Http1,
         };
-        let id = self.registry.workload_destination(number, addr, protocol);
+        let service = self.own_service(number);
+        let workload = Workload {
+            addr,
+            protocol,
+            service: service.map(|it| (it.host.clone(), it.namespace.clone())),
+        };
+        let id = self.registry.workload_destination(number, workload);
         let target = Target {
             host: "workload".into(),
             subset: None,
@@ -228,6 +234,29 @@ impl<'p> Plan<'p> {
             unknown_host: UnknownHost::NotFound,
             hosts,
         });
+    }
+
+    /// The service that this workload serves at `port`: one of its namespace with an endpoint whose
+    /// labels the workload has; rather one that has the port.
+    fn own_service(&self, port: u16) -> Option<&'p Arc<Service>> {
+        let viewer = &self.perspective.viewer;
+        let is_us = |labels: &BTreeMap<String, String>| {
+            !labels.is_empty()
+                && labels
+                    .iter()
+                    .all(|(name, value)| viewer.labels.get(name) == Some(value))
+        };
+        let serves = |service: &&Arc<Service>| {
+            service.namespace == viewer.namespace
+                && service
+                    .endpoints
+                    .iter()
+                    .any(|endpoint| is_us(&endpoint.labels))
+        };
+        let mesh = self.mesh;
+        mesh.services()
+            .filter(serves)
+            .max_by_key(|service| service.port(port).is_some())
     }
 
     /// A listener whose port is that of services stands for this port; any other is an explicit

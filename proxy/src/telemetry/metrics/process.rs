@@ -37,8 +37,6 @@ pub struct ProcessMetrics {
     pub access_log_dropped: IntCounter,
     /// Name resolutions by result `ok` and `failed`.
     pub dns_resolutions: Results,
-    /// How often a `limit` was met. Resolve a limit once, not per request.
-    pub limit_hits: IntCounterVec,
 }
 
 /// The same event by how it went.
@@ -128,11 +126,6 @@ impl ProcessMetrics {
                     "Resolutions of upstream names.",
                 ),
                 ["ok", "failed"],
-            )?,
-            limit_hits: all.counters(
-                "meshproxy_limit_hits_total",
-                "Limits that were met.",
-                "limit",
             )?,
         })
     }

@@ -64,6 +64,11 @@ impl Answer {
         v4: Family::Failed,
         v6: Family::Failed,
     };
+
+    /// Whether one of the families has no usable answer.
+    pub(super) fn is_failure(&self) -> bool {
+        self.v4 == Family::Failed || self.v6 == Family::Failed
+    }
 }
 
 // === impl Schedule ===

@@ -10,6 +10,8 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::*;
+use crate::telemetry::labels::Identity;
+use crate::telemetry::metrics::Metrics;
 
 /// Enough for a lookup that waits for a lifetime of a second on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -123,7 +125,8 @@ struct Client {
 impl Client {
     fn new(server: &NameServer) -> Self {
         let (sender, updates) = mpsc::channel(16);
-        let resolver = Resolver::with_nameserver(server.addr, sender).expect("a resolver");
+        let resolver =
+            Resolver::with_nameserver(server.addr, sender, results()).expect("a resolver");
         Self { resolver, updates }
     }
 
@@ -250,7 +253,7 @@ async fn more_names_than_lookups_at_a_time_are_all_resolved() {
 async fn localhost_needs_no_name_server() {
     let (sender, updates) = mpsc::channel(16);
     let mut client = Client {
-        resolver: Resolver::new(sender),
+        resolver: Resolver::new(sender, results()),
         updates,
     };
 
@@ -262,4 +265,11 @@ async fn localhost_needs_no_name_server() {
         !addresses.is_empty() && addresses.iter().all(loopback),
         "{addresses:?}"
     );
+}
+
+fn results() -> Results {
+    Metrics::new(Identity::unknown(), 1)
+        .process
+        .dns_resolutions
+        .clone()
 }

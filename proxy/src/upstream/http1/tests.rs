@@ -13,11 +13,15 @@ struct Upstream {
     pool: Pool,
 }
 
+fn open() -> Open {
+    Open::new(&prometheus::IntGauge::new("open", "open").expect("a valid name"))
+}
+
 /// A connection and the other end of it.
 fn connected() -> (Connection, Upstream) {
     let (near, far) = tokio::io::duplex(1 << 20);
     (
-        Connection::new(Io::Memory(near)),
+        Connection::new(Io::Memory(near), open()),
         Upstream {
             io: far,
             pool: Pool::default(),
