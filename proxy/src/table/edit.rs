@@ -17,8 +17,9 @@ pub struct HeaderEdit {
 // === impl HeaderEdit ===
 
 impl HeaderEdit {
-    /// Compiles operations. Pseudo-headers other than `:authority` are left out, as is a removal of
-    /// the host and a set to nothing, none of which has an effect in the API.
+    /// Compiles operations. Pseudo-headers other than `:authority` are left out, as are a removal of
+    /// the host, a set to nothing, and whatever would contradict how a body is framed: none has an
+    /// effect in the API.
     pub fn compile(written: Option<&HeaderOperations>) -> Self {
         let Some(written) = written else {
             return Self::default();
@@ -30,6 +31,7 @@ impl HeaderEdit {
             let named = map
                 .iter()
                 .filter(|(name, value)| !is_authority(name) && !value.is_empty());
+            let named = named.filter(|(name, _)| !is_framing(name));
             named
                 .filter_map(|(name, value)| {
                     Some((name.parse().ok()?, unescaped(value).parse().ok()?))
@@ -41,7 +43,8 @@ impl HeaderEdit {
             .iter()
             .chain(&written.add)
             .find(|(name, _)| is_authority(name));
-        let removed = written.remove.iter().filter(|name| !is_authority(name));
+        let removed = written.remove.iter();
+        let removed = removed.filter(|name| !is_authority(name) && !is_framing(name));
         Self {
             remove: removed.filter_map(|name| name.parse().ok()).collect(),
             set: pairs(&written.set),
@@ -70,6 +73,23 @@ impl HeaderEdit {
             headers.append(name, value.clone());
         }
     }
+}
+
+/// Whether a header belongs to the connection or says where a body ends. Both follow from what is
+/// sent, and a value of somebody else's making would let one message run into the next.
+fn is_framing(name: &str) -> bool {
+    const NAMES: [&str; 7] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    NAMES
+        .iter()
+        .any(|framing| name.eq_ignore_ascii_case(framing))
 }
 
 /// A value with each `%%` as the `%` that it stands for.
@@ -131,6 +151,17 @@ mod tests {
 
         assert_eq!(headers["a"], "50%");
         assert_eq!(headers["b"], "%%");
+    }
+
+    #[test]
+    fn the_framing_of_bodies_cannot_be_changed() {
+        let written = operations(
+            &[("Content-Length", "99")],
+            &[("transfer-encoding", "gzip"), ("connection", "x-a")],
+            &["content-length"],
+        );
+
+        assert!(HeaderEdit::compile(Some(&written)).is_empty());
     }
 
     #[test]
