@@ -36,6 +36,9 @@ pub enum Rejection {
     /// The request cannot be understood as HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// The request asks for something of HTTP that the proxy does not do.
+    #[error("{0}")]
+    Unimplemented(&'static str),
     /// Nobody serves the host.
     #[error("no route: unknown host")]
     UnknownHost,
@@ -65,7 +68,7 @@ impl Rejection {
     /// The response flags that name the cause.
     pub fn flags(&self) -> Flags {
         match self {
-            Self::BadRequest(_) => Flags::DPE,
+            Self::BadRequest(_) | Self::Unimplemented(_) => Flags::DPE,
             Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
             Self::UnknownDestination => Flags::NC,
             Self::TimedOut => Flags::UT,

@@ -79,9 +79,16 @@ pub(crate) fn receive(
         return Err(Rejection::NoRule);
     }
     check_target(&head)?;
+    check_coding(&head.headers)?;
     let authority = authority(&head)?;
     let path = head.uri.path();
+    // Behind an authority a query needs no path before it.
+    let rootless = head
+        .uri
+        .path_and_query()
+        .is_some_and(|it| it.as_str().starts_with('?'));
     let rewritten = match normalize(path) {
+        Ok(None) if rootless => head.uri.query().map(|query| format!("/?{query}")),
         Ok(None) => None,
         Ok(Some(path)) => Some(match head.uri.query() {
             Some(query) => format!("{path}?{query}"),
@@ -126,6 +133,18 @@ fn check_target(head: &http::request::Parts) -> Result<(), Rejection> {
         return Err(Rejection::BadRequest("request target is no path"));
     }
     Ok(())
+}
+
+/// The only coding of a message that is understood is `chunked`. One below it would be taken off as
+/// hop-by-hop with the body still in it (RFC 9112 §6.1).
+fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match lines.all(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        true => Ok(()),
+        false => Err(Rejection::Unimplemented(
+            "transfer coding other than chunked",
+        )),
+    }
 }
 
 /// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2).
@@ -315,6 +334,31 @@ mod tests {
             asked(Method::CONNECT, "a:80"),
             Err(Rejection::NoRule)
         ));
+    }
+
+    #[test]
+    fn a_transfer_coding_below_chunked_is_refused() {
+        let coded = |coding: &'static str| {
+            received(Direction::Outbound, |request| {
+                request
+                    .uri("/")
+                    .header("host", "a")
+                    .header("transfer-encoding", coding)
+            })
+        };
+
+        assert!(coded("Chunked").is_ok());
+        assert!(matches!(
+            coded("gzip, chunked"),
+            Err(Rejection::Unimplemented(_))
+        ));
+    }
+
+    #[test]
+    fn a_query_behind_an_authority_belongs_to_the_root() {
+        let outgoing = received(Direction::Outbound, |request| request.uri("http://a?x=1"));
+
+        assert_eq!(outgoing.expect("a good request").target(), "/?x=1");
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn cause(rejection: &Rejection) -> Cause {
     };
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
+        Rejection::Unimplemented(_) => of(StatusCode::NOT_IMPLEMENTED, "", "not_implemented"),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),
