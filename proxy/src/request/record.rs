@@ -31,7 +31,8 @@ pub(crate) struct Record {
     pub(crate) traffic: TrafficId,
     /// Why the answer is not simply the upstream's.
     pub(crate) flags: Flags,
-    status: StatusCode,
+    /// None until there is an answer.
+    status: Option<StatusCode>,
     grpc: bool,
     /// The answer has no body, whatever its headers say.
     head: bool,
@@ -77,7 +78,7 @@ impl Record {
             started: Instant::now(),
             traffic: TrafficId::UNKNOWN,
             flags: Flags::default(),
-            status: StatusCode::OK,
+            status: None,
             grpc: is_grpc(request.headers()),
             head: request.method() == Method::HEAD,
             grpc_status: None,
@@ -94,7 +95,7 @@ impl Record {
         response: http::Response<Body>,
         deadline: Option<Deadline>,
     ) -> http::Response<Recorded> {
-        self.status = response.status();
+        self.status = Some(response.status());
         if self.grpc {
             self.see_grpc_status(response.headers());
         }
@@ -130,13 +131,17 @@ impl Record {
     }
 
     fn finish(&mut self) {
+        // Every request gets an answer of some kind, unless nobody waits for it any more.
+        if self.status.is_none() {
+            self.flags |= Flags::DC;
+        }
         let sample = Sample {
             duration: self.started.elapsed(),
             request_bytes: self.upload.as_ref().map_or(0, |upload| upload.bytes.get()),
             response_bytes: self.response_bytes,
         };
         let outcome = Outcome {
-            code: self.status.as_u16(),
+            code: self.status.map_or(0, |status| status.as_u16()),
             flags: self.flags,
             protocol: if self.grpc {
                 RequestProtocol::Grpc
@@ -219,7 +224,7 @@ impl Drop for Recorded {
         let bodiless = self.record.head
             || matches!(
                 self.record.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+                Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             );
         if !bodiless && !self.body.is_end_stream() {
             self.record.flags |= Flags::DC;
