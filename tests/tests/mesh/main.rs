@@ -8,6 +8,7 @@ mod discovery;
 mod examples;
 mod headers;
 mod lifecycle;
+mod misbehaviour;
 mod protocols;
 mod redirects;
 mod reload;

@@ -273,3 +273,64 @@ async fn the_log_filter_can_be_changed() {
         .line("the change", |line| line.contains("log filter changed"))
         .await;
 }
+
+#[tokio::test]
+async fn connections_and_exhausted_retries_are_counted() {
+    let origin = Origin::named("stars").await;
+    let dead = Port::reserve();
+    let rules = "
+  - match: [{uri: {prefix: /dead}}]
+    route: [{destination: {host: dead.test}}]
+  - route: [{destination: {host: reviews.test}}]
+";
+    let edge = Edge::start(&[
+        Service::new("reviews.test").at(origin.addr()).to_string(),
+        Service::new("dead.test").at(dead.addr()).to_string(),
+        yaml::routes("shop.test", rules),
+    ])
+    .await;
+    let mut client = edge.http1().await;
+
+    assert_eq!(client.get("shop.test", "/").await.status, 200);
+    assert_eq!(client.get("shop.test", "/dead").await.status, 503);
+
+    let metrics = edge.proxy.metrics().await;
+    let count = |name: &str| metrics.sum(&format!("meshproxy_{name}"), &[]);
+    assert_eq!(count("upstream_connections_active"), 1.0);
+    assert_eq!(count("downstream_connections_active"), 1.0);
+    assert_eq!(count("retries_exhausted_total"), 1.0);
+    assert!(count("retries_total") >= 1.0);
+    drop(client);
+    for (gauge, expected) in [
+        ("meshproxy_upstream_connections_idle", 1.0),
+        ("meshproxy_downstream_connections_active", 0.0),
+    ] {
+        let value = async || edge.proxy.metrics().await.sum(gauge, &[]);
+        eventually(gauge, value, |value| *value == expected).await;
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_resolved_are_counted() {
+    let origin = Origin::named("stars").await;
+    let service = format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: reviews}}
+spec:
+  hosts: [reviews.test]
+  resolution: DNS
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: localhost, ports: {{http: {}}}}}]
+---
+",
+        origin.addr().port()
+    );
+    let rules = "  - route: [{destination: {host: reviews.test}}]";
+
+    let edge = Edge::start(&[service, yaml::routes("shop.test", rules)]).await;
+
+    let metrics = edge.proxy.metrics().await;
+    let resolved = metrics.sum("meshproxy_dns_resolutions_total", &[("result", "ok")]);
+    assert!(resolved >= 1.0, "{resolved}");
+}
