@@ -153,22 +153,3 @@ fn https_redirect_is_the_part_of_gateway_tls_that_works() {
         ["servers[0].tls"]
     );
 }
-
-#[test]
-fn the_readme_names_everything_that_has_no_effect() {
-    let readme = include_str!("../../../README.md");
-    let words: std::collections::HashSet<&str> = readme
-        .split(|char: char| !char.is_ascii_alphanumeric() && char != '_')
-        .collect();
-
-    for row in TABLE.iter().filter(|row| matches!(row.say, NoEffect(_))) {
-        let field = row.pattern.rsplit('.').next().unwrap_or_default();
-        let wanted = match row.when {
-            OneOf(texts) | AbsentOrOneOf(texts) => texts,
-            Present | BeyondFields(_) | BeyondNoAttempts => &[field],
-        };
-        for word in wanted {
-            assert!(words.contains(word), "{} {}: {word}", row.kind, row.pattern);
-        }
-    }
-}
