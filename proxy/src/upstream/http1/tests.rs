@@ -266,3 +266,69 @@ async fn excess_bytes_make_a_connection_useless() {
     assert!(idle <= 1);
     assert!(!conn.is_stale(), "a fresh connection has nothing left over");
 }
+
+/// What a decoder makes of `answer` when it comes in pieces of these lengths.
+fn decoded(answer: &[u8], pieces: &[usize]) -> Option<(u16, Vec<u8>, bool)> {
+    let mut buf = BytesMut::new();
+    let mut rest = answer;
+    let mut pieces = pieces.iter().cycle();
+    let mut head = None;
+    let mut body = Vec::new();
+    loop {
+        let len = (*pieces.next()?)
+            .clamp(1, rest.len().max(1))
+            .min(rest.len());
+        buf.extend_from_slice(&rest[..len]);
+        rest = &rest[len..];
+        if head.is_none() {
+            head = decode::head(&mut buf, &Method::GET).ok()?;
+        }
+        if let Some(head) = &mut head {
+            loop {
+                match head.decoder.decode(&mut buf).ok()? {
+                    Decoded::Data(data) => body.extend_from_slice(&data),
+                    Decoded::Trailers(_) | Decoded::End => {
+                        return Some((head.status.as_u16(), body, true));
+                    }
+                    Decoded::More => break,
+                }
+            }
+        }
+        if rest.is_empty() {
+            return head.map(|head| (head.status.as_u16(), body, head.decoder.ends_with_stream()));
+        }
+    }
+}
+
+fn chunked(parts: &[Vec<u8>]) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        answer.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+        answer.extend_from_slice(part);
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    answer
+}
+
+proptest::proptest! {
+    #[test]
+    fn how_an_answer_is_cut_into_pieces_changes_nothing(
+        parts in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..40), 0..6),
+        pieces in proptest::collection::vec(1..30_usize, 1..20),
+    ) {
+        let answer = chunked(&parts);
+
+        let seen = decoded(&answer, &pieces);
+
+        proptest::prop_assert_eq!(seen, Some((200, parts.concat(), true)));
+    }
+
+    #[test]
+    fn no_bytes_of_an_upstream_make_the_decoder_panic(
+        answer in "(HTTP/1\\.[01] [0-9]{1,3} ?[a-z]{0,3}\r?\n)?((content-length|transfer-encoding|x|connection): ?[0-9a-z, ]{0,12}\r?\n){0,4}\r?\n?[0-9a-f\r\n;]{0,30}",
+        pieces in proptest::collection::vec(1..30_usize, 1..20),
+    ) {
+        let _ = decoded(answer.as_bytes(), &pieces);
+    }
+}
