@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,8 +17,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// A body of an answer; it may break off.
 pub type Body = BoxBody<Bytes, Broken>;
@@ -27,8 +29,13 @@ pub type Body = BoxBody<Bytes, Broken>;
 #[error("the test breaks this answer off")]
 pub struct Broken;
 
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 1_024;
 /// Most requests that are remembered, the newest ones.
 const SEEN_MAX: usize = 256;
+
+/// Requests after which a connection of [`Protocol::ShortHttp2`] is told to end.
+pub const SHORT_REQUESTS: usize = 10;
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
@@ -38,7 +45,7 @@ type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 pub struct Origin {
     addr: SocketAddr,
     state: Arc<State>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 /// A request as it came.
@@ -70,6 +77,9 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 by prior knowledge alone.
     Http2,
+    /// The same, and a connection is told to end after [`SHORT_REQUESTS`] requests, as many servers
+    /// do after some thousands.
+    ShortHttp2,
 }
 
 /// A body of an answer that does not break off.
@@ -131,17 +141,29 @@ impl Origin {
     where
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = TcpListener::bind(addr)
-            .await
-            .expect("a loopback address is free");
+        let listener = listen(addr).expect("a loopback address is free");
         let addr = listener
             .local_addr()
             .expect("a bound socket has an address");
         let state = Arc::<State>::default();
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
         let accepted = accept(listener, protocol, Arc::clone(&state), handler);
-        let task = tokio::spawn(accepted).abort_handle();
+        let task = tokio::spawn(accepted);
         Self { addr, state, task }
+    }
+
+    /// Ends it with all its connections; its address is free afterwards.
+    ///
+    /// # Panics
+    ///
+    /// If its task panicked.
+    pub async fn end(mut self) {
+        self.task.abort();
+        let ended = (&mut self.task).await;
+        assert!(
+            ended.is_err_and(|error| error.is_cancelled()),
+            "an origin ends when it is told"
+        );
     }
 
     /// Where it listens.
@@ -221,6 +243,18 @@ impl State {
     }
 }
 
+/// Listens at `addr`, which a [`crate::Port`] may hold.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
 async fn accept(listener: TcpListener, protocol: Protocol, state: Arc<State>, handler: Handler) {
     let mut open = JoinSet::new();
     loop {
@@ -239,8 +273,11 @@ async fn serve(tcp: TcpStream, protocol: Protocol, state: Arc<State>, handler: H
     // Without it the kernel holds small answers back.
     let _ = tcp.set_nodelay(true);
     let io = TokioIo::new(tcp);
+    let served = Arc::new(Semaphore::new(0));
+    let counted = Arc::clone(&served);
     let service = service_fn(move |request| {
         state.note(&request);
+        counted.add_permits(1);
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
@@ -250,6 +287,17 @@ async fn serve(tcp: TcpStream, protocol: Protocol, state: Arc<State>, handler: H
         Protocol::Http2 => {
             let server = http2::Builder::new(TokioExecutor::new());
             server.serve_connection(io, service).await
+        }
+        Protocol::ShortHttp2 => {
+            let server = http2::Builder::new(TokioExecutor::new());
+            let mut conn = pin!(server.serve_connection(io, service));
+            tokio::select! {
+                ended = &mut conn => ended,
+                _ = served.acquire_many(SHORT_REQUESTS as u32) => {
+                    conn.as_mut().graceful_shutdown();
+                    conn.await
+                }
+            }
         }
     };
 }

@@ -12,6 +12,7 @@ mod misbehaviour;
 mod protocols;
 mod redirects;
 mod reload;
+mod restarts;
 mod retries;
 mod seen;
 mod sidecar;
