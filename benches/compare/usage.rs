@@ -1,7 +1,7 @@
 //! What a tree of processes has used, from `/proc`.
 
-use std::fs;
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 
@@ -33,8 +33,14 @@ pub(crate) fn cpu(pids: &[u32]) -> Result<Duration> {
                 .with_context(|| format!("list {folder}"))?
                 .path()
                 .join("schedstat");
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let text = match fs::read_to_string(&path) {
+                Ok(text) => text,
+                // The thread ended since it was listed: gone from the folder, or no longer a task.
+                Err(error) if has_ended(&error) => continue,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("read {}", path.display()));
+                }
+            };
             total_ns +=
                 running_ns(&text).with_context(|| format!("understand {}", path.display()))?;
         }
@@ -56,6 +62,12 @@ pub(crate) fn memory(pids: &[u32]) -> Result<Memory> {
         total.anonymous_kib += field("RssAnon:")?;
     }
     Ok(total)
+}
+
+/// Whether reading a file of a thread failed because the thread is gone (`ENOENT`, `ESRCH`).
+fn has_ended(error: &io::Error) -> bool {
+    const ESRCH: i32 = 3;
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
 /// First field of a `schedstat`: nanoseconds on a CPU.

@@ -3,7 +3,7 @@
 mod reload;
 mod signals;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -208,7 +208,10 @@ async fn until_drained(drained: &mut Option<Vec<oneshot::Receiver<()>>>) {
 fn log_to_stderr(filter: &str) -> FilterHandle {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
     // Only a second proxy in one process, as tests have, finds a subscriber in place.
     let _ = tracing_subscriber::registry()
         .with(filter)

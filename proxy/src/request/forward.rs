@@ -52,7 +52,7 @@ impl Call<'_> {
         if let Some(member) = outcome.member {
             record.traffic = member.traffic;
         }
-        record.attempted(&destination.key, outcome.member, outcome.attempts);
+        record.attempted(destination, outcome.member, outcome.attempts);
         match outcome.result {
             Ok(answer) => {
                 record.hold = Some(answer.hold);

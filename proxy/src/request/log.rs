@@ -13,7 +13,7 @@ use crate::table::route::Route;
 use crate::telemetry::access_log::{Entry, Text};
 use crate::telemetry::metrics::{Outcome, Sample};
 use crate::upstream::Outgoing;
-use crate::upstream::destination::DestinationKey;
+use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
 
 /// Fields of one line, owned for the time of the request.
@@ -36,6 +36,7 @@ pub(crate) struct LogFields {
     rule: Option<u32>,
     upstream_host: String,
     upstream_cluster: String,
+    destination_rule: Option<Arc<str>>,
     subset: Arc<str>,
     attempts: u32,
     service_time: Option<Duration>,
@@ -72,6 +73,7 @@ impl LogFields {
             rule: None,
             upstream_host: String::new(),
             upstream_cluster: String::new(),
+            destination_rule: None,
             subset: "".into(),
             attempts: 0,
             service_time: None,
@@ -103,13 +105,14 @@ impl LogFields {
     /// What was sent upstream, and how it went.
     pub(crate) fn upstream(
         &mut self,
-        key: &DestinationKey,
+        destination: &Destination,
         member: Option<&Member>,
         attempts: u32,
         elapsed: Duration,
     ) {
-        self.upstream_cluster = key.to_string();
-        self.subset = Arc::clone(&key.subset);
+        self.upstream_cluster = destination.key.to_string();
+        self.destination_rule.clone_from(&destination.rule);
+        self.subset = Arc::clone(&destination.key.subset);
         self.upstream_host = member
             .map(|it| it.endpoint.addr.to_string())
             .unwrap_or_default();
@@ -149,6 +152,7 @@ impl LogFields {
             route_name: Text::from(&*self.route_name),
             virtual_service: Text::from(self.virtual_service.as_str()),
             rule: self.rule,
+            destination_rule: Text::from(self.destination_rule.as_deref().unwrap_or_default()),
             subset: Text::from(&*self.subset),
             attempts: self.attempts,
             ..Entry::at(self.start_time)

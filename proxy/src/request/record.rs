@@ -18,7 +18,7 @@ use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
 use crate::telemetry::metrics::{Outcome, RequestProtocol, Sample};
 use crate::upstream::Hold;
-use crate::upstream::destination::DestinationKey;
+use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
 use crate::worker::Worker;
 
@@ -114,12 +114,12 @@ impl Record {
     /// What was tried.
     pub(crate) fn attempted(
         &mut self,
-        key: &DestinationKey,
+        destination: &Destination,
         member: Option<&Member>,
         attempts: u32,
     ) {
         if let Some(log) = &mut self.log {
-            log.upstream(key, member, attempts, self.started.elapsed());
+            log.upstream(destination, member, attempts, self.started.elapsed());
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Destination {
     pub balancer: Balancer,
     /// Labels in metrics of traffic that found no endpoint.
     pub traffic: TrafficId,
+    /// `namespace/name` of the `DestinationRule` that governs it, if there is one.
+    pub rule: Option<Arc<str>>,
     /// What outlives reloads.
     pub live: Arc<Live>,
 }

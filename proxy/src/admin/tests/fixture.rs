@@ -156,6 +156,7 @@ fn destinations() -> Destinations {
         policy: Policy::default(),
         balancer: Balancer::least_request(vec![member]),
         traffic: TrafficId::UNKNOWN,
+        rule: None,
         live: Arc::new(Live::default()),
     };
     Destinations(vec![Some(Arc::new(destination)), None].into())

@@ -258,6 +258,7 @@ impl Registry {
             policy,
             balancer,
             traffic,
+            rule: blueprint.rule(),
             live,
         }
     }
@@ -403,6 +404,17 @@ fn policy(
 // === impl Blueprint ===
 
 impl Blueprint {
+    /// `namespace/name` of the rule that takes precedence.
+    fn rule(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Host(host) => {
+                let meta = &host.policy.sources.first()?.meta;
+                Some(format!("{}/{}", meta.namespace, meta.name).into())
+            }
+            Self::Workload(_) => None,
+        }
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Host(a), Self::Host(b)) => Arc::ptr_eq(a, b),
