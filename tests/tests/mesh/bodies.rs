@@ -13,15 +13,19 @@ use tokio::task::JoinSet;
 const HOST: &str = "files.test";
 const RULES: &str = "  - route: [{destination: {host: files.test}}]";
 const LARGE_BYTES: usize = 100 * 1024 * 1024;
+/// Of each of several answers at once; together far more than the proxy may hold.
+const MEDIUM_BYTES: usize = 16 * 1024 * 1024;
 /// What a transfer may add to the proxy's memory: far less than a body, far more than its buffers.
 const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const CONNECTIONS: usize = 1_000;
 
-/// An origin that says how many bytes came, and sends a large body for `/large`.
+/// An origin that says how many bytes came, and sends a body of its own for `/large` and `/medium`.
 async fn files(protocol: Protocol) -> Origin {
     Origin::serving(protocol, |request| async move {
-        if request.uri().path() == "/large" {
-            return Response::new(body(Large::new(LARGE_BYTES)));
+        match request.uri().path() {
+            "/large" => return Response::new(body(Large::new(LARGE_BYTES))),
+            "/medium" => return Response::new(body(Large::new(MEDIUM_BYTES))),
+            _ => {}
         }
         let chunked = request.headers().contains_key("transfer-encoding");
         let came = drain(request.into_body()).await;
@@ -114,11 +118,11 @@ async fn a_slow_reader_does_not_make_the_proxy_hold_its_answer() {
     // Heads are read, bodies are not, until all of them stand still.
     let mut stalled = Vec::new();
     for reader in &mut readers {
-        stalled.push(reader.begin(get(HOST, "/large")).await.expect("an answer"));
+        stalled.push(reader.begin(get(HOST, "/medium")).await.expect("an answer"));
     }
     for response in stalled {
-        let read = soon("a large download", drain(response.into_body())).await;
-        assert_eq!(read.expect("a whole body"), LARGE_BYTES);
+        let read = soon("a download", drain(response.into_body())).await;
+        assert_eq!(read.expect("a whole body"), MEDIUM_BYTES);
     }
 
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
