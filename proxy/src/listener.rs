@@ -35,9 +35,11 @@ pub enum Bound {
 /// The first that the system reports; sockets bound before it are closed again.
 pub fn bind(bind: &Bind, workers: usize) -> io::Result<Vec<Bound>> {
     match bind {
-        Bind::Tcp(addr) => (0..workers)
-            .map(|_| Ok(Bound::Tcp(bind_tcp(*addr)?)))
-            .collect(),
+        Bind::Tcp(addr) => {
+            refuse_sharing(*addr)?;
+            let sockets = (0..workers).map(|_| Ok(Bound::Tcp(bind_tcp(*addr)?)));
+            sockets.collect()
+        }
         Bind::Unix(path) => {
             if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
                 std::fs::remove_file(path)?;
@@ -51,10 +53,24 @@ pub fn bind(bind: &Bind, workers: usize) -> io::Result<Vec<Bound>> {
     }
 }
 
-fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Fails if another process listens at `addr`, which sockets that share the port would hide: two
+/// proxies started by mistake would each get a part of the traffic.
+fn refuse_sharing(addr: SocketAddr) -> io::Result<()> {
+    tcp_socket(addr)?.bind(&addr.into())
+}
+
+fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = tcp_socket(addr)?;
+    socket.set_nonblocking(true)?;
     socket.set_reuse_port(true)?;
     // Accepted sockets inherit it.
     socket.set_tcp_nodelay(true)?;
@@ -122,4 +138,21 @@ async fn accept_unix(worker: Rc<Worker>, bind: Bind, socket: UnixListener) {
 async fn pause(bind: &Bind, error: &io::Error) {
     tracing::debug!(%bind, %error, "accept failed");
     tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_another_listens_at_is_refused_even_if_it_can_be_shared() {
+        let first = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let addr = first.local_addr().expect("bound");
+
+        let error = bind(&Bind::Tcp(addr), 2).expect_err("in use");
+
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert_eq!(bind(&Bind::Tcp(addr), 2).expect("free again").len(), 2);
+    }
 }
