@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::request::timeout::Upload;
@@ -35,7 +35,46 @@ pub enum Body {
     /// The answer of an HTTP/1.1 upstream.
     Http1(Box<ResponseBody>),
     /// A downstream request's body that is watched on its way.
-    Watched(Incoming, Rc<Upload>),
+    Watched(Watched),
+}
+
+/// A downstream request's body, and who wants to know how far it is.
+#[derive(Debug)]
+pub struct Watched {
+    body: Incoming,
+    upload: Rc<Upload>,
+}
+
+// === impl Watched ===
+
+impl Watched {
+    pub(crate) fn new(body: Incoming, upload: Rc<Upload>) -> Self {
+        Self { body, upload }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let bytes = &self.upload.bytes;
+            bytes.set(bytes.get() + data.len() as u64);
+        }
+        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+            self.upload.finish();
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Watched {
+    /// What is given up is over, too.
+    fn drop(&mut self) {
+        self.upload.finish();
+    }
 }
 
 // === impl Body ===
@@ -69,18 +108,7 @@ impl http_body::Body for Body {
             }
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Incoming),
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
-            Self::Watched(body, upload) => {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame
-                    && let Some(data) = frame.data_ref()
-                {
-                    upload.bytes.set(upload.bytes.get() + data.len() as u64);
-                }
-                if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
-                    upload.complete.set(Some(tokio::time::Instant::now()));
-                }
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Incoming)))
-            }
+            Self::Watched(body) => body.poll_frame(cx).map_err(BodyError::Incoming),
         }
     }
 
@@ -88,7 +116,8 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Full(_) => false,
-            Self::Incoming(body) | Self::Watched(body, _) => body.is_end_stream(),
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Watched(watched) => watched.body.is_end_stream(),
             Self::Http1(body) => body.is_end_stream(),
         }
     }
@@ -97,7 +126,8 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(body) | Self::Watched(body, _) => body.size_hint(),
+            Self::Incoming(body) => body.size_hint(),
+            Self::Watched(watched) => watched.body.size_hint(),
             Self::Http1(body) => body.size_hint(),
         }
     }

@@ -275,7 +275,8 @@ impl Upstream {
             unsent: true,
             source,
         };
-        let (stream, _reused) = home.http2.stream(open, handshake).await?;
+        let shared = || UpstreamError::Connect(ConnectError::Shared);
+        let (stream, _reused) = home.http2.stream(open, handshake, shared).await?;
         home.http2
             .retire(&stream, destination.policy.requests_per_connection_max);
         let request = outgoing.take_as_http2(attempt);

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::body::Body;
+use crate::body::{Body, Watched};
 use crate::request::cors::{self, Verdict};
 use crate::request::forward::Call;
 use crate::request::log::LogFields;
@@ -46,7 +46,7 @@ fn watch(request: Request<Incoming>, record: &mut Record) -> Request<Body> {
         }
         let upload = Rc::new(Upload::default());
         record.upload = Some(Rc::clone(&upload));
-        Body::Watched(body, upload)
+        Body::Watched(Watched::new(body, upload))
     })
 }
 

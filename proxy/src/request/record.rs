@@ -50,6 +50,8 @@ pub(crate) struct Record {
 #[derive(Debug)]
 pub(crate) struct Recorded {
     body: Body,
+    /// Length of the whole body, if it is known.
+    length: Option<u64>,
     record: Box<Record>,
     deadline: Option<Deadline>,
 }
@@ -100,6 +102,7 @@ impl Record {
             self.see_grpc_status(response.headers());
         }
         response.map(|body| Recorded {
+            length: body.size_hint().exact(),
             body,
             record: self,
             deadline,
@@ -226,7 +229,8 @@ impl Drop for Recorded {
                 self.record.status,
                 Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             );
-        if !bodiless && !self.body.is_end_stream() {
+        let complete = self.body.is_end_stream() || self.length == Some(self.record.response_bytes);
+        if !bodiless && !complete {
             self.record.flags |= Flags::DC;
         }
     }

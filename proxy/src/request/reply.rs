@@ -123,7 +123,7 @@ fn upstream(error: &UpstreamError, lead: &'static str) -> Cause {
             text: Cow::Borrowed("no healthy upstream"),
             detail: "no_healthy_upstream",
         },
-        UpstreamError::Connect(ConnectError::Io(_)) => {
+        UpstreamError::Connect(ConnectError::Io(_) | ConnectError::Shared) => {
             reset(unavailable, "remote connection failure", "connect_failure")
         }
         UpstreamError::Connect(ConnectError::Timeout(_)) => {

@@ -64,9 +64,12 @@ fn serves(host: &VirtualHost, port: u16) -> bool {
 
 /// Path and query as they are now, normalised.
 pub(super) fn path_and_query(outgoing: &Outgoing) -> (&str, Option<&str>) {
-    match outgoing.target().split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (outgoing.target(), None),
+    match &outgoing.rewritten {
+        None => (outgoing.head.uri.path(), outgoing.head.uri.query()),
+        Some(rewritten) => match rewritten.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rewritten, None),
+        },
     }
 }
 

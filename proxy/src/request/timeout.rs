@@ -1,10 +1,10 @@
 //! A route's `timeout`: the time for the answer, from the moment the request was received whole.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -14,8 +14,25 @@ use tokio::time::{Instant, Sleep};
 pub struct Upload {
     /// Bytes that passed.
     pub bytes: Cell<u64>,
-    /// When it was complete.
-    pub(crate) complete: Cell<Option<Instant>>,
+    /// When it was complete, or given up.
+    complete: Cell<Option<Instant>>,
+    /// Who waits for that: an HTTP/2 upstream reads the body in a task of its own.
+    waiting: RefCell<Option<Waker>>,
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// Notes that nothing more will come; only the first time counts.
+    pub(crate) fn finish(&self) {
+        if self.complete.get().is_none() {
+            self.complete.set(Some(Instant::now()));
+            let waiting = self.waiting.take();
+            if let Some(waiting) = waiting {
+                waiting.wake();
+            }
+        }
+    }
 }
 
 /// The end of a request's time.
@@ -42,15 +59,15 @@ impl Deadline {
         }
     }
 
-    /// Ready when the time is over. Pending without a timer while the request is incomplete; the
-    /// caller's task is woken by the body itself then.
+    /// Ready when the time is over. While the request is incomplete there is no timer; the end of
+    /// its body wakes the caller's task.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.sleep.is_none() {
-            let complete = self
-                .upload
-                .as_ref()
-                .and_then(|upload| upload.complete.get());
-            let Some(complete) = complete else {
+            let Some(upload) = &self.upload else {
+                return Poll::Pending;
+            };
+            let Some(complete) = upload.complete.get() else {
+                *upload.waiting.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             };
             self.sleep = Some(Box::pin(tokio::time::sleep_until(complete + self.limit)));
@@ -95,7 +112,7 @@ mod tests {
 
         let slow_upload = async {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            upload.complete.set(Some(Instant::now()));
+            upload.finish();
             std::future::pending::<()>().await;
         };
         let ended = within(&mut deadline, slow_upload).await;
@@ -115,5 +132,27 @@ mod tests {
         );
         assert_eq!(start.elapsed().as_secs(), 2);
         assert_eq!(within(&mut None, async { 7 }).await, Some(7));
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn the_end_of_a_body_that_another_task_reads_starts_the_time() {
+        let start = Instant::now();
+        let upload = Rc::new(Upload::default());
+        let mut deadline = Some(Deadline::new(
+            Duration::from_secs(2),
+            Some(Rc::clone(&upload)),
+        ));
+        let reading = tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            upload.finish();
+        });
+
+        assert_eq!(
+            within(&mut deadline, std::future::pending::<()>()).await,
+            None
+        );
+
+        assert_eq!(start.elapsed().as_secs(), 12);
+        reading.await.expect("the body was read");
     }
 }

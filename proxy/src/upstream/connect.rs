@@ -33,6 +33,9 @@ pub enum ConnectError {
     /// The system said no.
     #[error("connect")]
     Io(#[source] io::Error),
+    /// Another request's connect, for which this one waited, failed.
+    #[error("connect: the connection that was being opened failed")]
+    Shared,
     /// No answer in time.
     #[error("connect: no answer within {0:?}")]
     Timeout(Duration),

@@ -46,6 +46,10 @@ pub struct Connection {
     buf: BytesMut,
     /// Requests sent on it.
     requests: u32,
+    /// Interim (1xx) answers of the exchange under way.
+    interim: u32,
+    /// Whether the last read took all the room there was.
+    filled: bool,
     _open: Open,
 }
 
@@ -86,9 +90,6 @@ pub enum ReadError {
     /// The chunked coding is broken.
     #[error("invalid chunked coding of upstream")]
     Chunked,
-    /// The rest of the request could not be sent.
-    #[error("send rest of request")]
-    Send(#[source] Box<ExchangeError>),
 }
 
 /// The rest of an answer that did not come whole with its head.
@@ -116,7 +117,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) head: &'a [u8],
     /// Body framing of the request.
     pub(crate) chunked: bool,
-    /// Taken from the moment its first byte is asked for.
+    /// Taken as a whole; empty where there is none.
     pub(crate) body: &'a mut Body,
     /// Where the connection goes when both sides are done with it.
     pub(crate) home: Rc<Home>,
@@ -130,6 +131,8 @@ impl Connection {
             io,
             buf: BytesMut::new(),
             requests: 0,
+            interim: 0,
+            filled: false,
             _open: open,
         }
     }
@@ -154,6 +157,7 @@ impl Connection {
         exchange: Exchange<'_>,
     ) -> Result<Response<Body>, ExchangeError> {
         self.requests += 1;
+        self.interim = 0;
         let Exchange {
             method,
             head,
@@ -162,7 +166,9 @@ impl Connection {
             home,
         } = exchange;
         let mut sender = Sender::new(head, body, chunked);
-        let received = poll_fn(|cx| self.poll_head(cx, &mut sender, head, method)).await?;
+        let mut failed = None;
+        let received =
+            poll_fn(|cx| self.poll_head(cx, &mut sender, &mut failed, head, method)).await?;
         // Only now is the rest of the head's memory the caller's again.
         let sender = sender.into_rest();
         Ok(self.into_response(received, sender, home))
@@ -173,22 +179,22 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         sender: &mut Sender,
+        failed: &mut Option<ExchangeError>,
         head: &[u8],
         method: &Method,
     ) -> Poll<Result<decode::Head, ExchangeError>> {
-        // A failed send is not the end: the upstream may have answered and closed early.
-        let sent = sender.poll_send(cx, &mut self.io, head);
-        if let Poll::Ready(Err(error)) = sent {
-            let unsent = sender.is_unsent();
-            return match self.poll_read_head(cx, method) {
-                Poll::Ready(Ok(head)) => {
-                    sender.abandon();
-                    Poll::Ready(Ok(head))
-                }
-                Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Err(error.or_unsent(unsent))),
-            };
+        match sender.poll_send(cx, &mut self.io, head) {
+            Poll::Ready(Err(error @ ExchangeError::Io { .. })) => {
+                // Not the end: the upstream may have answered and closed early, and if not, the
+                // read will say so.
+                *failed = Some(error.or_unsent(sender.is_unsent()));
+                sender.abandon();
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        self.poll_read_head(cx, method)
+        let read = ready!(self.poll_read_head(cx, method));
+        Poll::Ready(read.map_err(|error| failed.take().unwrap_or(error)))
     }
 
     fn poll_read_head(
@@ -196,13 +202,12 @@ impl Connection {
         cx: &mut Context<'_>,
         method: &Method,
     ) -> Poll<Result<decode::Head, ExchangeError>> {
-        let mut interim = 0;
         loop {
             if !self.buf.is_empty() {
                 match decode::head(&mut self.buf, method).map_err(ExchangeError::Head)? {
                     Some(head) if head.status.is_informational() => {
-                        interim += 1;
-                        if interim > INTERIM_RESPONSES_MAX {
+                        self.interim += 1;
+                        if self.interim > INTERIM_RESPONSES_MAX {
                             return Poll::Ready(Err(ExchangeError::Head(HeadError::Interim)));
                         }
                         continue;
@@ -214,7 +219,7 @@ impl Connection {
                     None => {}
                 }
             }
-            let answered = !self.buf.is_empty();
+            let answered = self.interim > 0 || !self.buf.is_empty();
             match ready!(self.poll_read(cx)) {
                 Ok(0) => return Poll::Ready(Err(ExchangeError::Closed { answered })),
                 Ok(_) => {}
@@ -232,17 +237,21 @@ impl Connection {
         }
     }
 
-    /// Reads into the buffer; 0 is the end of the stream.
+    /// Reads into the buffer; 0 is the end of the stream. A read that fills the room makes the next
+    /// one larger.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let room = if self.buf.capacity() == 0 {
-            READ_BYTES_MIN
-        } else {
+        let room = if self.filled {
             READ_BYTES_MAX
+        } else {
+            READ_BYTES_MIN
         };
-        if self.buf.capacity() - self.buf.len() < READ_BYTES_MIN / 4 {
+        if self.buf.capacity() - self.buf.len() < room / 4 {
             self.buf.reserve(room);
         }
-        poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buf)
+        let spare = self.buf.capacity() - self.buf.len();
+        let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buf));
+        self.filled = matches!(read, Ok(count) if count == spare);
+        Poll::Ready(read)
     }
 
     /// Turns a head into a response; an answer that came whole sends the connection home at once.
@@ -290,7 +299,7 @@ impl Connection {
         response
     }
 
-    /// Drops the memory that an idle connection has no use for.
+    /// Drops the memory that a connection has no use for while it rests.
     pub(crate) fn rest(&mut self) {
         if self.buf.is_empty() {
             self.buf = BytesMut::new();

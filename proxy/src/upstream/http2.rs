@@ -1,6 +1,6 @@
 //! HTTP/2 connections to endpoints, shared by the requests of one worker.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,9 +20,10 @@ const STREAMS_PER_CONNECTION: usize = 100;
 /// Most connections of one worker to one endpoint.
 const CONNECTIONS_MAX: usize = 64;
 /// Flow-control window of a stream, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// Flow-control window of a connection, in bytes.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Flow-control window of a connection, in bytes: room for every stream, so that callers who read
+/// slowly hold up nobody else.
+const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION as u32;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
@@ -30,16 +31,16 @@ pub(crate) struct Slot {
     shared: RefCell<Vec<Rc<Shared>>>,
     /// Present while a connection is being opened: the others wait for it instead of each opening
     /// one of their own.
-    opening: RefCell<Option<Rc<Notify>>>,
+    opening: RefCell<Option<Rc<Opened>>>,
 }
 
 /// One connection and the requests on it.
 #[derive(Debug)]
 pub(crate) struct Shared {
     send: SendRequest<Body>,
-    streams: std::cell::Cell<usize>,
-    requests: std::cell::Cell<u32>,
-    idle_since: std::cell::Cell<Instant>,
+    streams: Cell<usize>,
+    requests: Cell<u32>,
+    idle_since: Cell<Instant>,
 }
 
 /// A place on a connection, given back when dropped.
@@ -55,10 +56,17 @@ pub(crate) struct Failed {
     pub(crate) body: Option<Body>,
 }
 
+/// How the opening of a connection ended, for those who wait for it.
+#[derive(Debug, Default)]
+struct Opened {
+    done: Notify,
+    failed: Cell<bool>,
+}
+
 /// Clears the mark of an opening connection however it ends.
 struct Opening<'s> {
     slot: &'s Slot,
-    done: Rc<Notify>,
+    opened: Rc<Opened>,
 }
 
 /// Runs the tasks of HTTP/2 connections on the worker's own thread.
@@ -83,20 +91,25 @@ impl Slot {
         &self,
         open: impl AsyncFnOnce() -> Result<(Io, Open), E>,
         handshake_error: impl FnOnce(hyper::Error) -> E,
+        failed: impl FnOnce() -> E,
     ) -> Result<(Stream, bool), E> {
         loop {
             if let Some(stream) = self.reuse() {
                 return Ok((stream, true));
             }
             let opening = self.opening.borrow().clone();
-            match opening {
-                Some(opening) => opening.notified().await,
-                None => break,
+            let Some(opening) = opening else { break };
+            opening.done.notified().await;
+            // Whoever waited shares the failure: one after the other would wait as often as there
+            // are waiters.
+            if opening.failed.get() {
+                return Err(failed());
             }
         }
-        let done = Rc::new(Notify::new());
-        *self.opening.borrow_mut() = Some(Rc::clone(&done));
-        let _opening = Opening { slot: self, done };
+        let opened = Rc::new(Opened::default());
+        *self.opening.borrow_mut() = Some(Rc::clone(&opened));
+        opened.failed.set(true);
+        let opening = Opening { slot: self, opened };
         let (io, counted) = open().await?;
         let (send, connection) = http2::Builder::new(LocalExecutor)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -112,11 +125,12 @@ impl Slot {
         });
         let shared = Rc::new(Shared {
             send,
-            streams: std::cell::Cell::new(0),
-            requests: std::cell::Cell::new(0),
-            idle_since: std::cell::Cell::new(Instant::now()),
+            streams: Cell::new(0),
+            requests: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
         });
         self.shared.borrow_mut().push(Rc::clone(&shared));
+        opening.opened.failed.set(false);
         Ok((Stream::new(shared), false))
     }
 
@@ -197,7 +211,9 @@ fn is_refused(error: &hyper::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {
         if let Some(h2) = source.downcast_ref::<h2::Error>() {
-            return h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let gone = h2.is_go_away() && h2.is_remote();
+            return h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (gone && h2.reason() == Some(h2::Reason::NO_ERROR));
         }
         cause = source.source();
     }
@@ -209,6 +225,6 @@ fn is_refused(error: &hyper::Error) -> bool {
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
         *self.slot.opening.borrow_mut() = None;
-        self.done.notify_waiters();
+        self.opened.done.notify_waiters();
     }
 }

@@ -70,7 +70,9 @@ impl Pool {
                 return false;
             }
             let timeout = home.idle_timeout.get();
-            home.idle.borrow_mut().retain(|idle| {
+            home.idle.borrow_mut().retain_mut(|idle| {
+                // A busy connection keeps its buffer; one that rests gives the memory back.
+                idle.conn.rest();
                 now.saturating_duration_since(idle.since) < timeout && !idle.conn.is_stale()
             });
             home.http2.sweep(timeout, now);
@@ -104,13 +106,12 @@ impl Home {
     }
 
     /// Keeps a connection whose exchange is complete, unless a limit says otherwise.
-    pub(crate) fn take_back(&self, mut conn: Connection) {
+    pub(crate) fn take_back(&self, conn: Connection) {
         let worn = self.requests_max.get() != 0 && conn.requests() >= self.requests_max.get();
         let mut idle = self.idle.borrow_mut();
         if worn || self.closed.get() || idle.len() >= IDLE_PER_ENDPOINT_MAX {
             return;
         }
-        conn.rest();
         idle.push(Idle {
             conn,
             since: Instant::now(),

@@ -145,6 +145,11 @@ pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, 
     for name in &framing.nominated {
         headers.remove(name);
     }
+    // Two framings are a sign of trouble: the length must go (RFC 9112 §6.3), and so must the
+    // connection after this answer.
+    if framing.chunked && headers.remove(header::CONTENT_LENGTH).is_some() {
+        framing.close = true;
+    }
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(HeadError::Switch);
     }

@@ -332,3 +332,46 @@ proptest::proptest! {
         let _ = decoded(answer.as_bytes(), &pieces);
     }
 }
+
+#[tokio::test]
+async fn a_length_beside_chunks_goes_and_so_does_the_connection() {
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+
+    let (response, idle) = answered(answer, false).await;
+
+    let response = response.expect("an answer");
+    assert!(!response.headers().contains_key("content-length"));
+    assert_eq!(text(response).await, "hello");
+    assert_eq!(idle, 0);
+}
+
+#[tokio::test]
+async fn a_close_after_an_interim_answer_is_one_within_an_answer() {
+    let (response, _) = answered(b"HTTP/1.1 100 Continue\r\n\r\n", true).await;
+
+    assert!(matches!(
+        response,
+        Err(ExchangeError::Closed { answered: true })
+    ));
+}
+
+#[tokio::test]
+async fn interim_answers_are_bounded_however_slowly_they_come() {
+    let (conn, mut upstream) = connected();
+    let home = upstream.home();
+    let serve = async {
+        upstream.read_head().await;
+        for _ in 0..=INTERIM_RESPONSES_MAX {
+            let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+            upstream.io.write_all(interim).await.expect("written");
+            tokio::task::yield_now().await;
+        }
+    };
+
+    let (response, ()) = tokio::join!(get(conn, home), serve);
+
+    assert!(matches!(
+        response,
+        Err(ExchangeError::Head(HeadError::Interim))
+    ));
+}
