@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use crate::upstream::destination::Live;
 use crate::upstream::endpoint::Member;
 
-/// Longest round of weighted round robin, in turns; weights are scaled down to fit.
+/// Longest round of weighted round robin, in turns; weights are scaled down to fit. Every member has
+/// at least one turn on top of that.
 const ROUND_TURNS_MAX: usize = 4_096;
 
 /// Endpoints and the way one is picked.
@@ -76,15 +77,6 @@ impl Balancer {
         }
     }
 
-    /// The same algorithm over other members.
-    pub fn with_members(&self, members: Vec<Member>) -> Self {
-        match self.algorithm {
-            Algorithm::LeastRequest => Self::least_request(members),
-            Algorithm::Random => Self::random(members),
-            Algorithm::RoundRobin { .. } => Self::round_robin(members),
-        }
-    }
-
     /// All members.
     pub fn members(&self) -> &[Member] {
         &self.members
@@ -144,34 +136,45 @@ impl Balancer {
     }
 }
 
-/// The order of turns in which every member has as many as its weight, spread evenly (the smooth
-/// weighted order: the member that lags most behind its share is next).
+/// The order of turns in which every member has as many as its weight, spread evenly: a member with
+/// `n` turns has them in the middles of the `n` equal parts of a round. Equal weights go in order.
+///
+/// The work is that of sorting at most [`ROUND_TURNS_MAX`] turns and one per member.
 fn round(weights: &[u32]) -> Box<[u32]> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut turns: Vec<u64> = weights
-        .iter()
-        .map(|weight| u64::from(weight / divisor))
-        .collect();
-    let total: u64 = turns.iter().sum();
-    if total > ROUND_TURNS_MAX as u64 {
-        let scale = total.div_ceil(ROUND_TURNS_MAX as u64);
-        turns
-            .iter_mut()
-            .for_each(|weight| *weight = (*weight / scale).max(1));
-    }
-    let total: i64 = turns.iter().sum::<u64>().try_into().unwrap_or(i64::MAX);
-    let mut lag = vec![0_i64; turns.len()];
-    (0..total)
-        .filter_map(|_| {
-            for (lag, weight) in lag.iter_mut().zip(&turns) {
-                *lag += i64::try_from(*weight).unwrap_or(0);
-            }
-            // The first of those that lag most, so that equal weights go in order.
-            let next = (0..lag.len()).rev().max_by_key(|at| lag[*at])?;
-            lag[next] -= total;
-            u32::try_from(next).ok()
+    let total: u64 = weights.iter().map(|it| u64::from(it / divisor)).sum();
+    let scale = total.div_ceil(ROUND_TURNS_MAX as u64).max(1);
+    let equal = weights.windows(2).all(|pair| pair[0] == pair[1]);
+    let mut turns: Vec<Turn> = (0_u32..)
+        .zip(weights)
+        .flat_map(|(member, weight)| {
+            let of = match equal {
+                true => 1,
+                false => (u64::from(weight / divisor) / scale).max(1),
+            };
+            (0..of).map(move |at| Turn { member, at, of })
         })
-        .collect()
+        .collect();
+    // The sort is stable: members whose turns fall together keep their order.
+    turns.sort_by(Turn::cmp_time);
+    turns.iter().map(|turn| turn.member).collect()
+}
+
+/// One turn of a member in a round.
+struct Turn {
+    member: u32,
+    /// Which of the member's turns it is, from 0.
+    at: u64,
+    /// Turns of the member in a round.
+    of: u64,
+}
+
+impl Turn {
+    /// Compares `(at + 1/2) / of` without rounding; both sides fit because a member has at most
+    /// [`ROUND_TURNS_MAX`] turns.
+    fn cmp_time(&self, other: &Self) -> std::cmp::Ordering {
+        ((2 * self.at + 1) * other.of).cmp(&((2 * other.at + 1) * self.of))
+    }
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -225,6 +228,21 @@ mod tests {
         assert_eq!(seen[..3], seen[3..], "2:1 repeats every three turns");
         seen.sort_unstable();
         assert_eq!(seen, [1, 1, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_round_of_many_members_is_made_at_once() {
+        let equal = round(&vec![7; 100_000]);
+        let weights: Vec<u32> = (0..100_000).map(|at| at % 1_000 + 1).collect();
+        let uneven = round(&weights);
+        let heavy = round(&[u32::MAX, 1]);
+
+        assert!((0..100_000).eq(equal.iter().copied()), "in order");
+        assert!(uneven.len() <= 100_000 + ROUND_TURNS_MAX);
+        let members: std::collections::BTreeSet<_> = uneven.iter().collect();
+        assert_eq!(members.len(), 100_000, "everybody has a turn");
+        assert!(heavy.len() <= ROUND_TURNS_MAX + 1);
+        assert_eq!(heavy.iter().filter(|member| **member == 1).count(), 1);
     }
 
     #[test]

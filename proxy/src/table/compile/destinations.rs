@@ -344,11 +344,16 @@ impl Registry {
     }
 
     fn addrs(&self, host: &Host, written: &Written, port: u16) -> Vec<EndpointAddr> {
-        let target = written.ports.get(port).unwrap_or(port);
-        match &written.address {
-            Address::Ip(ip) => vec![EndpointAddr::Tcp(SocketAddr::new(*ip, target))],
-            Address::Unix(path) => vec![EndpointAddr::Unix(path.clone())],
-            Address::Name(name) => {
+        // An endpoint without the port does not serve it: one of several entries for a host, or a
+        // pod without the named port.
+        let target = written.ports.get(port);
+        match (&written.address, target) {
+            (Address::Unix(path), _) => vec![EndpointAddr::Unix(path.clone())],
+            (Address::Ip(_) | Address::Name(_), None) => Vec::new(),
+            (Address::Ip(ip), Some(target)) => {
+                vec![EndpointAddr::Tcp(SocketAddr::new(*ip, target))]
+            }
+            (Address::Name(name), Some(target)) => {
                 let addrs = self
                     .resolved
                     .get(&**name)

@@ -299,7 +299,6 @@ impl<'p> Plan<'p> {
     /// Hosts of an outbound listener: what routes name, and every service under its names.
     fn outbound_hosts(&mut self, services: &[&Arc<Service>], routes: &[Arc<Routes>]) -> HostTable {
         let gateway: Arc<str> = MESH_GATEWAY.into();
-        let mut table = HostTable::default();
         // Routes name hosts in full; a service may have been written with its short name.
         let named: Vec<(String, &Arc<Service>)> = services
             .iter()
@@ -314,29 +313,27 @@ impl<'p> Plan<'p> {
             .iter()
             .map(|(name, service)| (name.as_str(), *service))
             .collect();
+        // Of two routes for one host the first wins; `order` keeps which that is.
         let mut governed: FxHashMap<&str, &Arc<Routes>> = FxHashMap::default();
+        let mut order: Vec<&str> = Vec::new();
         for routes in routes.iter().filter(|routes| !routes.spec.http.is_empty()) {
             for host in &routes.hosts {
-                governed.entry(host).or_insert(routes);
+                governed.entry(host).or_insert_with(|| {
+                    order.push(host);
+                    routes
+                });
             }
         }
-        let mut wildcards: Vec<&str> = governed
-            .keys()
-            .copied()
-            .filter(|host| host.starts_with('*'))
-            .collect();
+        let mut wildcards: Vec<&str> = order.clone();
+        wildcards.retain(|host| host.starts_with('*'));
         wildcards.sort_by_key(|host| std::cmp::Reverse(host.len()));
-        for (&host, routes) in &governed {
+        let mut compiled: Vec<(&str, Option<&Service>, Arc<VirtualHost>)> = Vec::new();
+        for host in order {
             let service = by_host.get(host);
             let ports = service.map_or_else(Box::default, |service| http_ports(service));
-            let one = std::slice::from_ref(*routes);
-            let compiled = self.virtual_host(&gateway, host, one, ports);
-            self.insert_names(
-                &mut table,
-                host,
-                service.map(|service| &***service),
-                &compiled,
-            );
+            let one = std::slice::from_ref(governed[host]);
+            let made = self.virtual_host(&gateway, host, one, ports);
+            compiled.push((host, service.map(|service| &***service), made));
         }
         let ungoverned = named
             .iter()
@@ -345,22 +342,32 @@ impl<'p> Plan<'p> {
             let covering = wildcards.iter().find(|pattern| covers(pattern, name));
             let one = covering.map(|pattern| std::slice::from_ref(governed[pattern]));
             let ports = http_ports(service);
-            let compiled = self.virtual_host(&gateway, name, one.unwrap_or_default(), ports);
-            self.insert_names(&mut table, name, Some(service), &compiled);
+            let made = self.virtual_host(&gateway, name, one.unwrap_or_default(), ports);
+            compiled.push((name, Some(service), made));
+        }
+        self.host_table(&compiled)
+    }
+
+    /// Names as written come first: no short form or address of one host may take that of another.
+    fn host_table(&self, compiled: &[(&str, Option<&Service>, Arc<VirtualHost>)]) -> HostTable {
+        let mut table = HostTable::default();
+        for (host, _, made) in compiled {
+            table.insert(host, made);
+        }
+        for (host, service, made) in compiled {
+            self.insert_other_names(&mut table, host, *service, made);
         }
         table
     }
 
-    /// A service answers to its full name, to the shorter forms that Kubernetes' DNS knows, and to
-    /// its addresses.
-    fn insert_names(
+    /// A service answers also to the shorter forms that Kubernetes' DNS knows, and to its addresses.
+    fn insert_other_names(
         &self,
         table: &mut HostTable,
         host: &str,
         service: Option<&Service>,
         compiled: &Arc<VirtualHost>,
     ) {
-        table.insert(host, compiled);
         let suffix = format!(".svc.{}", self.mesh.settings().domain);
         if let Some(short) = host.strip_suffix(&suffix) {
             table.insert(&format!("{short}.svc"), compiled);

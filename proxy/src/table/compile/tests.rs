@@ -394,3 +394,70 @@ spec:
     let names: Vec<&str> = reviews.rules.iter().map(|rule| &*rule.route.name).collect();
     assert_eq!(names, ["ours"]);
 }
+
+#[test]
+fn an_endpoint_gets_no_traffic_of_ports_that_it_does_not_serve() {
+    let entry = |name: &str, port: u16, address: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}}}
+spec:
+  hosts: [api.example.com]
+  resolution: STATIC
+  ports: [{{number: {port}, name: {name}, protocol: HTTP}}]
+  endpoints: [{{address: {address}}}]
+"
+        )
+    };
+    let (plain, admin) = (
+        entry("plain", 80, "10.0.0.1"),
+        entry("admin", 81, "10.0.0.2"),
+    );
+
+    let compiled = compiled(&[&plain, &admin]);
+
+    assert_eq!(
+        addrs(&compiled, "outbound|80||api.example.com"),
+        ["10.0.0.1:80"]
+    );
+    assert_eq!(
+        addrs(&compiled, "outbound|81||api.example.com"),
+        ["10.0.0.2:81"]
+    );
+}
+
+#[test]
+fn a_name_that_is_written_comes_before_the_short_form_of_another() {
+    let rule = |name: &str, host: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [{host}]
+  http: [{{name: {name}, directResponse: {{status: 200}}}}]
+"
+        )
+    };
+    // Many pairs: no order of a hash table can get all of them right by chance.
+    let documents: Vec<String> = (0..40)
+        .flat_map(|at| {
+            let (short, full) = (format!("r{at}.default"), format!("r{at}"));
+            [
+                rule(&format!("full{at}"), &full),
+                rule(&format!("short{at}"), &short),
+            ]
+        })
+        .collect();
+    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
+
+    let compiled = compiled(&documents);
+
+    for at in 0..40 {
+        let name = format!("r{at}.default");
+        assert_eq!(&*host(only_listener(&compiled), &name).name, name);
+    }
+}
