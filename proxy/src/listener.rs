@@ -104,11 +104,7 @@ async fn accept_tcp(worker: Rc<Worker>, bind: Bind, socket: TcpListener) {
                     .wants_local_addr()
                     .then(|| tcp.local_addr().ok())
                     .flatten();
-                let downstream = Downstream {
-                    bind: bind.clone(),
-                    peer: Some(peer),
-                    local,
-                };
+                let downstream = Downstream::new(bind.clone(), Some(peer), local);
                 let conn = server::connection(Rc::clone(&worker), Io::Tcp(tcp), downstream);
                 tokio::task::spawn_local(conn);
             }
@@ -121,11 +117,7 @@ async fn accept_unix(worker: Rc<Worker>, bind: Bind, socket: UnixListener) {
     loop {
         match socket.accept().await {
             Ok((unix, _)) => {
-                let downstream = Downstream {
-                    bind: bind.clone(),
-                    peer: None,
-                    local: None,
-                };
+                let downstream = Downstream::new(bind.clone(), None, None);
                 let conn = server::connection(Rc::clone(&worker), Io::Unix(unix), downstream);
                 tokio::task::spawn_local(conn);
             }

@@ -13,7 +13,10 @@ mod route;
 pub mod server;
 pub mod timeout;
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
+
+use http::HeaderValue;
 
 use crate::table::Bind;
 use crate::telemetry::flags::Flags;
@@ -28,6 +31,28 @@ pub struct Downstream {
     pub peer: Option<SocketAddr>,
     /// Address that the caller reached; none on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// The caller's address as text, made when the first request needs it.
+    peer_text: OnceCell<Option<HeaderValue>>,
+}
+
+// === impl Downstream ===
+
+impl Downstream {
+    /// A connection from `peer` to `local`.
+    pub fn new(bind: Bind, peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+        Self {
+            bind,
+            peer,
+            local,
+            peer_text: OnceCell::new(),
+        }
+    }
+
+    /// The caller's IP address as the value of a header.
+    pub(crate) fn peer_text(&self) -> Option<&HeaderValue> {
+        let text = || HeaderValue::try_from(self.peer?.ip().to_canonical().to_string()).ok();
+        self.peer_text.get_or_init(text).as_ref()
+    }
 }
 
 /// Why a request is answered by the proxy itself.

@@ -20,7 +20,7 @@ use http_body::Body as _;
 use crate::body::Body;
 use crate::io::Io;
 use crate::request::headers::{
-    RequestId, X_ATTEMPT_COUNT, X_FORWARDED_PROTO, X_REQUEST_ID, passes,
+    RequestId, X_ATTEMPT_COUNT, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, passes,
 };
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
@@ -56,6 +56,8 @@ pub struct Outgoing {
     pub authority: HeaderValue,
     /// Whether `x-forwarded-proto` is to be added: the request came without.
     pub(crate) adds_proto: bool,
+    /// The `x-forwarded-for` that is to be added: at a gateway, if the request came without.
+    pub(crate) made_for: Option<HeaderValue>,
     /// The `x-request-id` that is to be added: the request came without.
     pub(crate) made_id: Option<RequestId>,
     /// Taken by the first attempt that sends it.
@@ -335,6 +337,9 @@ impl Outgoing {
         if std::mem::take(&mut self.adds_proto) {
             headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
         }
+        if let Some(caller) = self.made_for.take() {
+            headers.insert(X_FORWARDED_FOR.clone(), caller);
+        }
         if let Some(id) = self.made_id.take()
             && let Ok(id) = HeaderValue::from_bytes(&id)
         {
@@ -344,6 +349,7 @@ impl Outgoing {
 
     fn made(&self, attempt: u32) -> MadeHeaders<'_> {
         MadeHeaders {
+            forwarded_for: self.made_for.as_ref(),
             proto: self.adds_proto,
             id: self.made_id.as_ref(),
             attempt,

@@ -99,15 +99,16 @@ pub(crate) fn receive(
     let headers = &mut head.headers;
     remove_nominated(headers)?;
     reduce_te(headers);
-    if direction == Direction::Gateway
-        && let Some(peer) = downstream.peer
-    {
-        append_forwarded_for(headers, &peer.ip().to_canonical().to_string());
-    }
+    let caller = match direction {
+        Direction::Gateway => downstream.peer_text(),
+        Direction::Inbound | Direction::Outbound => None,
+    };
+    let made_for = caller.and_then(|caller| add_forwarded_for(headers, caller));
     let id = headers.get(&X_REQUEST_ID);
     let lacks_id = id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX);
     Ok(Outgoing {
         adds_proto: !headers.contains_key(&X_FORWARDED_PROTO),
+        made_for,
         made_id: lacks_id.then(|| request_id(random())),
         head,
         rewritten,
@@ -208,33 +209,42 @@ fn reduce_te(headers: &mut HeaderMap) {
     }
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) {
-    let value = match headers
-        .get(&X_FORWARDED_FOR)
-        .and_then(|value| value.to_str().ok())
-    {
-        Some(before) if !before.is_empty() => format!("{before},{peer}"),
-        _ => peer.to_owned(),
-    };
-    if let Ok(value) = HeaderValue::from_str(&value) {
-        headers.insert(X_FORWARDED_FOR.clone(), value);
+/// Adds the caller to `x-forwarded-for`: behind all that is there, whatever the number of lines, or
+/// as a header of our own, which is returned.
+fn add_forwarded_for(headers: &mut HeaderMap, caller: &HeaderValue) -> Option<HeaderValue> {
+    if !headers.contains_key(&X_FORWARDED_FOR) {
+        return Some(caller.clone());
     }
+    let lines = headers.get_all(&X_FORWARDED_FOR).iter().chain([caller]);
+    let lines: Vec<&[u8]> = lines
+        .map(HeaderValue::as_bytes)
+        .filter(|line| !line.is_empty())
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b',')) {
+        headers.insert(X_FORWARDED_FOR.clone(), joined);
+    }
+    None
 }
+
+/// Every byte as two hexadecimal digits.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// A random (version 4) UUID (RFC 9562 §5.4).
 fn request_id(random: u128) -> RequestId {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let bits = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let bytes = bits.to_be_bytes();
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            at += 1;
-        }
-        text[at] = DIGITS[usize::from(byte >> 4)];
-        text[at + 1] = DIGITS[usize::from(byte & 15)];
-        at += 2;
+    for (place, byte) in PLACES.into_iter().zip(bits.to_be_bytes()) {
+        text[place..place + 2].copy_from_slice(&HEX[usize::from(byte)]);
     }
     text
 }
@@ -245,11 +255,7 @@ mod tests {
 
     fn downstream() -> Downstream {
         let addr = std::net::SocketAddr::from(([10, 0, 0, 9], 1234));
-        Downstream {
-            bind: crate::table::Bind::Tcp(addr),
-            peer: Some(addr),
-            local: None,
-        }
+        Downstream::new(crate::table::Bind::Tcp(addr), Some(addr), None)
     }
 
     fn received(
@@ -382,11 +388,30 @@ mod tests {
                     .header("host", "a")
                     .header("x-forwarded-for", "1.1.1.1")
             });
-            outgoing.expect("a good request").head.headers[&X_FORWARDED_FOR].clone()
+            let mut outgoing = outgoing.expect("a good request");
+            outgoing.settle_headers();
+            outgoing.head.headers[&X_FORWARDED_FOR].clone()
         };
 
         assert_eq!(at(Direction::Gateway), "1.1.1.1,10.0.0.9");
         assert_eq!(at(Direction::Outbound), "1.1.1.1");
+    }
+
+    #[test]
+    fn the_caller_stands_behind_all_that_others_said() {
+        let mut outgoing = received(Direction::Gateway, |request| {
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("x-forwarded-for", "6.6.6.6")
+                .header("x-forwarded-for", "2.2.2.2")
+        })
+        .expect("a good request");
+        outgoing.settle_headers();
+
+        let headers = &outgoing.head.headers;
+        let lines: Vec<_> = headers.get_all(&X_FORWARDED_FOR).iter().collect();
+        assert_eq!(lines, ["6.6.6.6,2.2.2.2,10.0.0.9"]);
     }
 
     #[test]

@@ -122,11 +122,12 @@ pub fn split_authority(authority: &str) -> (&str, Option<u16>) {
             rest.strip_prefix(':').and_then(|port| port.parse().ok()),
         );
     }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (authority, None),
-        },
+    let Some(colon) = authority.bytes().rposition(|byte| byte == b':') else {
+        return (authority, None);
+    };
+    let (host, port) = (&authority[..colon], &authority[colon + 1..]);
+    match port.parse() {
+        Ok(port) if !host.contains(':') => (host, Some(port)),
         _ => (authority, None),
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use crate::body::Body;
 use crate::io::Io;
-use crate::request::headers::{RequestId, passes};
+use crate::request::headers::{RequestId, X_FORWARDED_FOR, passes};
 use crate::upstream::http1::ExchangeError;
 
 /// Parts of a body up to this size are copied behind the head or chunk line and go out in one write.
@@ -46,6 +46,8 @@ pub(crate) enum BodyFraming {
 
 /// Headers that the proxy adds and nobody can have changed.
 pub(crate) struct MadeHeaders<'a> {
+    /// `x-forwarded-for`.
+    pub(crate) forwarded_for: Option<&'a HeaderValue>,
     /// `x-forwarded-proto: http`.
     pub(crate) proto: bool,
     /// `x-request-id`.
@@ -119,6 +121,9 @@ fn expects_content(head: &RequestHead<'_>) -> bool {
 }
 
 fn encode_made(out: &mut Vec<u8>, made: &MadeHeaders<'_>) {
+    if let Some(caller) = made.forwarded_for {
+        encode_line(out, &X_FORWARDED_FOR, caller);
+    }
     if made.proto {
         out.extend_from_slice(b"x-forwarded-proto: http\r\n");
     }
