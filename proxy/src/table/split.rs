@@ -5,7 +5,8 @@
 //! score wins. A target whose weight grows only gains keys and one whose weight shrinks only loses
 //! keys, so that a change of weights moves exactly the share that it must and nobody back and forth,
 //! whatever the order of the targets. Scores depend on subset names alone: with equal weights a user
-//! meets the same version on every hop.
+//! meets the same version on every hop. Only names that occur twice in a split are told apart by host
+//! and port.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, header};
+use rustc_hash::FxHashMap;
 
 use crate::table::edit::HeaderEdit;
 use crate::upstream::destination::DestinationId;
@@ -21,6 +23,8 @@ use crate::upstream::destination::DestinationId;
 #[derive(Debug)]
 pub struct Split {
     targets: Box<[Target]>,
+    /// What rendezvous hashing knows each target by.
+    hashes: Box<[u64]>,
     weight_total: u64,
     /// Where the sticky key comes from.
     pub sticky: Option<Sticky>,
@@ -33,6 +37,8 @@ pub struct Target {
     pub host: Arc<str>,
     /// Subset, if one is named.
     pub subset: Option<Arc<str>>,
+    /// Port, if one is named.
+    pub port: Option<u16>,
     /// Relative weight, at least 1.
     pub weight: u32,
     /// Destination by the port that is addressed.
@@ -81,6 +87,7 @@ impl Split {
     pub fn new(targets: Vec<Target>, sticky: Option<Sticky>) -> Self {
         let weight_total = targets.iter().map(|target| u64::from(target.weight)).sum();
         Self {
+            hashes: hashes(&targets),
             targets: targets.into(),
             weight_total,
             sticky,
@@ -91,7 +98,7 @@ impl Split {
     pub fn choose(&self, key: Option<u64>, random: u64) -> Option<&Target> {
         match (&*self.targets, key) {
             ([only], _) => Some(only),
-            (targets, Some(key)) => rendezvous(targets, key),
+            (targets, Some(key)) => rendezvous(targets, &self.hashes, key),
             (targets, None) => {
                 // The high half of the product is uniform in 0..total without a division.
                 let product = u128::from(random) * u128::from(self.weight_total);
@@ -117,15 +124,52 @@ impl Split {
     }
 }
 
+// === impl Target ===
+
+impl Target {
+    /// What people tell versions by: the subset, else the host.
+    fn name(&self) -> &str {
+        self.subset.as_ref().unwrap_or(&self.host)
+    }
+}
+
+/// A hash for each target, of its name where that is its alone. Equal names would give equal scores
+/// for every key and with them everything to the heaviest, so those are hashed with what else was
+/// written, and whole repetitions with their number.
+fn hashes(targets: &[Target]) -> Box<[u64]> {
+    let mut repetitions: FxHashMap<(&str, &str, Option<u16>), u32> = FxHashMap::default();
+    let mut names: FxHashMap<&str, u32> = FxHashMap::default();
+    for target in targets {
+        *names.entry(target.name()).or_default() += 1;
+    }
+    let hash = |target: &Target, before: u32| {
+        let name = target.name();
+        if names[name] == 1 {
+            return stable_hash(name.as_bytes());
+        }
+        let port = target.port.unwrap_or(0);
+        stable_hash(format!("{name}|{}|{port}|{before}", target.host).as_bytes())
+    };
+    let hashes = targets.iter().map(|target| {
+        let written = (target.name(), &*target.host, target.port);
+        let count = repetitions.entry(written).or_default();
+        let before = *count;
+        *count += 1;
+        hash(target, before)
+    });
+    hashes.collect()
+}
+
 /// The target with the least `-ln(hash) / weight`, for a hash uniform in (0, 1].
-fn rendezvous(targets: &[Target], key: u64) -> Option<&Target> {
-    let score = |target: &Target| {
-        let name = target.subset.as_ref().unwrap_or(&target.host);
-        let hash = mix(key ^ stable_hash(name.as_bytes()));
-        let uniform = ((hash >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+fn rendezvous<'t>(targets: &'t [Target], hashes: &[u64], key: u64) -> Option<&'t Target> {
+    let score = |target: &Target, hash: u64| {
+        let uniform = ((mix(key ^ hash) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         -uniform.ln() / f64::from(target.weight)
     };
-    targets.iter().min_by(|a, b| score(a).total_cmp(&score(b)))
+    let scored = targets.iter().zip(hashes);
+    let scored = scored.map(|(target, hash)| (target, score(target, *hash)));
+    let best = scored.min_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map(|(target, _)| target)
 }
 
 // === impl Sticky ===
@@ -221,6 +265,7 @@ mod tests {
         let target = |(name, weight): &(&str, u32)| Target {
             host: "reviews".into(),
             subset: Some((*name).into()),
+            port: None,
             weight: *weight,
             destination: DestinationByPort::Unknown,
             request_headers: HeaderEdit::default(),
@@ -291,6 +336,59 @@ mod tests {
             before, at_ten,
             "back at 10 % the same users see v2 as at first"
         );
+    }
+
+    #[test]
+    fn targets_of_one_name_share_users_by_their_weights() {
+        let target = |host: &str, port: Option<u16>, weight: u32| Target {
+            host: host.into(),
+            subset: Some("v1".into()),
+            port,
+            weight,
+            destination: DestinationByPort::Unknown,
+            request_headers: HeaderEdit::default(),
+            response_headers: HeaderEdit::default(),
+        };
+        let others = [
+            ("ratings", None),
+            ("reviews", Some(9090)),
+            ("reviews", Some(9080)),
+        ];
+
+        for (host, port) in others {
+            let targets = vec![target("reviews", Some(9080), 60), target(host, port, 40)];
+            let split = Split::new(targets, None);
+            let users = (0..10_000).map(|user| stable_hash(format!("user-{user}").as_bytes()));
+            let second = users
+                .filter(|user| {
+                    split
+                        .choose(Some(*user), 0)
+                        .is_some_and(|it| it.weight == 40)
+                })
+                .count();
+
+            assert!(
+                (3_800..=4_200).contains(&second),
+                "{second} at {host}:{port:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_of_its_own_alone_decides_whatever_the_host() {
+        let on = |host: &str| {
+            let mut targets: Vec<Target> = split(&[("v1", 1), ("v2", 1)]).targets.into();
+            for target in &mut targets {
+                target.host = host.into();
+            }
+            Split::new(targets, None)
+        };
+        let (here, there) = (on("reviews"), on("ratings"));
+
+        for user in 0..1_000 {
+            let key = Some(stable_hash(&[user as u8, (user >> 8) as u8]));
+            assert_eq!(chosen(&here, key, 0), chosen(&there, key, 0));
+        }
     }
 
     #[test]

@@ -129,6 +129,7 @@ fn target(subset: &str, weight: u32) -> Target {
     Target {
         host: "reviews.default.svc.cluster.local".into(),
         subset: Some(subset.into()),
+        port: None,
         weight,
         destination: match subset {
             "v1" => DestinationByPort::Fixed(DestinationId(0)),

@@ -217,6 +217,7 @@ impl<'p> Plan<'p> {
         let target = Target {
             host: "workload".into(),
             subset: None,
+            port: None,
             weight: 1,
             destination: DestinationByPort::Fixed(id),
             request_headers: Default::default(),

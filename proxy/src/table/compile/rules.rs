@@ -176,6 +176,7 @@ impl RuleCompiler<'_> {
         Target {
             host: destination.host.as_str().into(),
             subset: destination.subset.as_deref().map(Into::into),
+            port: named_port(destination),
             weight,
             destination: self.destination(destination),
             request_headers: HeaderEdit::compile(headers.and_then(|it| it.request.as_ref())),
@@ -195,12 +196,8 @@ impl RuleCompiler<'_> {
             return DestinationByPort::Unknown;
         }
         let ports: Vec<u16> = host.service.ports.iter().map(|port| port.number).collect();
-        let named = written
-            .port
-            .as_ref()
-            .and_then(|port| u16::try_from(port.number).ok());
-        match (named, &*ports) {
-            (Some(port), _) if port != 0 => match ports.contains(&port) {
+        match (named_port(written), &*ports) {
+            (Some(port), _) => match ports.contains(&port) {
                 true => DestinationByPort::Fixed(self.use_port(&host, subset, port)),
                 false => DestinationByPort::Unknown,
             },
@@ -239,6 +236,7 @@ impl RuleCompiler<'_> {
         let target = Target {
             host: Arc::clone(&host.name),
             subset: None,
+            port: None,
             weight: 1,
             destination: DestinationByPort::Addressed(by_port),
             request_headers: HeaderEdit::default(),
@@ -251,6 +249,12 @@ impl RuleCompiler<'_> {
             route: Arc::new(Route::new("default", action)),
         }
     }
+}
+
+/// The port that a destination names.
+fn named_port(written: &Written) -> Option<u16> {
+    let port = written.port.as_ref()?;
+    u16::try_from(port.number).ok().filter(|port| *port != 0)
 }
 
 /// Whether a rule matches every request.
