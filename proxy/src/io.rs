@@ -37,11 +37,11 @@ impl Io {
         let (ready, read) = match self {
             Self::Tcp(tcp) => (
                 tcp.poll_read_ready(&mut cx),
-                Self::peek_tcp as fn(&Self) -> bool,
+                Self::has_tcp_input as fn(&Self) -> bool,
             ),
             Self::Unix(unix) => (
                 unix.poll_read_ready(&mut cx),
-                Self::peek_unix as fn(&Self) -> bool,
+                Self::has_unix_input as fn(&Self) -> bool,
             ),
             Self::Memory(_) => return false,
         };
@@ -52,12 +52,12 @@ impl Io {
         }
     }
 
-    fn peek_tcp(&self) -> bool {
+    fn has_tcp_input(&self) -> bool {
         let Self::Tcp(tcp) = self else { return false };
         !would_block(&tcp.try_read(&mut [0; 1]))
     }
 
-    fn peek_unix(&self) -> bool {
+    fn has_unix_input(&self) -> bool {
         let Self::Unix(unix) = self else { return false };
         !would_block(&unix.try_read(&mut [0; 1]))
     }
@@ -185,7 +185,12 @@ impl AsyncWrite for Prefixed {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    /// Nothing: the HTTP server drops the stream right afterwards, and closing it tells the peer the
+    /// same with one system call less per connection.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Tcp(_) | Io::Unix(_) => Poll::Ready(Ok(())),
+            Io::Memory(io) => Pin::new(io).poll_shutdown(cx),
+        }
     }
 }
