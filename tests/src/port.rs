@@ -27,6 +27,10 @@ impl Port {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
         let socket = socket.expect("a socket can be made");
+        // The proxy first binds without sharing, which only a socket that does not listen allows.
+        socket
+            .set_reuse_address(true)
+            .expect("addresses can be shared");
         socket.set_reuse_port(true).expect("ports can be shared");
         socket.bind(&any.into()).expect("a port is free");
         let addr = socket.local_addr().ok().and_then(|addr| addr.as_socket());
