@@ -57,12 +57,13 @@ fn is_instruction(name: &HeaderName) -> bool {
     )
 }
 
-/// Whether a request's header is passed on; of `te` only `trailers` is (RFC 9110 §10.1.4).
+/// Whether a request's header is passed on; of `te` only `trailers` is (RFC 9110 §10.1.4). Which
+/// attempt it is, each attempt says for itself.
 pub(crate) fn passes(name: &HeaderName, value: &HeaderValue) -> bool {
     if *name == header::TE {
         return value.as_bytes().eq_ignore_ascii_case(b"trailers");
     }
-    !is_hop_by_hop(name) && !is_instruction(name)
+    !is_hop_by_hop(name) && *name != X_ATTEMPT_COUNT
 }
 
 /// Takes a request in: finds its authority, brings its path to normal form, drops what concerned
@@ -97,7 +98,11 @@ pub(crate) fn receive(
         Err(_) => return Err(Rejection::BadRequest("invalid request target")),
     };
     let headers = &mut head.headers;
+    if head.version == Version::HTTP_2 {
+        unite_lines(headers)?;
+    }
     remove_nominated(headers)?;
+    remove_instructions(headers);
     reduce_te(headers);
     let caller = match direction {
         Direction::Gateway => downstream.peer_text(),
@@ -106,6 +111,9 @@ pub(crate) fn receive(
     let made_for = caller.and_then(|caller| add_forwarded_for(headers, caller));
     let id = headers.get(&X_REQUEST_ID);
     let lacks_id = id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX);
+    if lacks_id {
+        headers.remove(&X_REQUEST_ID);
+    }
     Ok(Outgoing {
         adds_proto: !headers.contains_key(&X_FORWARDED_PROTO),
         made_for,
@@ -170,12 +178,61 @@ fn without_user_info(authority: &Authority) -> Result<&str, Rejection> {
     }
 }
 
-/// Removes what `connection` names (RFC 9110 §7.6.1).
-fn remove_nominated(headers: &mut HeaderMap) -> Result<(), Rejection> {
-    let Some(first) = headers.get(header::CONNECTION) else {
+/// Makes one line of what HTTP/2 may send as several: the parts of a cookie (RFC 9113 §8.2.3), and
+/// lengths that agree (RFC 9110 §8.6). HTTP/1.1 sends one cookie, and its parser checks lengths.
+fn unite_lines(headers: &mut HeaderMap) -> Result<(), Rejection> {
+    if let Some(cookie) = joined(headers, &header::COOKIE, b"; ") {
+        headers.insert(header::COOKIE, cookie);
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let (Some(first), Some(second)) = (lengths.next(), lengths.next()) else {
         return Ok(());
     };
-    if matches!(first.as_bytes(), b"keep-alive" | b"close") {
+    if second != first || lengths.any(|length| length != first) {
+        return Err(Rejection::BadRequest("lengths that differ"));
+    }
+    let length = first.clone();
+    headers.insert(header::CONTENT_LENGTH, length);
+    Ok(())
+}
+
+/// All lines of `name` as one; none if there are fewer than two.
+fn joined(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let mut joined = lines.next().map(|second| {
+        let lines = [first.as_bytes(), second.as_bytes()];
+        lines.join(separator)
+    })?;
+    for line in lines {
+        joined.extend_from_slice(separator);
+        joined.extend_from_slice(line.as_bytes());
+    }
+    HeaderValue::from_bytes(&joined).ok()
+}
+
+/// Removes what the caller tells a proxy; what a rule sets later is meant for the upstream.
+fn remove_instructions(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_instruction) {
+        return;
+    }
+    let told: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_instruction(name))
+        .cloned()
+        .collect();
+    for name in told {
+        headers.remove(name);
+    }
+}
+
+/// Removes what `connection` names (RFC 9110 §7.6.1).
+fn remove_nominated(headers: &mut HeaderMap) -> Result<(), Rejection> {
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    let Some(first) = lines.next() else {
+        return Ok(());
+    };
+    if lines.next().is_none() && matches!(first.as_bytes(), b"keep-alive" | b"close") {
         return Ok(());
     }
     let lines = headers.get_all(header::CONNECTION).iter();
@@ -250,208 +307,4 @@ fn request_id(random: u128) -> RequestId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn downstream() -> Downstream {
-        let addr = std::net::SocketAddr::from(([10, 0, 0, 9], 1234));
-        Downstream::new(crate::table::Bind::Tcp(addr), Some(addr), None)
-    }
-
-    fn received(
-        direction: Direction,
-        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
-    ) -> Result<Outgoing, Rejection> {
-        let request = build(Request::builder())
-            .body(Body::Empty)
-            .expect("a request");
-        receive(request, &downstream(), direction, || 0)
-    }
-
-    #[test]
-    fn what_concerned_the_connection_is_dropped() {
-        let outgoing = received(Direction::Outbound, |request| {
-            request
-                .uri("/")
-                .header("host", "a")
-                .header("connection", "close, x-foo")
-                .header("x-foo", "1")
-                .header("te", "gzip")
-        })
-        .expect("a good request");
-
-        assert!(!outgoing.head.headers.contains_key("x-foo"));
-        let te = HeaderValue::from_static("gzip");
-        assert!(!passes(&header::TE, &te) && !is_hop_by_hop(&header::ACCEPT));
-    }
-
-    #[test]
-    fn te_is_reduced_to_trailers() {
-        for (sent, expected) in [
-            ("trailers", Some("trailers")),
-            ("gzip, Trailers", Some("trailers")),
-            ("gzip;q=0.5", None),
-        ] {
-            let outgoing = received(Direction::Outbound, |request| {
-                request.uri("/").header("host", "a").header("te", sent)
-            });
-            let headers = outgoing.expect("a good request").head.headers;
-            let te = headers
-                .get(header::TE)
-                .map(|te| te.to_str().expect("text").to_owned());
-            assert_eq!(te.as_deref(), expected, "{sent}");
-        }
-    }
-
-    #[test]
-    fn instructions_to_a_proxy_end_at_it() {
-        let one = HeaderValue::from_static("1");
-        for name in [
-            "x-envoy-attempt-count",
-            "x-envoy-max-retries",
-            "x-envoy-upstream-rq-timeout-ms",
-        ] {
-            assert!(!passes(&HeaderName::from_static(name), &one), "{name}");
-        }
-        assert!(passes(&X_ORIGINAL_PATH, &one));
-    }
-
-    #[test]
-    fn a_target_that_is_no_path_leads_nowhere() {
-        let asked = |method: Method, target: &'static str| {
-            received(Direction::Outbound, |request| {
-                request.method(method).uri(target).header("host", "a")
-            })
-        };
-
-        assert!(matches!(
-            asked(Method::GET, "*"),
-            Err(Rejection::BadRequest(_))
-        ));
-        assert!(matches!(
-            asked(Method::GET, "foo"),
-            Err(Rejection::BadRequest(_))
-        ));
-        assert!(matches!(
-            asked(Method::OPTIONS, "*"),
-            Err(Rejection::NoRule)
-        ));
-        assert!(matches!(
-            asked(Method::CONNECT, "a:80"),
-            Err(Rejection::NoRule)
-        ));
-    }
-
-    #[test]
-    fn a_transfer_coding_below_chunked_is_refused() {
-        let coded = |coding: &'static str| {
-            received(Direction::Outbound, |request| {
-                request
-                    .uri("/")
-                    .header("host", "a")
-                    .header("transfer-encoding", coding)
-            })
-        };
-
-        assert!(coded("Chunked").is_ok());
-        assert!(matches!(
-            coded("gzip, chunked"),
-            Err(Rejection::Unimplemented(_))
-        ));
-    }
-
-    #[test]
-    fn a_query_behind_an_authority_belongs_to_the_root() {
-        let outgoing = received(Direction::Outbound, |request| request.uri("http://a?x=1"));
-
-        assert_eq!(outgoing.expect("a good request").target(), "/?x=1");
-    }
-
-    #[test]
-    fn the_host_cannot_be_nominated_away() {
-        let outgoing = received(Direction::Outbound, |request| {
-            request
-                .uri("/")
-                .header("host", "a")
-                .header("connection", "host")
-        });
-
-        assert!(matches!(outgoing, Err(Rejection::BadRequest(_))));
-    }
-
-    #[test]
-    fn only_a_gateway_names_the_caller() {
-        let at = |direction| {
-            let outgoing = received(direction, |request| {
-                request
-                    .uri("/")
-                    .header("host", "a")
-                    .header("x-forwarded-for", "1.1.1.1")
-            });
-            let mut outgoing = outgoing.expect("a good request");
-            outgoing.settle_headers();
-            outgoing.head.headers[&X_FORWARDED_FOR].clone()
-        };
-
-        assert_eq!(at(Direction::Gateway), "1.1.1.1,10.0.0.9");
-        assert_eq!(at(Direction::Outbound), "1.1.1.1");
-    }
-
-    #[test]
-    fn the_caller_stands_behind_all_that_others_said() {
-        let mut outgoing = received(Direction::Gateway, |request| {
-            request
-                .uri("/")
-                .header("host", "a")
-                .header("x-forwarded-for", "6.6.6.6")
-                .header("x-forwarded-for", "2.2.2.2")
-        })
-        .expect("a good request");
-        outgoing.settle_headers();
-
-        let headers = &outgoing.head.headers;
-        let lines: Vec<_> = headers.get_all(&X_FORWARDED_FOR).iter().collect();
-        assert_eq!(lines, ["6.6.6.6,2.2.2.2,10.0.0.9"]);
-    }
-
-    #[test]
-    fn a_request_id_is_kept_or_made() {
-        let made = received(Direction::Outbound, |request| {
-            request.uri("/").header("host", "a")
-        });
-        let kept = received(Direction::Outbound, |request| {
-            request
-                .uri("/")
-                .header("host", "a")
-                .header("x-request-id", "mine")
-        });
-
-        let id = |outgoing: Result<Outgoing, Rejection>| {
-            let mut outgoing = outgoing.expect("a good request");
-            outgoing.settle_headers();
-            outgoing.head.headers[&X_REQUEST_ID].clone()
-        };
-        assert_eq!(id(made), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(id(kept), "mine");
-    }
-
-    #[test]
-    fn the_authority_must_be_clear() {
-        assert!(received(Direction::Outbound, |request| request.uri("/")).is_err());
-        assert!(
-            received(Direction::Outbound, |request| {
-                request.uri("/").header("host", "a").header("host", "b")
-            })
-            .is_err()
-        );
-        let absolute = received(Direction::Outbound, |request| {
-            request.uri("http://b:81/x").header("host", "a")
-        });
-        assert_eq!(absolute.expect("a good request").authority, "b:81");
-        assert!(
-            received(Direction::Outbound, |request| request
-                .uri("http://user@b/x"))
-            .is_err()
-        );
-    }
-}
+mod tests;

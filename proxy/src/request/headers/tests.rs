@@ -1,0 +1,279 @@
+//! How headers of a request are taken in.
+
+use super::*;
+
+fn downstream() -> Downstream {
+    let addr = std::net::SocketAddr::from(([10, 0, 0, 9], 1234));
+    Downstream::new(crate::table::Bind::Tcp(addr), Some(addr), None)
+}
+
+fn received(
+    direction: Direction,
+    build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+) -> Result<Outgoing, Rejection> {
+    let request = build(Request::builder())
+        .body(Body::Empty)
+        .expect("a request");
+    receive(request, &downstream(), direction, || 0)
+}
+
+#[test]
+fn what_concerned_the_connection_is_dropped() {
+    let outgoing = received(Direction::Outbound, |request| {
+        request
+            .uri("/")
+            .header("host", "a")
+            .header("connection", "close, x-foo")
+            .header("x-foo", "1")
+            .header("te", "gzip")
+    })
+    .expect("a good request");
+
+    assert!(!outgoing.head.headers.contains_key("x-foo"));
+    let te = HeaderValue::from_static("gzip");
+    assert!(!passes(&header::TE, &te) && !is_hop_by_hop(&header::ACCEPT));
+}
+
+#[test]
+fn te_is_reduced_to_trailers() {
+    for (sent, expected) in [
+        ("trailers", Some("trailers")),
+        ("gzip, Trailers", Some("trailers")),
+        ("gzip;q=0.5", None),
+    ] {
+        let outgoing = received(Direction::Outbound, |request| {
+            request.uri("/").header("host", "a").header("te", sent)
+        });
+        let headers = outgoing.expect("a good request").head.headers;
+        let te = headers
+            .get(header::TE)
+            .map(|te| te.to_str().expect("text").to_owned());
+        assert_eq!(te.as_deref(), expected, "{sent}");
+    }
+}
+
+#[test]
+fn instructions_of_the_caller_end_at_the_proxy_and_those_of_rules_do_not() {
+    let told = [
+        "x-envoy-attempt-count",
+        "x-envoy-max-retries",
+        "x-envoy-upstream-rq-timeout-ms",
+    ];
+    let outgoing = received(Direction::Outbound, |request| {
+        let request = request.uri("/").header("host", "a");
+        told.into_iter().fold(request, |request, name| {
+            request.header(name, "1").header(name, "2")
+        })
+    });
+
+    let headers = outgoing.expect("a good request").head.headers;
+    assert_eq!(headers.keys().collect::<Vec<_>>(), [header::HOST]);
+    let one = HeaderValue::from_static("1");
+    assert!(passes(&HeaderName::from_static(told[1]), &one));
+    assert!(passes(&X_ORIGINAL_PATH, &one));
+    assert!(!passes(&X_ATTEMPT_COUNT, &one), "the attempt adds its own");
+}
+
+#[test]
+fn the_caller_stands_behind_all_that_others_said() {
+    let outgoing = received(Direction::Gateway, |request| {
+        let name = &X_FORWARDED_FOR;
+        let request = request.uri("/").header("host", "a").header(name, "9.9.9.9");
+        request
+            .header(name, &b"\xe9, 1.1.1.1"[..])
+            .header(name, "2.2.2.2")
+    });
+
+    let headers = outgoing.expect("a good request").head.headers;
+    let lines: Vec<&HeaderValue> = headers.get_all(&X_FORWARDED_FOR).iter().collect();
+    assert_eq!(lines, [&b"9.9.9.9,\xe9, 1.1.1.1,2.2.2.2,10.0.0.9"[..]]);
+}
+
+#[test]
+fn a_nomination_in_a_second_line_counts() {
+    let outgoing = received(Direction::Outbound, |request| {
+        request
+            .uri("/")
+            .header("host", "a")
+            .header("connection", "close")
+            .header("connection", "x-foo")
+            .header("x-foo", "1")
+    });
+
+    let headers = outgoing.expect("a good request").head.headers;
+    assert!(!headers.contains_key("x-foo"));
+}
+
+#[test]
+fn lines_that_http2_may_repeat_become_one() {
+    let sent = |version, lines: [(&'static str, &'static str); 3]| {
+        let outgoing = received(Direction::Outbound, |request| {
+            let request = request.uri("http://a/").version(version);
+            let named = lines.into_iter();
+            named.fold(request, |request, (name, value)| {
+                request.header(name, value)
+            })
+        });
+        outgoing.map(|outgoing| {
+            let headers = outgoing.head.headers;
+            let lines = headers.get_all(lines[0].0).iter();
+            let lines: Vec<String> = lines
+                .map(|line| line.to_str().expect("text").to_owned())
+                .collect();
+            lines
+        })
+    };
+    let cookies = [("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")];
+
+    let united = sent(Version::HTTP_2, cookies).expect("a good request");
+    assert_eq!(united, ["a=1; b=2; c=3"]);
+    let apart = sent(Version::HTTP_11, cookies).expect("a good request");
+    assert_eq!(apart.len(), 3);
+    let lengths = sent(Version::HTTP_2, [("content-length", "0"); 3]);
+    assert_eq!(lengths.expect("a good request"), ["0"]);
+    let differing = [
+        ("content-length", "0"),
+        ("content-length", "0"),
+        ("content-length", "1"),
+    ];
+    assert!(sent(Version::HTTP_2, differing).is_err());
+}
+
+#[test]
+fn a_request_id_that_is_none_is_replaced() {
+    let long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
+    for bad in ["", &long] {
+        let outgoing = received(Direction::Outbound, |request| {
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("x-request-id", bad)
+        });
+
+        let outgoing = outgoing.expect("a good request");
+        assert!(outgoing.made_id.is_some());
+        assert!(!outgoing.head.headers.contains_key(&X_REQUEST_ID));
+    }
+}
+
+#[test]
+fn a_target_that_is_no_path_leads_nowhere() {
+    let asked = |method: Method, target: &'static str| {
+        received(Direction::Outbound, |request| {
+            request.method(method).uri(target).header("host", "a")
+        })
+    };
+
+    assert!(matches!(
+        asked(Method::GET, "*"),
+        Err(Rejection::BadRequest(_))
+    ));
+    assert!(matches!(
+        asked(Method::GET, "foo"),
+        Err(Rejection::BadRequest(_))
+    ));
+    assert!(matches!(
+        asked(Method::OPTIONS, "*"),
+        Err(Rejection::NoRule)
+    ));
+    assert!(matches!(
+        asked(Method::CONNECT, "a:80"),
+        Err(Rejection::NoRule)
+    ));
+}
+
+#[test]
+fn a_transfer_coding_below_chunked_is_refused() {
+    let coded = |coding: &'static str| {
+        received(Direction::Outbound, |request| {
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("transfer-encoding", coding)
+        })
+    };
+
+    assert!(coded("Chunked").is_ok());
+    assert!(matches!(
+        coded("gzip, chunked"),
+        Err(Rejection::Unimplemented(_))
+    ));
+}
+
+#[test]
+fn a_query_behind_an_authority_belongs_to_the_root() {
+    let outgoing = received(Direction::Outbound, |request| request.uri("http://a?x=1"));
+
+    assert_eq!(outgoing.expect("a good request").target(), "/?x=1");
+}
+
+#[test]
+fn the_host_cannot_be_nominated_away() {
+    let outgoing = received(Direction::Outbound, |request| {
+        request
+            .uri("/")
+            .header("host", "a")
+            .header("connection", "host")
+    });
+
+    assert!(matches!(outgoing, Err(Rejection::BadRequest(_))));
+}
+
+#[test]
+fn only_a_gateway_names_the_caller() {
+    let at = |direction| {
+        let outgoing = received(direction, |request| {
+            request
+                .uri("/")
+                .header("host", "a")
+                .header("x-forwarded-for", "1.1.1.1")
+        });
+        let mut outgoing = outgoing.expect("a good request");
+        outgoing.settle_headers();
+        outgoing.head.headers[&X_FORWARDED_FOR].clone()
+    };
+
+    assert_eq!(at(Direction::Gateway), "1.1.1.1,10.0.0.9");
+    assert_eq!(at(Direction::Outbound), "1.1.1.1");
+}
+
+#[test]
+fn a_request_id_is_kept_or_made() {
+    let made = received(Direction::Outbound, |request| {
+        request.uri("/").header("host", "a")
+    });
+    let kept = received(Direction::Outbound, |request| {
+        request
+            .uri("/")
+            .header("host", "a")
+            .header("x-request-id", "mine")
+    });
+
+    let id = |outgoing: Result<Outgoing, Rejection>| {
+        let mut outgoing = outgoing.expect("a good request");
+        outgoing.settle_headers();
+        outgoing.head.headers[&X_REQUEST_ID].clone()
+    };
+    assert_eq!(id(made), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(id(kept), "mine");
+}
+
+#[test]
+fn the_authority_must_be_clear() {
+    assert!(received(Direction::Outbound, |request| request.uri("/")).is_err());
+    assert!(
+        received(Direction::Outbound, |request| {
+            request.uri("/").header("host", "a").header("host", "b")
+        })
+        .is_err()
+    );
+    let absolute = received(Direction::Outbound, |request| {
+        request.uri("http://b:81/x").header("host", "a")
+    });
+    assert_eq!(absolute.expect("a good request").authority, "b:81");
+    assert!(
+        received(Direction::Outbound, |request| request
+            .uri("http://user@b/x"))
+        .is_err()
+    );
+}
