@@ -3,6 +3,7 @@
 use http::header::{self, HeaderValue};
 
 use crate::request::headers::{X_ORIGINAL_HOST, X_ORIGINAL_PATH};
+use crate::request::path::sendable;
 use crate::request::pipeline::Answered;
 use crate::request::record::Record;
 use crate::request::route::{Routed, path_and_query, source};
@@ -42,7 +43,9 @@ impl Call<'_> {
             return self.reject(&Rejection::UnknownDestination, record);
         };
         record.traffic = destination.traffic;
-        self.edit(target, outgoing);
+        if let Err(rejection) = self.edit(target, outgoing) {
+            return self.reject(&rejection, record);
+        }
         let deadline = |limit| Deadline::new(limit, record.upload.clone());
         let mut deadline = route.timeout.map(deadline);
         let attempts = retry::run(&self.worker.upstream, route, destination, outgoing);
@@ -115,17 +118,15 @@ impl Call<'_> {
     }
 
     /// Applies the changes of rule and target to the request.
-    fn edit(&self, target: &Target, outgoing: &mut Outgoing) {
+    fn edit(&self, target: &Target, outgoing: &mut Outgoing) -> Result<(), Rejection> {
         let route = self.route();
         if let Some(rewrite) = &route.rewrite {
             let (path, query) = path_and_query(outgoing);
             if let Some(path) = rewrite.apply(path, self.routed.matched_len) {
                 let original = HeaderValue::from_str(outgoing.target());
-                let rewritten = match query {
-                    Some(query) => format!("{path}?{query}"),
-                    None => path,
-                };
-                outgoing.rewritten = Some(rewritten);
+                let rewritten = sendable(&path, query);
+                let unusable = Rejection::BadRequest("rewritten target cannot be sent");
+                outgoing.rewritten = Some(rewritten.ok_or(unusable)?);
                 if let Ok(original) = original {
                     outgoing
                         .head
@@ -146,5 +147,6 @@ impl Call<'_> {
                 .headers
                 .insert(X_ORIGINAL_HOST.clone(), original);
         }
+        Ok(())
     }
 }

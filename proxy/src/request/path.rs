@@ -5,6 +5,8 @@
 //! `\` becomes `/`. Repeated slashes and all other escapes stay as they came, because a signature may
 //! cover them.
 
+use http::uri::PathAndQuery;
+
 /// What is wrong with a path that has no normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
@@ -23,6 +25,33 @@ pub fn normalize(path: &str) -> Result<Option<String>, PathError> {
     }
     let decoded = decode_unreserved(path)?;
     Ok(Some(remove_dot_segments(&decoded)))
+}
+
+/// What a rewrite made of a path, with `query` behind it, as it can stand in a request: it begins with
+/// `/`, and characters that have no place in a path are percent-encoded, because whoever wrote a rule
+/// with `/a b` meant a path. None if it cannot be sent even so, such as for its length.
+pub(crate) fn sendable(path: &str, query: Option<&str>) -> Option<String> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut target = String::with_capacity(path.len() + 1 + query.map_or(0, str::len));
+    if !path.starts_with('/') {
+        target.push('/');
+    }
+    for byte in path.bytes() {
+        if byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'`') {
+            target.push(char::from(byte));
+            continue;
+        }
+        target.push('%');
+        target.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        target.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::try_from(target.as_str())
+        .is_ok()
+        .then_some(target)
 }
 
 /// One pass over what is nearly always a clean path.
@@ -156,7 +185,27 @@ mod tests {
         assert_eq!(normalize("/a%00"), Err(PathError::Nul));
     }
 
+    #[test]
+    fn a_rewritten_path_can_be_sent() {
+        for (path, query, expected) in [
+            ("/a", None, "/a"),
+            ("a/b", Some("x=1"), "/a/b?x=1"),
+            ("", None, "/"),
+            ("/a b#c", Some("x"), "/a%20b%23c?x"),
+            ("/é\r\n", None, "/%C3%A9%0D%0A"),
+            ("/a%20b?y=%", None, "/a%20b?y=%"),
+        ] {
+            assert_eq!(sendable(path, query).as_deref(), Some(expected), "{path:?}");
+        }
+        assert_eq!(sendable(&"a".repeat(1 << 16), None), None);
+    }
+
     proptest! {
+        #[test]
+        fn whatever_a_rewrite_makes_can_be_sent(path in "\\PC{0,24}") {
+            prop_assert!(sendable(&path, None).is_some());
+        }
+
         #[test]
         fn the_normal_form_is_stable(path in "/[aeE256./%\\\\]{0,24}") {
             if let Ok(Some(normal)) = normalize(&path) {
