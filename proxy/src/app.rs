@@ -137,7 +137,15 @@ struct Control {
     lifecycle: watch::Sender<Lifecycle>,
     filter: FilterHandle,
     /// Set when the proxy is to exit once its connections have ended.
-    drained: Option<Vec<oneshot::Receiver<()>>>,
+    drained: Option<Drained>,
+}
+
+/// A wait for the last connections.
+struct Drained {
+    /// One for each worker that has not said that it is done.
+    waits: Vec<oneshot::Receiver<()>>,
+    /// When it is over; other events in between do not prolong it.
+    deadline: tokio::time::Instant,
 }
 
 /// What the control thread listens to.
@@ -165,6 +173,7 @@ impl Control {
                 AdminCommand::Drain => {
                     self.drain().await;
                 }
+                AdminCommand::Quit if self.drained.is_some() => {}
                 AdminCommand::Quit => self.drained = Some(self.drain().await),
                 AdminCommand::SetLogFilter(written) => set_filter(&self.filter, &written),
             },
@@ -174,9 +183,10 @@ impl Control {
     }
 
     /// Tells every worker to drain; the result is ready when the last connection has ended.
-    async fn drain(&self) -> Vec<oneshot::Receiver<()>> {
+    async fn drain(&self) -> Drained {
         tracing::info!(timeout = ?DRAIN_TIMEOUT, "draining");
         self.lifecycle.send_replace(Lifecycle::Draining);
+        let deadline = tokio::time::Instant::now() + DRAIN_TIMEOUT;
         let mut waits = Vec::new();
         for worker in self.configuration.workers() {
             let (done, wait) = oneshot::channel();
@@ -184,14 +194,14 @@ impl Control {
                 waits.push(wait);
             }
         }
-        waits
+        Drained { waits, deadline }
     }
 }
 
 /// Waits until the workers have no connection left or the time for it is over; forever while
 /// nothing drains.
-async fn until_drained(drained: &mut Option<Vec<oneshot::Receiver<()>>>) {
-    let Some(waits) = drained else {
+async fn until_drained(drained: &mut Option<Drained>) {
+    let Some(Drained { waits, deadline }) = drained else {
         return std::future::pending().await;
     };
     let all = async {
@@ -200,7 +210,7 @@ async fn until_drained(drained: &mut Option<Vec<oneshot::Receiver<()>>>) {
             waits.pop();
         }
     };
-    if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+    if tokio::time::timeout_at(*deadline, all).await.is_err() {
         tracing::warn!("connections left at the end of the drain are closed");
     }
 }
@@ -239,4 +249,26 @@ fn access_log(settings: &Settings, metrics: &Metrics) -> io::Result<Option<Arc<A
     };
     let dropped = metrics.process.access_log_dropped.clone();
     AccessLog::new(format, io::stdout(), dropped).map(|log| Some(Arc::new(log)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_drain_does_not_start_over_when_something_else_happens() {
+        let (_open, wait) = oneshot::channel();
+        let mut drained = Some(Drained {
+            waits: vec![wait],
+            deadline: tokio::time::Instant::now() + DRAIN_TIMEOUT,
+        });
+
+        for _ in 0..3 {
+            let interrupted = until_drained(&mut drained);
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT / 3, interrupted).await;
+        }
+
+        let rest = tokio::time::timeout(Duration::from_secs(1), until_drained(&mut drained));
+        assert!(rest.await.is_ok());
+    }
 }
