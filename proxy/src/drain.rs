@@ -9,14 +9,26 @@ use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 
+use crate::table::Bind;
+
 /// The open connections of one worker.
 #[derive(Debug, Default)]
 pub struct Drain {
     draining: Cell<bool>,
     open: Cell<usize>,
-    wakers: RefCell<Vec<Option<Waker>>>,
+    places: RefCell<Vec<Option<Place>>>,
     free: RefCell<Vec<usize>>,
     empty: Notify,
+}
+
+/// What is known of one open connection.
+#[derive(Debug)]
+struct Place {
+    /// The listener it came to.
+    bind: Bind,
+    told: Rc<Cell<bool>>,
+    /// Present once the connection was polled.
+    waker: Option<Waker>,
 }
 
 /// One connection's place; given back when dropped.
@@ -25,34 +37,63 @@ pub(crate) struct Ticket {
     drain: Rc<Drain>,
     place: usize,
     registered: bool,
-    told: bool,
+    told: Rc<Cell<bool>>,
 }
 
 // === impl Drain ===
 
 impl Drain {
-    /// Enters a connection.
-    pub(crate) fn enter(self: &Rc<Self>) -> Ticket {
-        let mut wakers = self.wakers.borrow_mut();
-        let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            wakers.push(None);
-            wakers.len() - 1
+    /// Enters a connection to `bind`; once all are told to end, new ones are from the beginning.
+    pub(crate) fn enter(self: &Rc<Self>, bind: &Bind) -> Ticket {
+        let told = Rc::new(Cell::new(self.draining.get()));
+        let entered = Some(Place {
+            bind: bind.clone(),
+            told: Rc::clone(&told),
+            waker: None,
         });
+        let mut places = self.places.borrow_mut();
+        let place = match self.free.borrow_mut().pop() {
+            Some(place) => {
+                places[place] = entered;
+                place
+            }
+            None => {
+                places.push(entered);
+                places.len() - 1
+            }
+        };
         self.open.set(self.open.get() + 1);
         Ticket {
             drain: Rc::clone(self),
             place,
             registered: false,
-            told: false,
+            told,
         }
     }
 
     /// Tells every connection to end after the request it is in.
     pub fn begin(&self) {
         self.draining.set(true);
-        let wakers: Vec<Waker> = self.wakers.borrow().iter().flatten().cloned().collect();
-        wakers.iter().for_each(Waker::wake_by_ref);
+        self.tell(|_| true);
         self.tell_if_empty();
+    }
+
+    /// Tells the connections to `bind` to end after the request they are in.
+    pub(crate) fn begin_for(&self, bind: &Bind) {
+        self.tell(|place| place.bind == *bind);
+    }
+
+    fn tell(&self, concerns: impl Fn(&Place) -> bool) {
+        let places = self.places.borrow();
+        let concerned = places.iter().flatten().filter(|place| concerns(place));
+        let wakers: Vec<Waker> = concerned
+            .filter_map(|place| {
+                place.told.set(true);
+                place.waker.clone()
+            })
+            .collect();
+        drop(places);
+        wakers.iter().for_each(Waker::wake_by_ref);
     }
 
     /// Open connections.
@@ -81,22 +122,22 @@ impl Drain {
 // === impl Ticket ===
 
 impl Ticket {
-    /// Whether the connection is to end from now on; true once.
+    /// Whether the connection is to end.
     pub(crate) fn is_told(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.registered {
             self.registered = true;
             // A task's waker stays the same for its life, so that one registration is enough.
-            self.drain.wakers.borrow_mut()[self.place] = Some(cx.waker().clone());
+            if let Some(place) = &mut self.drain.places.borrow_mut()[self.place] {
+                place.waker = Some(cx.waker().clone());
+            }
         }
-        let tell = self.drain.draining.get() && !self.told;
-        self.told |= tell;
-        tell
+        self.told.get()
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.drain.wakers.borrow_mut()[self.place] = None;
+        self.drain.places.borrow_mut()[self.place] = None;
         self.drain.free.borrow_mut().push(self.place);
         self.drain.open.set(self.drain.open.get() - 1);
         self.drain.tell_if_empty();
@@ -109,22 +150,26 @@ mod tests {
     use std::future::poll_fn;
     use std::task::Poll;
 
+    use tokio::task::{JoinHandle, spawn_local, yield_now};
+
+    fn bind(port: u16) -> Bind {
+        Bind::Tcp(([127, 0, 0, 1], port).into())
+    }
+
+    /// A connection that ends when it is told to.
+    fn connection(drain: &Rc<Drain>, port: u16) -> JoinHandle<()> {
+        let mut ticket = drain.enter(&bind(port));
+        spawn_local(poll_fn(move |cx| match ticket.is_told(cx) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }))
+    }
+
     #[tokio::test(flavor = "local")]
-    async fn connections_are_told_once_and_waited_for() {
+    async fn connections_are_told_and_waited_for() {
         let drain = Rc::new(Drain::default());
-        let mut ticket = drain.enter();
-        let conn = tokio::task::spawn_local(async move {
-            poll_fn(|cx| {
-                if ticket.is_told(cx) {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await;
-            assert!(!poll_fn(|cx| Poll::Ready(ticket.is_told(cx))).await);
-        });
-        tokio::task::yield_now().await;
+        let conn = connection(&drain, 1);
+        yield_now().await;
         assert_eq!(drain.open(), 1);
 
         drain.begin();
@@ -132,5 +177,23 @@ mod tests {
 
         conn.await.expect("the connection ends");
         assert_eq!(drain.open(), 0);
+        let late = connection(&drain, 1);
+        late.await.expect("one that comes late ends, too");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn the_connections_of_one_listener_can_be_told_alone() {
+        let drain = Rc::new(Drain::default());
+        let (one, two) = (connection(&drain, 1), connection(&drain, 2));
+        yield_now().await;
+
+        drain.begin_for(&bind(1));
+
+        one.await.expect("the connection ends");
+        yield_now().await;
+        assert!(!two.is_finished());
+        let again = connection(&drain, 1);
+        yield_now().await;
+        assert!(!again.is_finished(), "the listener may have come back");
     }
 }

@@ -3,11 +3,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::oneshot;
 
 use crate::io::Io;
 use crate::request::{Downstream, server};
@@ -16,6 +19,8 @@ use crate::worker::Worker;
 
 /// Connections that wait to be accepted; the system may allow less.
 const BACKLOG: i32 = 4_096;
+/// Most open connections of one worker, so that a flood of idle ones is bounded in memory.
+const CONNECTIONS_MAX: usize = 32_768;
 /// Pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -41,15 +46,29 @@ pub fn bind(bind: &Bind, workers: usize) -> io::Result<Vec<Bound>> {
             sockets.collect()
         }
         Bind::Unix(path) => {
-            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
-                std::fs::remove_file(path)?;
-            }
+            remove_stale(path)?;
             let socket = std::os::unix::net::UnixListener::bind(path)?;
             socket.set_nonblocking(true)?;
             (0..workers)
                 .map(|_| Ok(Bound::Unix(socket.try_clone()?)))
                 .collect()
         }
+    }
+}
+
+/// Removes the socket that a proxy which is gone left at `path`, and nothing else: a file that was
+/// named by mistake stays, and the bind fails.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -79,51 +98,90 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Takes connections until the task is dropped.
-pub(crate) async fn accept(worker: Rc<Worker>, bind: Bind, bound: Bound) {
+/// Takes connections until `closed` is ready, and then those that wait already: the system would
+/// reset them together with the socket.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    bind: Bind,
+    bound: Bound,
+    closed: oneshot::Receiver<()>,
+) {
     let result = match bound {
-        Bound::Tcp(socket) => match TcpListener::from_std(socket) {
-            Ok(socket) => return accept_tcp(worker, bind, socket).await,
-            Err(error) => Err(error),
-        },
-        Bound::Unix(socket) => match UnixListener::from_std(socket) {
-            Ok(socket) => return accept_unix(worker, bind, socket).await,
-            Err(error) => Err(error),
-        },
+        Bound::Tcp(socket) => accept_tcp(&worker, &bind, socket, closed).await,
+        Bound::Unix(socket) => accept_unix(&worker, &bind, socket, closed).await,
     };
-    if let Err::<(), _>(error) = result {
+    if let Err(error) = result {
         tracing::error!(%bind, %error, "listener cannot be used");
     }
 }
 
-async fn accept_tcp(worker: Rc<Worker>, bind: Bind, socket: TcpListener) {
+async fn accept_tcp(
+    worker: &Rc<Worker>,
+    bind: &Bind,
+    socket: std::net::TcpListener,
+    mut closed: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let socket = TcpListener::from_std(socket)?;
+    let serve = |tcp: TcpStream, peer: SocketAddr| {
+        let local = worker.wants_local_addr().then(|| tcp.local_addr().ok());
+        let downstream = Downstream::new(bind.clone(), Some(peer), local.flatten());
+        serve(worker, Io::Tcp(tcp), downstream);
+    };
     loop {
-        match socket.accept().await {
-            Ok((tcp, peer)) => {
-                let local = worker
-                    .wants_local_addr()
-                    .then(|| tcp.local_addr().ok())
-                    .flatten();
-                let downstream = Downstream::new(bind.clone(), Some(peer), local);
-                let conn = server::connection(Rc::clone(&worker), Io::Tcp(tcp), downstream);
-                tokio::task::spawn_local(conn);
-            }
-            Err(error) => pause(&bind, &error).await,
+        tokio::select! {
+            biased;
+            _ = &mut closed => break,
+            accepted = socket.accept() => match accepted {
+                Ok((tcp, peer)) => serve(tcp, peer),
+                Err(error) => pause(bind, &error).await,
+            },
         }
     }
+    let socket = socket.into_std()?;
+    while let Ok((tcp, peer)) = socket.accept() {
+        tcp.set_nonblocking(true)?;
+        serve(TcpStream::from_std(tcp)?, peer);
+    }
+    Ok(())
 }
 
-async fn accept_unix(worker: Rc<Worker>, bind: Bind, socket: UnixListener) {
+async fn accept_unix(
+    worker: &Rc<Worker>,
+    bind: &Bind,
+    socket: std::os::unix::net::UnixListener,
+    mut closed: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let socket = UnixListener::from_std(socket)?;
+    let serve = |unix: UnixStream| {
+        let downstream = Downstream::new(bind.clone(), None, None);
+        serve(worker, Io::Unix(unix), downstream);
+    };
     loop {
-        match socket.accept().await {
-            Ok((unix, _)) => {
-                let downstream = Downstream::new(bind.clone(), None, None);
-                let conn = server::connection(Rc::clone(&worker), Io::Unix(unix), downstream);
-                tokio::task::spawn_local(conn);
-            }
-            Err(error) => pause(&bind, &error).await,
+        tokio::select! {
+            biased;
+            _ = &mut closed => break,
+            accepted = socket.accept() => match accepted {
+                Ok((unix, _)) => serve(unix),
+                Err(error) => pause(bind, &error).await,
+            },
         }
     }
+    let socket = socket.into_std()?;
+    while let Ok((unix, _)) = socket.accept() {
+        unix.set_nonblocking(true)?;
+        serve(UnixStream::from_std(unix)?);
+    }
+    Ok(())
+}
+
+/// Begins a connection, or closes it if the worker has as many as it may have.
+fn serve(worker: &Rc<Worker>, io: Io, downstream: Downstream) {
+    if worker.drain.open() >= CONNECTIONS_MAX {
+        tracing::debug!(bind = %downstream.bind, "connection refused: too many are open");
+        return;
+    }
+    let conn = server::connection(Rc::clone(worker), io, downstream);
+    tokio::task::spawn_local(conn);
 }
 
 /// A failed accept must neither end the listener nor spin.
@@ -135,6 +193,82 @@ async fn pause(bind: &Bind, error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
+    use tokio::io::{AsyncReadExt as _, duplex};
+
+    use crate::snapshot::Publisher;
+    use crate::telemetry::labels::Identity;
+    use crate::telemetry::metrics::Metrics;
+    use crate::upstream::connect::Connector;
+
+    fn worker() -> Rc<Worker> {
+        let metrics = Metrics::new(Identity::default(), 16);
+        let publisher = Publisher::default();
+        Rc::new(Worker::new(&publisher, &metrics, None, Connector::Network))
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn connections_that_wait_when_a_listener_closes_are_served() {
+        let worker = worker();
+        let socket = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let addr = socket.local_addr().expect("bound");
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let mut client = std::net::TcpStream::connect(addr).expect("a listener");
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                    .expect("a short request is taken");
+                client
+            })
+            .collect();
+        let (_, closed) = oneshot::channel();
+
+        worker.drain.begin();
+        let bound = Bound::Tcp(socket);
+        accept(Rc::clone(&worker), Bind::Tcp(addr), bound, closed).await;
+
+        for client in clients {
+            client.set_nonblocking(true).expect("a socket");
+            let mut client = TcpStream::from_std(client).expect("a socket");
+            let mut answer = String::new();
+            let read = client.read_to_string(&mut answer).await;
+            read.expect("an answer and an orderly end");
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn more_connections_than_a_worker_may_have_are_closed() {
+        let worker = worker();
+        let bind = Bind::Tcp(([127, 0, 0, 1], 1).into());
+        let open: Vec<_> = (0..CONNECTIONS_MAX)
+            .map(|_| worker.drain.enter(&bind))
+            .collect();
+        let (mut near, far) = duplex(16);
+
+        let downstream = Downstream::new(bind, None, None);
+        serve(&worker, Io::Memory(far), downstream);
+
+        assert_eq!(near.read(&mut [0; 1]).await.expect("an orderly end"), 0);
+        assert_eq!(worker.drain.open(), open.len());
+    }
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_at_is_replaced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("socket");
+        let at = Bind::Unix(path.clone());
+
+        std::fs::write(&path, "mine").expect("a file");
+        bind(&at, 1).expect_err("no socket");
+        assert_eq!(std::fs::read(&path).expect("still there"), b"mine");
+
+        std::fs::remove_file(&path).expect("removed");
+        let first = bind(&at, 1).expect("a new socket");
+        bind(&at, 1).expect_err("in use");
+        drop(first);
+        bind(&at, 1).expect("a stale socket is replaced");
+    }
 
     #[test]
     fn a_port_that_another_listens_at_is_refused_even_if_it_can_be_shared() {

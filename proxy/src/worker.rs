@@ -58,6 +58,13 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
 }
 
+/// A listener that takes connections until it is closed.
+struct Listening {
+    task: JoinHandle<()>,
+    /// Closes the listener when dropped.
+    _open: oneshot::Sender<()>,
+}
+
 /// Counts a downstream connection as open until dropped, and notes when it ended in a panic.
 pub(crate) struct Counted(Arc<Metrics>);
 
@@ -107,23 +114,33 @@ pub fn spawn(
 /// Obeys commands until there can be no more.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
     let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
-    let mut listeners: HashMap<Bind, JoinHandle<()>> = HashMap::new();
+    let mut listeners: HashMap<Bind, Listening> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(bind, bound) => {
-                let accept = listener::accept(Rc::clone(&worker), bind.clone(), bound);
-                listeners.insert(bind, tokio::task::spawn_local(accept));
+                let (open, closed) = oneshot::channel();
+                let accept = listener::accept(Rc::clone(&worker), bind.clone(), bound, closed);
+                let task = tokio::task::spawn_local(accept);
+                listeners.insert(bind, Listening { task, _open: open });
             }
             Command::Unlisten(bind) => {
-                if let Some(listener) = listeners.remove(&bind) {
-                    listener.abort();
+                if let Some(listening) = listeners.remove(&bind) {
+                    let drain = Rc::clone(&worker.drain);
+                    tokio::task::spawn_local(async move {
+                        listening.close().await;
+                        drain.begin_for(&bind);
+                    });
                 }
             }
             Command::Drain(done) => {
-                listeners.drain().for_each(|(_, listener)| listener.abort());
+                let closing: Vec<_> = listeners.drain().map(|(_, it)| it.close()).collect();
                 worker.drain.begin();
                 let drain = Rc::clone(&worker.drain);
                 tokio::task::spawn_local(async move {
+                    // The last connections of a listener must be entered before they are waited for.
+                    for closed in closing {
+                        closed.await;
+                    }
                     drain.emptied().await;
                     let _ = done.send(());
                 });
@@ -200,6 +217,19 @@ impl Worker {
         self.shared.process.downstream_connections.inc();
         self.shared.process.downstream_connections_active.inc();
         Counted(Arc::clone(&self.shared))
+    }
+}
+
+// === impl Listening ===
+
+impl Listening {
+    /// Closes the listener at once; the result is ready when its last connections are taken.
+    fn close(self) -> impl Future<Output = ()> {
+        let Self { task, _open: open } = self;
+        drop(open);
+        async move {
+            let _ = task.await;
+        }
     }
 }
 

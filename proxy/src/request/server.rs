@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -33,14 +34,27 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 128;
 /// Most concurrent requests of an HTTP/2 connection.
 const STREAMS_MAX: u32 = 1_000;
+/// How often a silent HTTP/2 peer is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Limit of the wait for its answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Flow-control window of a stream, in bytes.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Flow-control window of a connection, in bytes.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// Serves a connection until either side ends it.
-pub async fn connection(worker: Rc<Worker>, mut io: Io, downstream: Downstream) {
-    let mut ticket = worker.drain.enter();
+/// Serves a connection until either side ends it. It counts as open from the call on, so that nobody
+/// who waits for the last connection misses one that was not polled yet.
+pub fn connection(
+    worker: Rc<Worker>,
+    io: Io,
+    downstream: Downstream,
+) -> impl Future<Output = ()> + 'static {
+    let ticket = worker.drain.enter(&downstream.bind);
+    serve(worker, io, downstream, ticket)
+}
+
+async fn serve(worker: Rc<Worker>, mut io: Io, downstream: Downstream, mut ticket: Ticket) {
     let _counted = worker.count_connection();
     let first = match timeout(FIRST_BYTES_TIMEOUT, first_bytes(&mut io, &mut ticket)).await {
         Ok(Ok(first)) if !first.is_empty() => first,
@@ -61,7 +75,9 @@ pub async fn connection(worker: Rc<Worker>, mut io: Io, downstream: Downstream) 
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
         let conn = Box::pin(builder.serve_connection(io, service));
         drive(conn, ticket, |conn| conn.graceful_shutdown()).await
     } else {
@@ -77,16 +93,21 @@ pub async fn connection(worker: Rc<Worker>, mut io: Io, downstream: Downstream) 
     }
 }
 
-/// Runs a connection; when the worker drains, lets it end after the request it is in.
+/// Runs a connection; when the worker drains, lets it end after the request it is in. It is polled
+/// before it is told, so that one that came last still begins the request that came with it.
 async fn drive<C, T>(mut conn: Pin<T>, mut ticket: Ticket, end: impl Fn(Pin<&mut C>)) -> C::Output
 where
     C: Future,
     T: std::ops::DerefMut<Target = C>,
 {
+    let mut told = false;
     poll_fn(|cx| {
-        if ticket.is_told(cx) {
-            end(conn.as_mut());
+        let polled = conn.as_mut().poll(cx);
+        if polled.is_ready() || told || !ticket.is_told(cx) {
+            return polled;
         }
+        told = true;
+        end(conn.as_mut());
         conn.as_mut().poll(cx)
     })
     .await
@@ -99,13 +120,23 @@ async fn first_bytes(io: &mut Io, ticket: &mut Ticket) -> io::Result<Bytes> {
     loop {
         let read = {
             let mut read = pin!(io.read_buf(&mut buf));
-            poll_fn(|cx| {
-                if ticket.is_told(cx) {
-                    return std::task::Poll::Ready(Ok(0));
+            let came = poll_fn(|cx| match read.as_mut().poll(cx) {
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+                Poll::Pending if ticket.is_told(cx) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match came.await {
+                Some(read) => read?,
+                None => {
+                    // The system may hold bytes that the runtime has not heard of yet.
+                    tokio::task::yield_now().await;
+                    let last = poll_fn(|cx| match read.as_mut().poll(cx) {
+                        Poll::Ready(read) => Poll::Ready(read),
+                        Poll::Pending => Poll::Ready(Ok(0)),
+                    });
+                    last.await?
                 }
-                read.as_mut().poll(cx)
-            })
-            .await?
+            }
         };
         let undecided = HTTP2_PREFACE.starts_with(&buf) && buf.len() < HTTP2_PREFACE.len();
         if read == 0 || !undecided {

@@ -254,6 +254,7 @@ async fn listeners_open_and_close_with_the_configuration() {
     assert_eq!(new.get("a.test", "/").await.text(), "two");
     let connect = async || tokio::net::TcpStream::connect(first.addr()).await.is_err();
     eventually("a closed listener", connect, |refused| *refused).await;
+    old.closed().await;
 }
 
 #[tokio::test]
