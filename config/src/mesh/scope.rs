@@ -35,7 +35,17 @@ impl Mesh {
             })
         });
         imported.or_else(|| {
-            let service = self.gateway_service(viewer, host)?;
+            // A listener with a port of its own is a proxy for any port of what it imports.
+            let named = self.registry.find(host, |services| {
+                preferred(services, viewer, |service| {
+                    let owned = (service.namespace.as_str(), service.host.as_str());
+                    let own = &viewer.namespace;
+                    egress
+                        .iter()
+                        .any(|listener| imports(&listener.hosts, own, owned, Relation::Covered))
+                })
+            });
+            let service = named.or_else(|| self.gateway_service(viewer, host))?;
             // Routes name hosts completely.
             let completed = self.resolve(host, &service.namespace);
             let inferred = self.inferred(resource, egress, viewer);

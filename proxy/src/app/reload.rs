@@ -17,8 +17,8 @@ use crate::admin::{AdminState, ConfigInfo};
 use crate::bootstrap::Settings;
 use crate::listener::{self, Bound};
 use crate::snapshot::Publisher;
-use crate::table::Bind;
 use crate::table::compile::{Compiled, Compiler, Perspective};
+use crate::table::{Bind, Table};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::dns::{Resolver, Update};
@@ -165,9 +165,9 @@ impl Configuration {
 
     /// Takes in what DNS says of a name.
     pub(super) fn resolved(&mut self, update: &Update) {
-        let compiled = self.compiler.resolved(&update.name, &update.addresses);
-        self.publisher
-            .publish(compiled.table, compiled.destinations);
+        self.compiler.resolved(&update.name, &update.addresses);
+        let (table, destinations) = self.compiler.refresh();
+        self.publisher.publish(table, destinations);
     }
 
     /// Everything of the next generation that can fail.
@@ -183,17 +183,10 @@ impl Configuration {
             None => Mesh::new(&loaded.resources, MeshSettings::default()),
         };
         let index = clock.lap();
-        let compiled = self.compiler.compile(&mesh);
-        let sockets = match self.bind_new(&compiled) {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                // The compiler must remember what is in use, not what was given up.
-                if let Some(mesh) = &self.mesh {
-                    self.compiler.compile(mesh);
-                }
-                return Err(error);
-            }
-        };
+        // A plan that cannot listen is dropped, which leaves the generation in use as it is.
+        let planned = self.compiler.plan(&mesh);
+        let sockets = bind_new(planned.table(), &self.listening, self.workers.len())?;
+        let compiled = planned.commit();
         let compile = clock.lap();
         tracing::debug!(?load, ?index, ?compile, "generation prepared");
         Ok(Next {
@@ -227,23 +220,6 @@ impl Configuration {
             last_error: None,
             problems,
         };
-    }
-
-    fn bind_new(&self, compiled: &Compiled) -> Result<NewSockets, ReloadError> {
-        let binds = compiled
-            .table
-            .listeners
-            .iter()
-            .map(|listener| &listener.bind);
-        let new = binds.filter(|bind| !self.listening.contains(*bind));
-        let bound = new.map(|bind| match listener::bind(bind, self.workers.len()) {
-            Ok(sockets) => Ok((bind.clone(), sockets)),
-            Err(source) => Err(ReloadError::Bind {
-                bind: bind.clone(),
-                source,
-            }),
-        });
-        bound.collect()
     }
 
     /// Publishes a generation, then opens and closes listeners.
@@ -313,14 +289,33 @@ impl Configuration {
                     break;
                 };
                 missing.remove(&update.name);
-                compiled = self.compiler.resolved(&update.name, &update.addresses);
+                self.compiler.resolved(&update.name, &update.addresses);
             }
         };
         if timeout(limit, all).await.is_err() {
             tracing::warn!(names = ?missing, "not resolved yet");
         }
+        compiled.destinations = self.compiler.refresh().1;
         compiled
     }
+}
+
+/// Binds what the table listens at and nobody does yet, one socket for each worker.
+fn bind_new(
+    table: &Table,
+    listening: &BTreeSet<Bind>,
+    workers: usize,
+) -> Result<NewSockets, ReloadError> {
+    let binds = table.listeners.iter().map(|listener| &listener.bind);
+    let new = binds.filter(|bind| !listening.contains(*bind));
+    let bound = new.map(|bind| match listener::bind(bind, workers) {
+        Ok(sockets) => Ok((bind.clone(), sockets)),
+        Err(source) => Err(ReloadError::Bind {
+            bind: bind.clone(),
+            source,
+        }),
+    });
+    bound.collect()
 }
 
 /// Measures the steps of a reload.

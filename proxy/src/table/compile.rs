@@ -46,6 +46,14 @@ pub struct Compiler {
     table: Arc<Table>,
 }
 
+/// A generation that is not in use yet.
+#[derive(Debug)]
+pub struct Planned<'c> {
+    compiler: &'c mut Compiler,
+    table: Arc<Table>,
+    hosts: HostCache,
+}
+
 /// One generation.
 #[derive(Debug)]
 pub struct Compiled {
@@ -72,29 +80,53 @@ impl Compiler {
 
     /// Compiles a mesh.
     pub fn compile(&mut self, mesh: &Mesh) -> Compiled {
+        self.plan(mesh).commit()
+    }
+
+    /// Compiles a mesh as far as its table, so that its listeners can be tried first. A plan that is
+    /// dropped leaves everything as it was.
+    pub fn plan(&mut self, mesh: &Mesh) -> Planned<'_> {
         self.registry.begin();
-        let mut plan = Plan::new(mesh, &self.perspective, &mut self.registry, &mut self.hosts);
+        let mut plan = Plan::new(mesh, &self.perspective, &mut self.registry, &self.hosts);
         plan.gateways();
         plan.sidecar();
-        self.table = Arc::new(Table {
-            listeners: plan.finish(),
-        });
-        self.hosts.retain_used();
-        self.publishable()
+        let (listeners, hosts) = plan.finish();
+        Planned {
+            compiler: self,
+            table: Arc::new(Table { listeners }),
+            hosts,
+        }
     }
 
-    /// The same generation with the addresses that DNS gives for `name` by now.
-    pub fn resolved(&mut self, name: &str, addrs: &[IpAddr]) -> Compiled {
+    /// Notes the addresses that DNS gives for `name` by now; [`Self::refresh`] puts them to use.
+    pub fn resolved(&mut self, name: &str, addrs: &[IpAddr]) {
         self.registry.resolved(name, addrs);
-        self.publishable()
     }
 
-    fn publishable(&mut self) -> Compiled {
-        let destinations = self.registry.build();
+    /// The same table with destinations at the addresses that are known by now.
+    pub fn refresh(&mut self) -> (Arc<Table>, Destinations) {
+        (Arc::clone(&self.table), self.registry.build())
+    }
+}
+
+// === impl Planned ===
+
+impl Planned<'_> {
+    /// The table that is planned.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Makes the plan the current generation.
+    pub fn commit(self) -> Compiled {
+        let compiler = self.compiler;
+        compiler.hosts = self.hosts;
+        compiler.table = Arc::clone(&self.table);
+        let names = compiler.registry.commit();
         Compiled {
-            table: Arc::clone(&self.table),
-            destinations,
-            names: self.registry.names(),
+            table: self.table,
+            destinations: compiler.registry.build(),
+            names,
         }
     }
 }

@@ -22,11 +22,30 @@ use crate::upstream::destination::{
 };
 use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
 
+/// From where a host is looked up, which decides the services that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum View {
+    /// Sidecar traffic: within the scope of the `Sidecar`.
+    Mesh,
+    /// Traffic through a gateway, which no `Sidecar` restricts.
+    Gateway,
+}
+
+/// A destination and whose it is: by way of a gateway a host can be another namespace's service
+/// than within the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    key: DestinationKey,
+    owner: Arc<str>,
+}
+
 /// A host that routes lead to: its service and what governs it. The same object from generation to
 /// generation while no resource behind it changes.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) name: Arc<str>,
+    /// `namespace/host` of the service, whose host may be a wildcard that covers the name.
+    owner: Arc<str>,
     pub(super) service: Arc<Service>,
     pub(super) policy: Arc<HostPolicy>,
 }
@@ -51,18 +70,28 @@ pub(super) struct Workload {
     pub(super) service: Option<(String, String)>,
 }
 
+/// What one generation refers to.
+#[derive(Debug, Default)]
+pub(super) struct Generation {
+    /// By name and owner.
+    hosts: FxHashMap<(Arc<str>, Arc<str>), Arc<Host>>,
+    /// What was looked up; `None` for hosts that nobody serves.
+    found: FxHashMap<(View, Arc<str>), Option<Arc<Host>>>,
+    used: FxHashMap<Place, Blueprint>,
+}
+
 /// Every destination that the routes of the current generation lead to.
 #[derive(Debug)]
 pub(super) struct Registry {
     perspective: Perspective,
     metrics: Arc<Metrics>,
-    /// Looked up in this generation; `None` for hosts that nobody serves.
-    hosts: FxHashMap<Arc<str>, Option<Arc<Host>>>,
-    previous_hosts: FxHashMap<Arc<str>, Option<Arc<Host>>>,
-    ids: FxHashMap<DestinationKey, DestinationId>,
+    current: Generation,
+    /// The generation in the making. Until it is committed nothing of the current one changes; what
+    /// it adds to `ids` the next build takes back if it was given up.
+    next: Generation,
+    ids: FxHashMap<Place, DestinationId>,
     free: Vec<DestinationId>,
-    used: FxHashMap<DestinationKey, Blueprint>,
-    built: FxHashMap<DestinationKey, (Blueprint, Arc<Destination>)>,
+    built: FxHashMap<Place, (Blueprint, Arc<Destination>)>,
     resolved: Resolved,
     /// Names whose addresses changed since the last build.
     changed_names: FxHashSet<Arc<str>>,
@@ -75,59 +104,77 @@ impl Registry {
         Self {
             perspective,
             metrics,
-            hosts: FxHashMap::default(),
-            previous_hosts: FxHashMap::default(),
+            current: Generation::default(),
+            next: Generation::default(),
             ids: FxHashMap::default(),
             free: Vec::new(),
-            used: FxHashMap::default(),
             built: FxHashMap::default(),
             resolved: Resolved::default(),
             changed_names: FxHashSet::default(),
         }
     }
 
-    /// Begins a generation: nothing is in use until a route says so.
+    /// Begins a generation: nothing is in use until a route says so. One that was begun before and
+    /// not committed is given up.
     pub(super) fn begin(&mut self) {
-        self.previous_hosts = std::mem::take(&mut self.hosts);
-        self.used.clear();
+        self.next = Generation::default();
+    }
+
+    /// Makes the generation that was begun the current one and returns the names that it needs.
+    /// Forgets the addresses of names that neither it nor the one before needs: the resolver may not
+    /// have noticed yet that a name was not wanted for the time of one generation, and would not
+    /// tell its addresses again.
+    pub(super) fn commit(&mut self) -> BTreeSet<Arc<str>> {
+        let before = self.names();
+        self.current = std::mem::take(&mut self.next);
+        let names = self.names();
+        self.resolved
+            .retain(|name, _| names.contains(name) || before.contains(name));
+        names
     }
 
     /// The host `name` as this proxy sees it.
-    pub(super) fn host(&mut self, mesh: &Mesh, name: &str) -> Option<Arc<Host>> {
-        if let Some(known) = self.hosts.get(name) {
+    pub(super) fn host(&mut self, mesh: &Mesh, view: View, name: &str) -> Option<Arc<Host>> {
+        let key = (view, Arc::from(name));
+        if let Some(known) = self.next.found.get(&key) {
             return known.clone();
         }
         let viewer = &self.perspective.viewer;
-        let found = mesh.gateway_service(viewer, name).map(|service| {
-            let policy = mesh.policy(viewer, name, Some(&service.namespace));
-            let before = self.previous_hosts.get(name).and_then(Option::as_ref);
-            match before.filter(|host| host.is_made_of(service, &policy)) {
-                Some(host) => Arc::clone(host),
-                None => Arc::new(Host {
-                    name: name.into(),
-                    service: Arc::clone(service),
-                    policy,
-                }),
-            }
-        });
-        self.hosts.insert(name.into(), found.clone());
+        let service = match view {
+            View::Mesh => mesh.service(viewer, name),
+            View::Gateway => mesh.gateway_service(viewer, name),
+        };
+        let found = service.map(|service| self.host_of(mesh, name, service));
+        self.next.found.insert(key, found.clone());
         found
     }
 
-    /// Marks a destination as in use and gives its number.
-    pub(super) fn host_destination(
-        &mut self,
-        host: &Arc<Host>,
-        subset: Option<&str>,
-        port: u16,
-    ) -> DestinationId {
-        let key = DestinationKey {
-            host: Arc::clone(&host.name),
-            port,
-            subset: subset.unwrap_or_default().into(),
-            inbound: false,
+    /// The host `name` where its service is known.
+    pub(super) fn host_of(&mut self, mesh: &Mesh, name: &str, service: &Arc<Service>) -> Arc<Host> {
+        let owner = format!("{}/{}", service.namespace, service.host);
+        let key: (Arc<str>, Arc<str>) = (name.into(), owner.into());
+        if let Some(known) = self.next.hosts.get(&key) {
+            return Arc::clone(known);
+        }
+        let viewer = &self.perspective.viewer;
+        let policy = mesh.policy(viewer, name, Some(&service.namespace));
+        let before = self.current.hosts.get(&key);
+        let host = match before.filter(|host| host.is_made_of(service, &policy)) {
+            Some(host) => Arc::clone(host),
+            None => Arc::new(Host {
+                name: Arc::clone(&key.0),
+                owner: Arc::clone(&key.1),
+                service: Arc::clone(service),
+                policy,
+            }),
         };
-        self.use_key(key, Blueprint::Host(Arc::clone(host)))
+        self.next.hosts.insert(key, Arc::clone(&host));
+        host
+    }
+
+    /// Marks a destination as in use and gives its number.
+    pub(super) fn host_destination(&mut self, host: &Arc<Host>, place: Place) -> DestinationId {
+        self.use_place(place, Blueprint::Host(Arc::clone(host)))
     }
 
     /// The destination of traffic to the own workload at `port`.
@@ -138,25 +185,26 @@ impl Registry {
             subset: "".into(),
             inbound: true,
         };
-        self.use_key(key, Blueprint::Workload(workload))
+        let owner = "".into();
+        self.use_place(Place { key, owner }, Blueprint::Workload(workload))
     }
 
-    fn use_key(&mut self, key: DestinationKey, blueprint: Blueprint) -> DestinationId {
+    fn use_place(&mut self, place: Place, blueprint: Blueprint) -> DestinationId {
         let next = DestinationId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
         let free = &mut self.free;
         let id = *self
             .ids
-            .entry(key.clone())
+            .entry(place.clone())
             .or_insert_with(|| free.pop().unwrap_or(next));
-        self.used.insert(key, blueprint);
+        self.next.used.insert(place, blueprint);
         id
     }
 
     /// Marks destinations as in use that a remembered host leads to.
-    pub(super) fn use_again(&mut self, hosts: &[(Arc<Host>, DestinationKey)]) {
-        for (host, key) in hosts {
-            self.used
-                .insert(key.clone(), Blueprint::Host(Arc::clone(host)));
+    pub(super) fn use_again(&mut self, hosts: &[(Arc<Host>, Place)]) {
+        for (host, place) in hosts {
+            let blueprint = Blueprint::Host(Arc::clone(host));
+            self.next.used.insert(place.clone(), blueprint);
         }
     }
 
@@ -168,11 +216,15 @@ impl Registry {
     }
 
     /// Names that destinations in use need.
-    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
-        let hosts = self.used.values().filter_map(|blueprint| match blueprint {
-            Blueprint::Host(host) => Some(host),
-            Blueprint::Workload(_) => None,
-        });
+    fn names(&self) -> BTreeSet<Arc<str>> {
+        let hosts = self
+            .current
+            .used
+            .values()
+            .filter_map(|blueprint| match blueprint {
+                Blueprint::Host(host) => Some(host),
+                Blueprint::Workload(_) => None,
+            });
         hosts
             .flat_map(|host| host.dns_names())
             .map(Arc::from)
@@ -181,30 +233,30 @@ impl Registry {
 
     /// Builds what is new or changed, keeps the rest, and forgets what is not in use.
     pub(super) fn build(&mut self) -> Destinations {
-        let gone: Vec<DestinationKey> = self
+        let gone: Vec<Place> = self
             .ids
             .keys()
-            .filter(|key| !self.used.contains_key(*key))
+            .filter(|place| !self.current.used.contains_key(*place))
             .cloned()
             .collect();
-        for key in gone {
-            self.built.remove(&key);
-            self.free.extend(self.ids.remove(&key));
+        for place in gone {
+            self.built.remove(&place);
+            self.free.extend(self.ids.remove(&place));
         }
-        let used = std::mem::take(&mut self.used);
-        for (key, blueprint) in &used {
-            let before = self.built.get(key);
+        let used = std::mem::take(&mut self.current.used);
+        for (place, blueprint) in &used {
+            let before = self.built.get(place);
             let fresh = before.is_some_and(|(made_of, _)| {
                 made_of.is_same(blueprint) && !self.concerns_changed_name(blueprint)
             });
             if !fresh {
                 let before = before.map(|(_, destination)| Arc::clone(destination));
-                let destination = Arc::new(self.destination(key, blueprint, before.as_deref()));
+                let made = self.destination(&place.key, blueprint, before.as_deref());
                 self.built
-                    .insert(key.clone(), (blueprint.clone(), destination));
+                    .insert(place.clone(), (blueprint.clone(), Arc::new(made)));
             }
         }
-        self.used = used;
+        self.current.used = used;
         self.changed_names.clear();
         let places = self
             .ids
@@ -213,10 +265,10 @@ impl Registry {
             .max()
             .unwrap_or(0);
         let mut by_id = vec![None; places];
-        for (key, id) in &self.ids {
+        for (place, id) in &self.ids {
             let built = self
                 .built
-                .get(key)
+                .get(place)
                 .map(|(_, destination)| Arc::clone(destination));
             by_id[id.0 as usize] = built;
         }
@@ -435,6 +487,18 @@ impl Host {
     /// Whether it was made of the same resources.
     fn is_made_of(&self, service: &Arc<Service>, policy: &HostPolicy) -> bool {
         same(&self.service.sources, &service.sources) && same(&self.policy.sources, &policy.sources)
+    }
+
+    /// Its destination at a port of it, or of a subset.
+    pub(super) fn place(&self, subset: Option<&str>, port: u16) -> Place {
+        let key = DestinationKey {
+            host: Arc::clone(&self.name),
+            port,
+            subset: subset.unwrap_or_default().into(),
+            inbound: false,
+        };
+        let owner = Arc::clone(&self.owner);
+        Place { key, owner }
     }
 
     /// Endpoints that take new requests, of a subset or all.

@@ -14,7 +14,7 @@ use config::{Resource, Spec};
 use rustc_hash::FxHashMap;
 
 use super::Perspective;
-use super::destinations::{Host, Registry, Workload, same};
+use super::destinations::{Host, Place, Registry, View, Workload, same};
 use super::rules::{RuleCompiler, is_catch_all};
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::PathMatcher;
@@ -23,31 +23,47 @@ use crate::table::route::{Action, Route};
 use crate::table::rules::{Rule, Rules};
 use crate::table::split::{DestinationByPort, Split, Target};
 use crate::table::{Bind, Direction, Listener, PortRule, UnknownHost};
-use crate::upstream::destination::{DestinationKey, Protocol};
+use crate::upstream::destination::Protocol;
 use crate::upstream::endpoint::EndpointAddr;
 
 /// The outbound listener of a proxy that no resource gives a listener.
 const DEFAULT_OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_001);
 
 /// Virtual hosts by what they were made of, so that unchanged ones are not made again.
-#[derive(Debug, Default)]
-pub(super) struct HostCache {
-    hosts: FxHashMap<CacheKey, Cached>,
+pub(super) type HostCache = FxHashMap<CacheKey, Arc<Cached>>;
+
+/// For whom a virtual host is made: two servers of one gateway can have other routes for one host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Frontend {
+    /// `mesh`, or `namespace/name` of the gateway.
+    gateway: Arc<str>,
+    /// Position of the server in the gateway, or of the listener in the `Sidecar`.
+    position: usize,
 }
 
-/// Gateway and host name.
+/// Frontend and host name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct CacheKey(Arc<str>, String);
+pub(super) struct CacheKey(Frontend, String);
+
+/// What a virtual host is made of.
+struct Ingredients<'i> {
+    /// The resources that govern it.
+    routes: &'i [Arc<Routes>],
+    /// The service that it leads to without any.
+    own: Option<&'i Arc<Service>>,
+    ports: Box<[u16]>,
+}
 
 #[derive(Debug)]
-struct Cached {
+pub(super) struct Cached {
     made_of: Vec<Arc<[Arc<Resource>]>>,
+    /// The host that it leads to by itself.
+    own: Option<Arc<Host>>,
     /// Hosts that the rules name, and what they were; `None` for unknown ones.
     destinations: Vec<(String, Option<Arc<Host>>)>,
-    uses: Vec<(Arc<Host>, DestinationKey)>,
+    uses: Vec<(Arc<Host>, Place)>,
     ports: Box<[u16]>,
     host: Arc<VirtualHost>,
-    used: bool,
 }
 
 /// One generation's listeners in the making.
@@ -55,18 +71,11 @@ pub(super) struct Plan<'p> {
     mesh: &'p Mesh,
     perspective: &'p Perspective,
     registry: &'p mut Registry,
-    cache: &'p mut HostCache,
+    /// Of the generation before.
+    cache: &'p HostCache,
+    /// Of this one.
+    made: HostCache,
     listeners: BTreeMap<Bind, Listener>,
-}
-
-// === impl HostCache ===
-
-impl HostCache {
-    /// Forgets what the generation did not use.
-    pub(super) fn retain_used(&mut self) {
-        self.hosts
-            .retain(|_, cached| std::mem::take(&mut cached.used));
-    }
 }
 
 // === impl Plan ===
@@ -76,13 +85,14 @@ impl<'p> Plan<'p> {
         mesh: &'p Mesh,
         perspective: &'p Perspective,
         registry: &'p mut Registry,
-        cache: &'p mut HostCache,
+        cache: &'p HostCache,
     ) -> Self {
         Self {
             mesh,
             perspective,
             registry,
             cache,
+            made: HostCache::default(),
             listeners: BTreeMap::new(),
         }
     }
@@ -93,13 +103,13 @@ impl<'p> Plan<'p> {
             let Spec::Gateway(spec) = &gateway.spec else {
                 continue;
             };
-            for server in &spec.servers {
-                self.server(gateway, server);
+            for (position, server) in spec.servers.iter().enumerate() {
+                self.server(gateway, position, server);
             }
         }
     }
 
-    fn server(&mut self, gateway: &Resource, server: &Server) {
+    fn server(&mut self, gateway: &Resource, position: usize, server: &Server) {
         let Some(port) = &server.port else { return };
         let Ok(number) = u16::try_from(port.number) else {
             return;
@@ -116,7 +126,11 @@ impl<'p> Plan<'p> {
         {
             redirecting_hosts(server)
         } else {
-            self.gateway_hosts(gateway, server, &name)
+            let frontend = Frontend {
+                gateway: Arc::clone(&name),
+                position,
+            };
+            self.gateway_hosts(gateway, server, &frontend)
         };
         let listener = self
             .listeners
@@ -139,7 +153,7 @@ impl<'p> Plan<'p> {
         &mut self,
         gateway: &Resource,
         server: &Server,
-        name: &Arc<str>,
+        frontend: &Frontend,
     ) -> Vec<(String, Arc<VirtualHost>)> {
         let mut by_host: BTreeMap<String, Vec<Arc<Routes>>> = BTreeMap::new();
         for routes in self
@@ -154,7 +168,15 @@ impl<'p> Plan<'p> {
             }
         }
         let compile = |(host, routes): (String, Vec<Arc<Routes>>)| {
-            let compiled = self.virtual_host(name, &host, &routes, Box::default());
+            let compiled = self.virtual_host(
+                frontend,
+                &host,
+                Ingredients {
+                    routes: &routes,
+                    own: None,
+                    ports: Box::default(),
+                },
+            );
             (host, compiled)
         };
         by_host.into_iter().map(compile).collect()
@@ -171,15 +193,17 @@ impl<'p> Plan<'p> {
                 self.ingress(&name, ingress);
             }
             let unknown_host = unknown_host(sidecar);
-            for egress in sidecar.egress.iter().filter(|egress| is_explicit(egress)) {
-                self.egress(&name, egress, unknown_host);
+            for (position, egress) in sidecar.egress.iter().enumerate() {
+                if is_explicit(egress) {
+                    self.egress(&name, position, egress, unknown_host);
+                }
             }
         }
         if self.listeners.is_empty() {
             let services = self.mesh.visible_services(&self.perspective.viewer);
             let routes = self.mesh.mesh_routes(&self.perspective.viewer);
             let bind = Bind::Tcp(DEFAULT_OUTBOUND);
-            let hosts = self.outbound_hosts(&services, &routes);
+            let hosts = self.outbound_hosts(0, &services, &routes);
             self.listeners.insert(
                 bind.clone(),
                 Listener {
@@ -262,7 +286,13 @@ impl<'p> Plan<'p> {
 
     /// A listener whose port is that of services stands for this port; any other is an explicit
     /// proxy for all of them.
-    fn egress(&mut self, name: &str, egress: &EgressListener, unknown_host: UnknownHost) {
+    fn egress(
+        &mut self,
+        name: &str,
+        position: usize,
+        egress: &EgressListener,
+        unknown_host: UnknownHost,
+    ) {
         let Some(number) = egress
             .port
             .as_ref()
@@ -284,7 +314,7 @@ impl<'p> Plan<'p> {
             }
         };
         let routes = self.mesh.egress_routes(viewer, egress);
-        let hosts = self.outbound_hosts(&services, &routes);
+        let hosts = self.outbound_hosts(position, &services, &routes);
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let bind = bind_addr(egress.bind.as_deref(), local, number);
         self.listeners.entry(bind.clone()).or_insert(Listener {
@@ -298,8 +328,16 @@ impl<'p> Plan<'p> {
     }
 
     /// Hosts of an outbound listener: what routes name, and every service under its names.
-    fn outbound_hosts(&mut self, services: &[&Arc<Service>], routes: &[Arc<Routes>]) -> HostTable {
-        let gateway: Arc<str> = MESH_GATEWAY.into();
+    fn outbound_hosts(
+        &mut self,
+        position: usize,
+        services: &[&Arc<Service>],
+        routes: &[Arc<Routes>],
+    ) -> HostTable {
+        let frontend = Frontend {
+            gateway: MESH_GATEWAY.into(),
+            position,
+        };
         // Routes name hosts in full; a service may have been written with its short name.
         let named: Vec<(String, &Arc<Service>)> = services
             .iter()
@@ -332,8 +370,12 @@ impl<'p> Plan<'p> {
         for host in order {
             let service = by_host.get(host);
             let ports = service.map_or_else(Box::default, |service| http_ports(service));
-            let one = std::slice::from_ref(governed[host]);
-            let made = self.virtual_host(&gateway, host, one, ports);
+            let ingredients = Ingredients {
+                routes: std::slice::from_ref(governed[host]),
+                own: None,
+                ports,
+            };
+            let made = self.virtual_host(&frontend, host, ingredients);
             compiled.push((host, service.map(|service| &***service), made));
         }
         let ungoverned = named
@@ -342,8 +384,12 @@ impl<'p> Plan<'p> {
         for (name, service) in ungoverned {
             let covering = wildcards.iter().find(|pattern| covers(pattern, name));
             let one = covering.map(|pattern| std::slice::from_ref(governed[pattern]));
-            let ports = http_ports(service);
-            let made = self.virtual_host(&gateway, name, one.unwrap_or_default(), ports);
+            let ingredients = Ingredients {
+                routes: one.unwrap_or_default(),
+                own: one.is_none().then_some(*service),
+                ports: http_ports(service),
+            };
+            let made = self.virtual_host(&frontend, name, ingredients);
             compiled.push((name, Some(service), made));
         }
         self.host_table(&compiled)
@@ -389,65 +435,67 @@ impl<'p> Plan<'p> {
     /// The virtual host of `host`, from the cache if it would be the same again.
     fn virtual_host(
         &mut self,
-        gateway: &Arc<str>,
+        frontend: &Frontend,
         host: &str,
-        routes: &[Arc<Routes>],
-        ports: Box<[u16]>,
+        ingredients: Ingredients<'_>,
     ) -> Arc<VirtualHost> {
-        let key = CacheKey(Arc::clone(gateway), host.to_owned());
-        if let Some(cached) = self.cache.hosts.get_mut(&key)
-            && cached.ports == ports
-            && cached.is_made_of(routes, self.mesh, self.registry)
-        {
-            cached.used = true;
-            self.registry.use_again(&cached.uses);
-            return Arc::clone(&cached.host);
-        }
-        let cached = self.compile_host(gateway, host, routes, ports);
+        let view = frontend.view();
+        let Ingredients { routes, own, ports } = ingredients;
+        let own = own.map(|service| self.registry.host_of(self.mesh, host, service));
+        let key = CacheKey(frontend.clone(), host.to_owned());
+        let cached = self.cache.get(&key).filter(|cached| {
+            cached.ports == ports
+                && cached.is_made_of(routes, own.as_ref())
+                && cached.leads_to_the_same(self.mesh, view, self.registry)
+        });
+        let cached = match cached {
+            Some(cached) => {
+                self.registry.use_again(&cached.uses);
+                Arc::clone(cached)
+            }
+            None => Arc::new(self.compile_host(&key, routes, own, ports)),
+        };
         let compiled = Arc::clone(&cached.host);
-        self.cache.hosts.insert(key, cached);
+        self.made.insert(key, cached);
         compiled
     }
 
     fn compile_host(
         &mut self,
-        gateway: &Arc<str>,
-        host: &str,
+        key: &CacheKey,
         routes: &[Arc<Routes>],
+        own: Option<Arc<Host>>,
         ports: Box<[u16]>,
     ) -> Cached {
+        let CacheKey(frontend, host) = key;
+        let view = frontend.view();
         let mut compiler = RuleCompiler {
             mesh: self.mesh,
             perspective: self.perspective,
             registry: self.registry,
-            gateway,
+            gateway: &frontend.gateway,
+            view,
             uses: Vec::new(),
         };
         let mut rules: Vec<Rule> = Vec::new();
         for routes in routes {
             rules.extend(compiler.rules(routes));
         }
-        let own = (routes.is_empty())
-            .then(|| compiler.registry.host(compiler.mesh, host))
-            .flatten();
         if let Some(own) = &own {
             rules.push(compiler.default_rule(own, &ports));
         }
         rules.sort_by_key(is_catch_all);
         let uses = compiler.uses;
         let mut names: Vec<String> = routes.iter().flat_map(|it| destination_hosts(it)).collect();
-        if routes.is_empty() {
-            names.push(host.to_owned());
-        }
         names.sort_unstable();
         names.dedup();
         let destinations = names.into_iter().map(|name| {
-            let host = self.registry.host(self.mesh, &name);
+            let host = self.registry.host(self.mesh, view, &name);
             (name, host)
         });
         let destinations = destinations.collect();
         let compiled = VirtualHost {
-            name: host.into(),
+            name: host.as_str().into(),
             ports: ports.clone(),
             rules: Rules::new(rules),
         };
@@ -456,37 +504,57 @@ impl<'p> Plan<'p> {
                 .iter()
                 .map(|routes| Arc::clone(&routes.sources))
                 .collect(),
+            own,
             destinations,
             uses,
             ports,
             host: Arc::new(compiled),
-            used: true,
         }
     }
 
-    /// The listeners, sorted by address.
-    pub(super) fn finish(self) -> Vec<Arc<Listener>> {
-        self.listeners.into_values().map(Arc::new).collect()
+    /// The listeners, sorted by address, and their virtual hosts for the next generation.
+    pub(super) fn finish(self) -> (Vec<Arc<Listener>>, HostCache) {
+        let listeners = self.listeners.into_values().map(Arc::new).collect();
+        (listeners, self.made)
+    }
+}
+
+// === impl Frontend ===
+
+impl Frontend {
+    fn view(&self) -> View {
+        match &*self.gateway {
+            MESH_GATEWAY => View::Mesh,
+            _ => View::Gateway,
+        }
     }
 }
 
 // === impl Cached ===
 
 impl Cached {
-    fn is_made_of(&self, routes: &[Arc<Routes>], mesh: &Mesh, registry: &mut Registry) -> bool {
+    fn is_made_of(&self, routes: &[Arc<Routes>], own: Option<&Arc<Host>>) -> bool {
         self.made_of.len() == routes.len()
             && self
                 .made_of
                 .iter()
                 .zip(routes)
                 .all(|(made_of, routes)| same(made_of, &routes.sources))
-            && self.destinations.iter().all(|(name, before)| {
-                match (before, registry.host(mesh, name)) {
-                    (Some(before), Some(now)) => Arc::ptr_eq(before, &now),
-                    (None, None) => true,
-                    (Some(_), None) | (None, Some(_)) => false,
-                }
-            })
+            && is_same_host(self.own.as_ref(), own)
+    }
+
+    fn leads_to_the_same(&self, mesh: &Mesh, view: View, registry: &mut Registry) -> bool {
+        self.destinations.iter().all(|(name, before)| {
+            is_same_host(before.as_ref(), registry.host(mesh, view, name).as_ref())
+        })
+    }
+}
+
+fn is_same_host(before: Option<&Arc<Host>>, now: Option<&Arc<Host>>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

@@ -12,7 +12,7 @@ use config::value::StringMatch;
 use http::StatusCode;
 
 use super::Perspective;
-use super::destinations::{Host, Registry};
+use super::destinations::{Host, Place, Registry, View};
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
 use crate::table::matcher::{Matcher, PathMatcher};
@@ -21,7 +21,7 @@ use crate::table::rewrite::PathRewrite;
 use crate::table::route::{Action, DEFAULT_RETRIES, DirectResponse, Route};
 use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
-use crate::upstream::destination::DestinationKey;
+use crate::upstream::destination::DestinationId;
 
 /// Annotation with the sticky key of weighted splits.
 const STICKY_BY: &str = "meshproxy.io/sticky-by";
@@ -35,8 +35,10 @@ pub(super) struct RuleCompiler<'c> {
     pub(super) registry: &'c mut Registry,
     /// `mesh`, or `namespace/name` of the gateway.
     pub(super) gateway: &'c str,
+    /// From where the hosts of destinations are looked up.
+    pub(super) view: View,
     /// Destinations that the rules lead to.
-    pub(super) uses: Vec<(Arc<Host>, DestinationKey)>,
+    pub(super) uses: Vec<(Arc<Host>, Place)>,
 }
 
 // === impl RuleCompiler ===
@@ -185,7 +187,7 @@ impl RuleCompiler<'_> {
     }
 
     fn destination(&mut self, written: &Written) -> DestinationByPort {
-        let Some(host) = self.registry.host(self.mesh, &written.host) else {
+        let Some(host) = self.registry.host(self.mesh, self.view, &written.host) else {
             return DestinationByPort::Unknown;
         };
         let subset = written
@@ -211,20 +213,10 @@ impl RuleCompiler<'_> {
         }
     }
 
-    fn use_port(
-        &mut self,
-        host: &Arc<Host>,
-        subset: Option<&str>,
-        port: u16,
-    ) -> crate::upstream::destination::DestinationId {
-        let key = DestinationKey {
-            host: Arc::clone(&host.name),
-            port,
-            subset: subset.unwrap_or_default().into(),
-            inbound: false,
-        };
-        self.uses.push((Arc::clone(host), key));
-        self.registry.host_destination(host, subset, port)
+    fn use_port(&mut self, host: &Arc<Host>, subset: Option<&str>, port: u16) -> DestinationId {
+        let place = host.place(subset, port);
+        self.uses.push((Arc::clone(host), place.clone()));
+        self.registry.host_destination(host, place)
     }
 
     /// The rule of a service that no `VirtualService` governs: to itself, by the addressed port.

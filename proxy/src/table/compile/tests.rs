@@ -1,5 +1,8 @@
 //! From YAML to the table: which listeners, which hosts, and what stays the same object.
 
+mod generations;
+mod hosts;
+
 use super::*;
 use std::net::Ipv4Addr;
 
@@ -62,6 +65,15 @@ fn mesh(documents: &[&str]) -> Mesh {
 
 fn compiled(documents: &[&str]) -> Compiled {
     compiler().compile(&mesh(documents))
+}
+
+fn refreshed(compiler: &mut Compiler) -> Compiled {
+    let (table, destinations) = compiler.refresh();
+    Compiled {
+        table,
+        destinations,
+        names: BTreeSet::new(),
+    }
 }
 
 fn only_listener(compiled: &Compiled) -> &Listener {
@@ -346,13 +358,15 @@ spec:
     assert!(addrs(&compiled, key).is_empty());
 
     let v6 = "2001:db8::1".parse().expect("an address");
-    let compiled = compiler.resolved("one.example.com", &[[192, 0, 2, 1].into(), v6]);
+    compiler.resolved("one.example.com", &[[192, 0, 2, 1].into(), v6]);
+    let compiled = refreshed(&mut compiler);
     assert_eq!(
         addrs(&compiled, key),
         ["192.0.2.1:8080", "[2001:db8::1]:8080"]
     );
 
-    let compiled = compiler.resolved("one.example.com", &[v6]);
+    compiler.resolved("one.example.com", &[v6]);
+    let compiled = refreshed(&mut compiler);
     assert_eq!(addrs(&compiled, key), ["[2001:db8::1]:8080"]);
 }
 
@@ -393,71 +407,4 @@ spec:
     let reviews = host(only_listener(&compiled), "reviews");
     let names: Vec<&str> = reviews.rules.iter().map(|rule| &*rule.route.name).collect();
     assert_eq!(names, ["ours"]);
-}
-
-#[test]
-fn an_endpoint_gets_no_traffic_of_ports_that_it_does_not_serve() {
-    let entry = |name: &str, port: u16, address: &str| {
-        format!(
-            "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: {name}}}
-spec:
-  hosts: [api.example.com]
-  resolution: STATIC
-  ports: [{{number: {port}, name: {name}, protocol: HTTP}}]
-  endpoints: [{{address: {address}}}]
-"
-        )
-    };
-    let (plain, admin) = (
-        entry("plain", 80, "10.0.0.1"),
-        entry("admin", 81, "10.0.0.2"),
-    );
-
-    let compiled = compiled(&[&plain, &admin]);
-
-    assert_eq!(
-        addrs(&compiled, "outbound|80||api.example.com"),
-        ["10.0.0.1:80"]
-    );
-    assert_eq!(
-        addrs(&compiled, "outbound|81||api.example.com"),
-        ["10.0.0.2:81"]
-    );
-}
-
-#[test]
-fn a_name_that_is_written_comes_before_the_short_form_of_another() {
-    let rule = |name: &str, host: &str| {
-        format!(
-            "
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: {name}}}
-spec:
-  hosts: [{host}]
-  http: [{{name: {name}, directResponse: {{status: 200}}}}]
-"
-        )
-    };
-    // Many pairs: no order of a hash table can get all of them right by chance.
-    let documents: Vec<String> = (0..40)
-        .flat_map(|at| {
-            let (short, full) = (format!("r{at}.default"), format!("r{at}"));
-            [
-                rule(&format!("full{at}"), &full),
-                rule(&format!("short{at}"), &short),
-            ]
-        })
-        .collect();
-    let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
-
-    let compiled = compiled(&documents);
-
-    for at in 0..40 {
-        let name = format!("r{at}.default");
-        assert_eq!(&*host(only_listener(&compiled), &name).name, name);
-    }
 }
