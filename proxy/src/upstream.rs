@@ -33,6 +33,11 @@ use http1::{
 use http2::Stream;
 use pool::{Home, Pool};
 
+/// Buffers for request heads that a worker keeps.
+const KEPT_HEADS_MAX: usize = 64;
+/// Largest such buffer in bytes.
+const KEPT_HEAD_BYTES_MAX: usize = 8 * 1024;
+
 /// The upstream side of one worker.
 #[derive(Debug)]
 pub struct Upstream {
@@ -252,8 +257,7 @@ impl Upstream {
             home,
         };
         let result = conn.exchange(exchange).await;
-        head.clear();
-        self.heads.borrow_mut().push(head);
+        self.keep_head(head);
         result.map_err(|source| {
             let unsent = matches!(source, ExchangeError::Io { unsent: true, .. });
             UpstreamError::Exchange {
@@ -262,6 +266,15 @@ impl Upstream {
                 source,
             }
         })
+    }
+
+    /// Keeps the memory of a head for the next one, within bounds.
+    fn keep_head(&self, mut head: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < KEPT_HEADS_MAX && head.capacity() <= KEPT_HEAD_BYTES_MAX {
+            head.clear();
+            heads.push(head);
+        }
     }
 
     async fn send_http2(
