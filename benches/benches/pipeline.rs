@@ -134,11 +134,11 @@ spec:
 /// The client's end of a connection to the proxy.
 fn downstream(worker: &Rc<Worker>, runtime: &LocalRuntime) -> DuplexStream {
     let (near, far) = duplex(PIPE_BYTES);
-    let downstream = Downstream {
-        bind: Bind::Tcp(LISTENER),
-        peer: Some(SocketAddr::new(LISTENER.ip(), 40_000)),
-        local: None,
-    };
+    let downstream = Downstream::new(
+        Bind::Tcp(LISTENER),
+        Some(SocketAddr::new(LISTENER.ip(), 40_000)),
+        None,
+    );
     runtime.spawn_local(server::connection(
         Rc::clone(worker),
         Io::Memory(far),
