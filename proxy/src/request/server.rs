@@ -1,6 +1,8 @@
 //! One downstream connection: which HTTP it speaks, and its requests one after another or side by
 //! side.
 
+mod http2;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -10,20 +12,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::server::conn::{http1, http2};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
 use crate::request::{Downstream, pipeline};
-use crate::upstream::http2::LocalExecutor;
 use crate::worker::Worker;
 
-/// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// First read of a connection.
 const FIRST_READ_BYTES: usize = 4 * 1024;
 /// Limit of the wait for the first bytes.
@@ -32,17 +33,6 @@ const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(60);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most header lines of a request.
 const HEADERS_MAX: usize = 128;
-/// Most concurrent requests of an HTTP/2 connection.
-const STREAMS_MAX: u32 = 1_000;
-/// How often a silent HTTP/2 peer is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Limit of the wait for its answer.
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Flow-control window of a stream, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Flow-control window of a connection, in bytes.
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-
 /// Serves a connection until either side ends it. It counts as open from the call on, so that nobody
 /// who waits for the last connection misses one that was not polled yet.
 pub fn connection(
@@ -60,31 +50,24 @@ async fn serve(worker: Rc<Worker>, mut io: Io, downstream: Downstream, mut ticke
         Ok(Ok(first)) if !first.is_empty() => first,
         Ok(_) | Err(_) => return,
     };
-    let is_http2 = first.starts_with(HTTP2_PREFACE);
-    let io = TokioIo::new(Prefixed::new(first, io));
+    let is_http2 = first.starts_with(http2::PREFACE);
+    let io = Prefixed::new(first, io);
     let downstream = Rc::new(downstream);
-    let service = service_fn(move |request| {
-        let worker = Rc::clone(&worker);
-        let downstream = Rc::clone(&downstream);
-        async move { Ok::<_, Infallible>(pipeline::serve(worker, &downstream, request).await) }
-    });
+    let answer = move |request: Request<Incoming>| {
+        let (worker, downstream) = (Rc::clone(&worker), Rc::clone(&downstream));
+        async move { pipeline::serve(worker, &downstream, request).await }
+    };
     let ended = if is_http2 {
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-        let conn = Box::pin(builder.serve_connection(io, service));
-        drive(conn, ticket, |conn| conn.graceful_shutdown()).await
+        http2::serve(io, ticket, answer).await
     } else {
+        let service = service_fn(move |request| {
+            let answer = answer(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
         let conn = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(io), service);
         let conn = pin!(conn);
         drive(conn, ticket, |conn| conn.graceful_shutdown()).await
     };
@@ -138,7 +121,7 @@ async fn first_bytes(io: &mut Io, ticket: &mut Ticket) -> io::Result<Bytes> {
                 }
             }
         };
-        let undecided = HTTP2_PREFACE.starts_with(&buf) && buf.len() < HTTP2_PREFACE.len();
+        let undecided = http2::PREFACE.starts_with(&buf) && buf.len() < http2::PREFACE.len();
         if read == 0 || !undecided {
             return Ok(buf.freeze());
         }
