@@ -126,7 +126,10 @@ fn start_workers(
     let access_log = access_log(settings, metrics).context("start the access log")?;
     let numbers = 0..settings.workers.get();
     let workers: io::Result<Vec<Handle>> = numbers
-        .map(|number| worker::spawn(number, publisher, metrics, access_log.clone()))
+        .map(|number| {
+            let access_log = access_log.clone();
+            worker::spawn(number, publisher, metrics, access_log, settings.limits)
+        })
         .collect();
     workers.context("start a worker")
 }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::request::server::http1::wire::{ClientBody, ClientError};
 use crate::request::timeout::Upload;
-use crate::upstream::http1::ResponseBody;
+use crate::upstream::http1::{ResponseBody, Switched};
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +18,21 @@ pub enum BodyError {
     /// The HTTP library's reader failed: the peer went away or broke the protocol.
     #[error("read body")]
     Incoming(#[source] hyper::Error),
-    /// Our own HTTP/1.1 reader failed.
+    /// The reader of an upstream's HTTP/1.1 answer failed.
     #[error("read body of upstream")]
     Upstream(#[source] crate::upstream::http1::ReadError),
+    /// The reader of a client's HTTP/1 request failed.
+    #[error("read body of client")]
+    Client(#[source] ClientError),
+}
+
+/// A request's body as it comes off a connection.
+#[derive(Debug)]
+pub enum Received {
+    /// Of an HTTP/1 request.
+    Http1(ClientBody),
+    /// Of an HTTP/2 request.
+    Http2(Incoming),
 }
 
 /// A request's or response's body.
@@ -30,38 +43,45 @@ pub enum Body {
     Empty,
     /// All of it, at once.
     Full(Bytes),
-    /// What the HTTP library reads: a downstream request, or the answer of an HTTP/2 upstream.
+    /// The answer of an HTTP/2 upstream.
     Incoming(Incoming),
     /// The answer of an HTTP/1.1 upstream.
     Http1(Box<ResponseBody>),
     /// A downstream request's body that is watched on its way.
     Watched(Watched),
+    /// No body: the upstream switched protocols, or a tunnel to it is open.
+    Tunnel(Box<Switched>),
 }
 
 /// A downstream request's body, and who wants to know how far it is.
 #[derive(Debug)]
 pub struct Watched {
-    body: Incoming,
+    body: Received,
     upload: Rc<Upload>,
 }
 
 // === impl Watched ===
 
 impl Watched {
-    pub(crate) fn new(body: Incoming, upload: Rc<Upload>) -> Self {
+    pub(crate) fn new(body: Received, upload: Rc<Upload>) -> Self {
         Self { body, upload }
     }
 
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            let bytes = &self.upload.bytes;
-            bytes.set(bytes.get() + data.len() as u64);
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.body.poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = &self.upload.bytes;
+                let len = frame.data_ref().map_or(0, Bytes::len);
+                bytes.set(bytes.get() + len as u64);
+            }
+            Some(Err(BodyError::Client(ClientError::Malformed(malformed)))) => {
+                self.upload.malformed.set(Some(*malformed));
+            }
+            Some(Err(_)) | None => {}
         }
         if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
             self.upload.finish();
@@ -74,6 +94,36 @@ impl Drop for Watched {
     /// What is given up is over, too.
     fn drop(&mut self) {
         self.upload.finish();
+    }
+}
+
+// === impl Received ===
+
+impl Received {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Client),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Incoming),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body
+                .length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Http2(body) => body.size_hint(),
+        }
     }
 }
 
@@ -100,7 +150,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match this {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *this = Self::Empty;
@@ -108,13 +158,13 @@ impl http_body::Body for Body {
             }
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Incoming),
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
-            Self::Watched(body) => body.poll_frame(cx).map_err(BodyError::Incoming),
+            Self::Watched(body) => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Tunnel(_) => true,
             Self::Full(_) => false,
             Self::Incoming(body) => body.is_end_stream(),
             Self::Watched(watched) => watched.body.is_end_stream(),
@@ -124,7 +174,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
             Self::Watched(watched) => watched.body.size_hint(),

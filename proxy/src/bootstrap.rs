@@ -3,6 +3,7 @@
 //! Every flag can also be set by `MESHPROXY_<NAME>`. What cannot be used is a usage error with exit
 //! code 2, before anything is opened or started.
 
+mod limits;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::request::limits::Limits;
+use limits::LimitArgs;
 pub use value::Locality;
 use value::{labels, locality, log_filter, name, namespace, workers};
 
@@ -64,6 +67,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// A valid filter for the proxy's own log.
     pub log: String,
+    /// Limits of requests and clients.
+    pub limits: Limits,
 }
 
 /// Whether and how requests are logged to stdout.
@@ -167,6 +172,8 @@ struct RunArgs {
     workload: WorkloadArgs,
     #[command(flatten)]
     addresses: AddressArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// Who this proxy is: what rules about sources and workloads compare with, and metrics say.
@@ -292,6 +299,7 @@ impl RunArgs {
             health_addr: addresses.health_addr,
             access_log: self.access_log,
             log: self.log,
+            limits: self.limits.limits(),
         })
     }
 }

@@ -1,11 +1,15 @@
-//! The connections of one worker, and how they are told to end.
+//! The connections of one worker: how they are told to end, and how they notice that a peer keeps
+//! them waiting.
 //!
 //! A connection looks at a flag whenever it is polled anyway; draining sets the flag and wakes each
-//! connection once. So a connection that is not drained pays one branch.
+//! connection once. So a connection that is not drained pays one branch. Waits are timed in ticks of
+//! a second: a connection notes until when it waits, which costs a store, and the tick wakes the few
+//! that waited too long. A timer of the runtime for each wait would cost more than the wait is worth.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -15,6 +19,8 @@ use crate::table::Bind;
 #[derive(Debug, Default)]
 pub struct Drain {
     draining: Cell<bool>,
+    /// Ticks since the worker began, one per second.
+    now: Cell<u32>,
     open: Cell<usize>,
     places: RefCell<Vec<Option<Place>>>,
     free: RefCell<Vec<usize>>,
@@ -26,9 +32,18 @@ pub struct Drain {
 struct Place {
     /// The listener it came to.
     bind: Bind,
-    told: Rc<Cell<bool>>,
+    signs: Rc<Signs>,
     /// Present once the connection was polled.
     waker: Option<Waker>,
+}
+
+/// What a connection and its worker tell each other.
+#[derive(Debug)]
+struct Signs {
+    /// It is to end.
+    told: Cell<bool>,
+    /// Tick from which it has waited too long.
+    due: Cell<u32>,
 }
 
 /// One connection's place; given back when dropped.
@@ -37,18 +52,24 @@ pub(crate) struct Ticket {
     drain: Rc<Drain>,
     place: usize,
     registered: bool,
-    told: Rc<Cell<bool>>,
+    signs: Rc<Signs>,
 }
+
+/// No tick is so late.
+const NEVER: u32 = u32::MAX;
 
 // === impl Drain ===
 
 impl Drain {
     /// Enters a connection to `bind`; once all are told to end, new ones are from the beginning.
     pub(crate) fn enter(self: &Rc<Self>, bind: &Bind) -> Ticket {
-        let told = Rc::new(Cell::new(self.draining.get()));
+        let signs = Rc::new(Signs {
+            told: Cell::new(self.draining.get()),
+            due: Cell::new(NEVER),
+        });
         let entered = Some(Place {
             bind: bind.clone(),
-            told: Rc::clone(&told),
+            signs: Rc::clone(&signs),
             waker: None,
         });
         let mut places = self.places.borrow_mut();
@@ -67,7 +88,7 @@ impl Drain {
             drain: Rc::clone(self),
             place,
             registered: false,
-            told,
+            signs,
         }
     }
 
@@ -88,10 +109,24 @@ impl Drain {
         let concerned = places.iter().flatten().filter(|place| concerns(place));
         let wakers: Vec<Waker> = concerned
             .filter_map(|place| {
-                place.told.set(true);
+                place.signs.told.set(true);
                 place.waker.clone()
             })
             .collect();
+        drop(places);
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Goes on to the next tick and wakes the connections that have waited too long.
+    pub(crate) fn tick(&self) {
+        let now = self.now.get().saturating_add(1).min(NEVER - 1);
+        self.now.set(now);
+        let places = self.places.borrow();
+        let late = places
+            .iter()
+            .flatten()
+            .filter(|place| place.signs.due.get() <= now);
+        let wakers: Vec<Waker> = late.filter_map(|place| place.waker.clone()).collect();
         drop(places);
         wakers.iter().for_each(Waker::wake_by_ref);
     }
@@ -131,7 +166,25 @@ impl Ticket {
                 place.waker = Some(cx.waker().clone());
             }
         }
-        self.told.get()
+        self.signs.told.get()
+    }
+
+    /// Begins a wait of at most `limit`, which the tick rounds up by as much as a second; none ends
+    /// a wait.
+    pub(crate) fn wait(&self, limit: Option<Duration>) {
+        let due = limit.map_or(NEVER, |limit| {
+            let ticks = u32::try_from(limit.as_secs()).unwrap_or(NEVER);
+            let round_up = 1 + u32::from(limit.subsec_nanos() > 0);
+            let due = self.drain.now.get().saturating_add(ticks);
+            due.saturating_add(round_up).min(NEVER - 1)
+        });
+        self.signs.due.set(due);
+    }
+
+    /// Whether the wait is over its limit. Asked after [`Self::is_told`], which registers who is
+    /// woken.
+    pub(crate) fn is_late(&self) -> bool {
+        self.signs.due.get() <= self.drain.now.get()
     }
 }
 
@@ -179,6 +232,30 @@ mod tests {
         assert_eq!(drain.open(), 0);
         let late = connection(&drain, 1);
         late.await.expect("one that comes late ends, too");
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn who_waits_too_long_is_woken() {
+        let drain = Rc::new(Drain::default());
+        let mut ticket = drain.enter(&bind(1));
+        ticket.wait(Some(Duration::from_millis(1_500)));
+        let waiting = spawn_local(poll_fn(move |cx| {
+            ticket.is_told(cx);
+            match ticket.is_late() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }));
+        for _ in 0..2 {
+            yield_now().await;
+            drain.tick();
+        }
+        yield_now().await;
+        assert!(!waiting.is_finished(), "a limit is never cut short");
+
+        drain.tick();
+
+        waiting.await.expect("the wait ends");
     }
 
     #[tokio::test(flavor = "local")]

@@ -52,6 +52,23 @@ impl Io {
         }
     }
 
+    /// Waits until there is something to read, or the end; a stream in memory is tried at once.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+            Self::Memory(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Makes the close a reset, which a peer cannot take for an orderly end (RFC 9112 §8).
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Tcp(tcp) = self {
+            // If it fails the close is a plain one, and the peer takes a part for the whole.
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
     fn has_tcp_input(&self) -> bool {
         let Self::Tcp(tcp) = self else { return false };
         !would_block(&tcp.try_read(&mut [0; 1]))

@@ -16,6 +16,7 @@ pub mod check;
 pub mod drain;
 pub mod io;
 pub mod listener;
+pub mod message;
 pub mod request;
 pub mod snapshot;
 pub mod source;

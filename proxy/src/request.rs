@@ -3,7 +3,9 @@
 pub mod cors;
 mod forward;
 pub mod headers;
+pub mod limits;
 pub mod log;
+pub mod malformed;
 pub mod path;
 pub mod pipeline;
 pub mod record;
@@ -15,9 +17,15 @@ pub mod timeout;
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use http::HeaderValue;
+use http::{HeaderValue, Request};
+use hyper::body::{Body as _, Incoming};
 
+use crate::body::Received;
+use crate::message::interim::Interim;
+use crate::message::spelling::Spelling;
+use crate::request::malformed::Malformed;
 use crate::table::Bind;
 use crate::telemetry::flags::Flags;
 use crate::upstream::UpstreamError;
@@ -33,6 +41,36 @@ pub struct Downstream {
     pub local: Option<SocketAddr>,
     /// The caller's address as text, made when the first request needs it.
     peer_text: OnceCell<Option<HeaderValue>>,
+}
+
+/// A request as it came off a connection.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Method, target, headers and version.
+    pub(crate) head: http::request::Parts,
+    /// None where there is none.
+    pub(crate) body: Option<Received>,
+    /// How an HTTP/1 head was written.
+    pub(crate) spelling: Option<Spelling>,
+    /// Where interim answers go, if the client can take any.
+    pub(crate) interim: Option<Rc<Interim>>,
+    /// The protocol that the client wants to switch to, if we carry it.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+// === impl Arrived ===
+
+impl From<Request<Incoming>> for Arrived {
+    fn from(request: Request<Incoming>) -> Self {
+        let (head, body) = request.into_parts();
+        Self {
+            head,
+            body: (!body.is_end_stream()).then_some(Received::Http2(body)),
+            spelling: None,
+            interim: None,
+            upgrade: None,
+        }
+    }
 }
 
 // === impl Downstream ===
@@ -61,9 +99,9 @@ pub enum Rejection {
     /// The request cannot be understood as HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// The request asks for something of HTTP that the proxy does not do.
-    #[error("{0}")]
-    Unimplemented(&'static str),
+    /// The request is not HTTP as it may be, or came too slowly.
+    #[error(transparent)]
+    Malformed(Malformed),
     /// Nobody serves the host.
     #[error("no route: unknown host")]
     UnknownHost,
@@ -93,7 +131,8 @@ impl Rejection {
     /// The response flags that name the cause.
     pub fn flags(&self) -> Flags {
         match self {
-            Self::BadRequest(_) | Self::Unimplemented(_) => Flags::DPE,
+            Self::BadRequest(_) => Flags::DPE,
+            Self::Malformed(malformed) => malformed.flag(),
             Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
             Self::UnknownDestination => Flags::NC,
             Self::TimedOut => Flags::UT,

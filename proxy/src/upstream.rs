@@ -14,21 +14,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
-use http::{Request, Response, Uri, Version, header};
+use http::{Method, Request, Response, Uri, Version, header};
 use http_body::Body as _;
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::message::interim::Interim;
+use crate::message::spelling::Spelling;
 use crate::request::headers::{
     RequestId, X_ATTEMPT_COUNT, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, passes,
 };
+use crate::request::limits::Limits;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
 use connect::{ConnectError, Connector, Open};
 use destination::{Destination, Protocol};
 use endpoint::{Active, Member};
 use http1::{
-    BodyFraming, Connection, Exchange, ExchangeError, MadeHeaders, RequestHead, encode_head,
+    BodyFraming, Connection, Exchange, ExchangeError, MadeHeaders, RequestHead, Switched,
+    encode_head,
 };
 use http2::Stream;
 use pool::{Home, Pool};
@@ -48,6 +52,8 @@ pub struct Upstream {
     /// Memory for request heads, used again and again.
     heads: RefCell<Vec<Vec<u8>>>,
     metrics: Arc<Metrics>,
+    /// Limits of the heads of answers.
+    pub(crate) limits: Limits,
 }
 
 /// A request on its way up: what every attempt of it shares.
@@ -69,6 +75,12 @@ pub struct Outgoing {
     pub body: Body,
     /// Whether the body is still whole, so that another attempt can be made.
     pub replayable: bool,
+    /// How an HTTP/1 head was written.
+    pub(crate) spelling: Option<Spelling>,
+    /// Where interim answers go, if the client can take any.
+    pub(crate) interim: Option<Rc<Interim>>,
+    /// The protocol that the client wants to switch to, if we carry it.
+    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 /// The answer of an attempt.
@@ -78,6 +90,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// What is held until the answer is complete.
     pub hold: Hold,
+    /// How an HTTP/1 head was written.
+    pub(crate) spelling: Option<Spelling>,
 }
 
 /// What a request occupies until its answer is complete.
@@ -129,6 +143,7 @@ impl Upstream {
             rng: RefCell::new(fastrand::Rng::new()),
             heads: RefCell::default(),
             metrics,
+            limits: Limits::default(),
         }
     }
 
@@ -189,21 +204,31 @@ impl Upstream {
             Protocol::Http2 => true,
             Protocol::AsDownstream => outgoing.head.version == Version::HTTP_2,
         };
-        let sent = if http2 {
-            Box::pin(self.send_http2(destination, member, home, outgoing, attempt)).await
+        let sent = if outgoing.head.method == Method::CONNECT {
+            let connected = self.connect(destination, member).await;
+            connected.map(|(io, open)| {
+                let through = Box::new(Switched::connected(io, open));
+                (Response::new(Body::Tunnel(through)), None, None)
+            })
+        // Only HTTP/1.1 can switch to another protocol.
+        } else if http2 && outgoing.upgrade.is_none() {
+            let answer = Box::pin(self.send_http2(destination, member, home, outgoing, attempt));
+            let answer = answer.await;
+            answer.map(|(response, stream)| (response, stream, None))
         } else {
             let answer = self
                 .send_http1(destination, member, home, outgoing, attempt)
                 .await;
-            answer.map(|response| (response, None))
+            answer.map(|(response, spelling)| (response, None, Some(spelling)))
         };
         match sent {
-            Ok((response, stream)) => Ok(Answer {
+            Ok((response, stream, spelling)) => Ok(Answer {
                 response,
                 hold: Hold {
                     _active: active,
                     _stream: stream,
                 },
+                spelling,
             }),
             Err(error) => {
                 member.endpoint.failed();
@@ -219,7 +244,7 @@ impl Upstream {
         home: Rc<Home>,
         outgoing: &mut Outgoing,
         attempt: u32,
-    ) -> Result<Response<Body>, UpstreamError> {
+    ) -> Result<(Response<Body>, Spelling), UpstreamError> {
         let (conn, reused) = match home.take() {
             Some(conn) => (conn, true),
             None => {
@@ -243,17 +268,24 @@ impl Upstream {
                 target: outgoing.target(),
                 authority: outgoing.authority.as_bytes(),
                 headers: &outgoing.head.headers,
+                spelling: outgoing.spelling.as_ref(),
+                upgrade: outgoing.upgrade.as_ref(),
                 made: outgoing.made(attempt),
                 body: framing,
                 close: destination.policy.requests_per_connection_max == 1,
             },
         );
         outgoing.replayable = !has_body;
+        let expects_continue = has_body && outgoing.expects_continue();
         let exchange = Exchange {
             method: &outgoing.head.method,
             head: &head,
             chunked: framing == BodyFraming::Chunked,
             body: &mut outgoing.body,
+            expects_continue,
+            upgrade: outgoing.upgrade.as_ref(),
+            interim: outgoing.interim.as_deref(),
+            limits: &self.limits,
             home,
         };
         let result = conn.exchange(exchange).await;
@@ -358,6 +390,12 @@ impl Outgoing {
         {
             headers.insert(X_REQUEST_ID.clone(), id);
         }
+    }
+
+    /// Whether the client waits for the upstream's leave to send its body (RFC 9110 §10.1.1).
+    fn expects_continue(&self) -> bool {
+        let expected = self.head.headers.get(header::EXPECT);
+        expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 
     fn made(&self, attempt: u32) -> MadeHeaders<'_> {

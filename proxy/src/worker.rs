@@ -15,14 +15,17 @@ use tokio::task::JoinHandle;
 
 use crate::drain::Drain;
 use crate::listener::{self, Bound};
+use crate::request::limits::Limits;
 use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
 use crate::telemetry::access_log::{AccessLog, Entry};
+use crate::telemetry::clock::Clock;
 use crate::telemetry::metrics::{Metrics, WorkerMetrics};
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 
-/// Time between two looks at the pool for what rested too long.
+/// Time between two looks at the pool for what rested too long, and at connections that wait; the
+/// drain counts waits in it.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Commands that may wait for a worker; a reload sends one per changed listener.
 const COMMANDS_MAX: usize = 1_024;
@@ -39,6 +42,10 @@ pub struct Worker {
     access_log: Option<Arc<AccessLog>>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
+    /// Limits of requests and clients.
+    pub(crate) limits: Limits,
+    /// The date in answers.
+    pub(crate) clock: Clock,
 }
 
 /// What a worker is told.
@@ -78,6 +85,7 @@ pub fn spawn(
     publisher: &Publisher,
     metrics: &Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
+    limits: Limits,
 ) -> io::Result<Handle> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (publisher, metrics) = (publisher.clone(), Arc::clone(metrics));
@@ -102,7 +110,7 @@ pub fn spawn(
             };
             runtime.block_on(async {
                 let worker = Worker::new(&publisher, &metrics, access_log, Connector::Network);
-                run(Rc::new(worker), received).await;
+                run(Rc::new(worker.with_limits(limits)), received).await;
             });
         })?;
     start
@@ -157,6 +165,7 @@ async fn sweep(worker: Rc<Worker>) {
     let mut idle = 0;
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
+        worker.drain.tick();
         let snapshot = worker.snapshot();
         if snapshot.generation != generation {
             generation = snapshot.generation;
@@ -187,7 +196,23 @@ impl Worker {
             shared: Arc::clone(metrics),
             access_log,
             drain: Rc::default(),
+            limits: Limits::default(),
+            clock: Clock::default(),
         }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self.upstream.limits = limits;
+        self
+    }
+
+    /// Counts a request or a connection that is refused, by its cause.
+    pub(crate) fn count_rejection(&self, cause: &'static str) {
+        let rejections = &self.shared.process.rejections;
+        rejections.with_label_values(&[cause]).inc();
     }
 
     /// The configuration that a request sees from its beginning to its end.

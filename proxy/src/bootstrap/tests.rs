@@ -48,6 +48,7 @@ fn defaults_are_those_of_the_manual() {
         health_addr: ([0, 0, 0, 0], 15021).into(),
         access_log: AccessLog::Off,
         log: "info".into(),
+        limits: Limits::default(),
     };
     assert_eq!(settings, expected);
 }
@@ -107,8 +108,39 @@ fn flags_set_what_they_name() {
         health_addr: ([1, 2, 3, 4], 5).into(),
         access_log: AccessLog::Json,
         log: "warn,proxy::upstream=debug".into(),
+        limits: Limits::default(),
     };
     assert_eq!(all, expected);
+}
+
+#[test]
+fn limits_of_clients_are_flags_within_bounds() {
+    let set = settings(&[
+        "--max-header-bytes=8192",
+        "--max-headers=32",
+        "--max-target-bytes=1024",
+        "--request-head-timeout=5s",
+        "--client-stall-timeout=6s",
+        "--client-idle-timeout=2m",
+    ]);
+
+    let expected = Limits {
+        head_bytes_max: 8192,
+        headers_max: 32,
+        target_bytes_max: 1024,
+        head_timeout: std::time::Duration::from_secs(5),
+        stall_timeout: std::time::Duration::from_secs(6),
+        idle_timeout: std::time::Duration::from_secs(120),
+    };
+    assert_eq!(set.limits, expected);
+    for flag in [
+        "--max-headers=257",
+        "--max-header-bytes=1",
+        "--request-head-timeout=10ms",
+    ] {
+        let parsed = Invocation::parse(["meshproxy", "--config", "a.yaml", flag]);
+        assert!(parsed.is_err(), "{flag}");
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Call<'_> {
         match outcome.result {
             Ok(answer) => {
                 record.hold = Some(answer.hold);
+                record.spelling = answer.spelling;
                 let mut response = answer.response;
                 let headers = response.headers_mut();
                 route.response_headers.apply(headers);
@@ -68,7 +69,13 @@ impl Call<'_> {
                 }
                 (response, deadline)
             }
-            Err(rejection) => self.reject(&rejection, record),
+            Err(rejection) => {
+                // What failed may be the request's body, and the upstream only showed it.
+                let upload = record.upload.as_ref();
+                let malformed = upload.and_then(|upload| upload.malformed.get());
+                let rejection = malformed.map_or(rejection, Rejection::from);
+                self.reject(&rejection, record)
+            }
         }
     }
 

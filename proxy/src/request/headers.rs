@@ -2,11 +2,11 @@
 
 use http::header::{self, HeaderName};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::body::Body;
 use crate::request::path::normalize;
-use crate::request::{Downstream, Rejection};
+use crate::request::{Arrived, Downstream, Rejection};
 use crate::table::Direction;
 use crate::upstream::Outgoing;
 
@@ -69,18 +69,20 @@ pub(crate) fn passes(name: &HeaderName, value: &HeaderValue) -> bool {
 /// Takes a request in: finds its authority, brings its path to normal form, drops what concerned
 /// the connection, and adds what the next hop should know.
 pub(crate) fn receive(
-    request: Request<Body>,
+    arrived: Arrived,
+    body: Body,
     downstream: &Downstream,
     direction: Direction,
     random: impl FnOnce() -> u128,
 ) -> Result<Outgoing, Rejection> {
-    let (mut head, body) = request.into_parts();
-    // Its target is no path, so that no rule can mean it.
-    if head.method == Method::CONNECT {
-        return Err(Rejection::NoRule);
-    }
+    let Arrived {
+        mut head,
+        spelling,
+        interim,
+        upgrade,
+        ..
+    } = arrived;
     check_target(&head)?;
-    check_coding(&head.headers)?;
     let authority = authority(&head)?;
     let path = head.uri.path();
     // Behind an authority a query needs no path before it.
@@ -101,7 +103,6 @@ pub(crate) fn receive(
     if head.version == Version::HTTP_2 {
         unite_lines(headers)?;
     }
-    remove_nominated(headers)?;
     remove_instructions(headers);
     reduce_te(headers);
     let caller = match direction {
@@ -123,14 +124,21 @@ pub(crate) fn receive(
         authority,
         body,
         replayable: true,
+        spelling,
+        interim,
+        upgrade,
     })
 }
 
-/// Only a path, or a URI with one, leads anywhere (RFC 9112 §3.2): tunnels have no rule that could
-/// match, nor has a question to the server as a whole.
+/// Only a path, or a URI with one, leads anywhere (RFC 9112 §3.2), and a tunnel to the authority that
+/// it names; a question to the server as a whole has no rule that could match. Tunnels within HTTP/2
+/// are not carried.
 fn check_target(head: &http::request::Parts) -> Result<(), Rejection> {
     if head.method == Method::CONNECT {
-        return Err(Rejection::NoRule);
+        return match head.version {
+            Version::HTTP_2 => Err(Rejection::NoRule),
+            _ => Ok(()),
+        };
     }
     if head.uri.path() == "*" {
         return Err(match head.method {
@@ -142,18 +150,6 @@ fn check_target(head: &http::request::Parts) -> Result<(), Rejection> {
         return Err(Rejection::BadRequest("request target is no path"));
     }
     Ok(())
-}
-
-/// The only coding of a message that is understood is `chunked`. One below it would be taken off as
-/// hop-by-hop with the body still in it (RFC 9112 §6.1).
-fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
-    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
-    match lines.all(|line| line.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        true => Ok(()),
-        false => Err(Rejection::Unimplemented(
-            "transfer coding other than chunked",
-        )),
-    }
 }
 
 /// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2).
@@ -224,30 +220,6 @@ fn remove_instructions(headers: &mut HeaderMap) {
     for name in told {
         headers.remove(name);
     }
-}
-
-/// Removes what `connection` names (RFC 9110 §7.6.1).
-fn remove_nominated(headers: &mut HeaderMap) -> Result<(), Rejection> {
-    let mut lines = headers.get_all(header::CONNECTION).iter();
-    let Some(first) = lines.next() else {
-        return Ok(());
-    };
-    if lines.next().is_none() && matches!(first.as_bytes(), b"keep-alive" | b"close") {
-        return Ok(());
-    }
-    let lines = headers.get_all(header::CONNECTION).iter();
-    let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let names: Vec<HeaderName> = tokens
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| *name != header::TE)
-        .collect();
-    if names.contains(&header::HOST) {
-        return Err(Rejection::BadRequest("host nominated by connection"));
-    }
-    for name in names {
-        headers.remove(name);
-    }
-    Ok(())
 }
 
 /// Leaves `trailers` of what `te` says, which is all that holds beyond the connection.

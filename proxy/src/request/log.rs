@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Request, Version};
+use http::{HeaderMap, Version};
 
 use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::request::{Downstream, Rejection};
@@ -20,7 +20,7 @@ use crate::upstream::endpoint::Member;
 #[derive(Debug)]
 pub(crate) struct LogFields {
     start_time: SystemTime,
-    method: http::Method,
+    method: Box<str>,
     path: String,
     protocol: &'static str,
     downstream_local: Option<SocketAddr>,
@@ -46,24 +46,36 @@ pub(crate) struct LogFields {
 
 impl LogFields {
     /// What a request's first line and headers say.
-    pub(crate) fn new<B>(downstream: &Downstream, request: &Request<B>) -> Self {
-        let headers = request.headers();
-        let authority = request.uri().authority();
+    pub(crate) fn new(downstream: &Downstream, head: &http::request::Parts) -> Self {
+        let headers = &head.headers;
+        let authority = head.uri.authority();
         let authority = authority.and_then(|it| HeaderValue::from_str(it.as_str()).ok());
-        let target = request.uri().path_and_query();
+        let target = head.uri.path_and_query();
         Self {
-            start_time: SystemTime::now(),
-            method: request.method().clone(),
+            method: head.method.as_str().into(),
             path: target.map_or_else(String::new, |target| target.as_str().to_owned()),
-            protocol: match request.version() {
+            protocol: match head.version {
                 Version::HTTP_2 => "HTTP/2",
                 Version::HTTP_10 => "HTTP/1.0",
                 _ => "HTTP/1.1",
             },
-            downstream_local: downstream.local,
-            downstream_remote: downstream.peer,
             authority: authority.or_else(|| headers.get(header::HOST).cloned()),
             user_agent: headers.get(header::USER_AGENT).cloned(),
+            ..Self::unreadable(downstream)
+        }
+    }
+
+    /// What can be said of a request that could not be read.
+    pub(crate) fn unreadable(downstream: &Downstream) -> Self {
+        Self {
+            start_time: SystemTime::now(),
+            method: "".into(),
+            path: String::new(),
+            protocol: "",
+            downstream_local: downstream.local,
+            downstream_remote: downstream.peer,
+            authority: None,
+            user_agent: None,
             x_forwarded_for: None,
             request_id: None,
             details: "via_upstream",
@@ -130,7 +142,7 @@ impl LogFields {
     /// The line.
     pub(crate) fn entry(&self, outcome: Outcome, sample: Sample) -> Entry<'_> {
         Entry {
-            method: Text::from(self.method.as_str()),
+            method: Text::from(&*self.method),
             path: Text::from(self.path.as_str()),
             protocol: Text::from(self.protocol),
             response_code: outcome.code,

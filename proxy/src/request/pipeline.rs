@@ -2,18 +2,17 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http::Response;
 
-use crate::body::{Body, Watched};
+use crate::body::{Body, Received, Watched};
 use crate::request::cors::{self, Verdict};
 use crate::request::forward::Call;
 use crate::request::log::LogFields;
+use crate::request::malformed::Malformed;
 use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
 use crate::request::timeout::{Deadline, Upload};
-use crate::request::{Downstream, Rejection, headers, reply};
+use crate::request::{Arrived, Downstream, Rejection, headers, reply};
 use crate::table::route::{Action, Route};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
@@ -25,36 +24,50 @@ pub(super) type Answered = (Response<Body>, Option<Deadline>);
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     downstream: &Downstream,
-    request: Request<Incoming>,
+    mut arrived: Arrived,
 ) -> Response<Recorded> {
     let logs = worker.logs();
-    let log = logs.then(|| Box::new(LogFields::new(downstream, &request)));
-    let mut record = Box::new(Record::new(Rc::clone(&worker), &request, log));
-    let request = watch(request, &mut record);
-    let (response, deadline) = match forward(&worker, downstream, request, &mut record).await {
+    let log = logs.then(|| Box::new(LogFields::new(downstream, &arrived.head)));
+    let mut record = Box::new(Record::new(Rc::clone(&worker), &arrived.head, log));
+    let body = watch(arrived.body.take(), &mut record);
+    let (response, deadline) = match forward(&worker, downstream, arrived, body, &mut record).await
+    {
         Ok(answered) => answered,
         Err(rejection) => (reply::reject(&rejection, &mut record), None),
     };
     record.complete_with(response, deadline)
 }
 
+/// The answer to what never became a request.
+pub(crate) fn refuse(
+    worker: &Rc<Worker>,
+    downstream: &Downstream,
+    malformed: Malformed,
+) -> Response<Recorded> {
+    let log = worker
+        .logs()
+        .then(|| Box::new(LogFields::unreadable(downstream)));
+    let mut record = Box::new(Record::unreadable(Rc::clone(worker), log));
+    let response = reply::reject(&Rejection::Malformed(malformed), &mut record);
+    record.complete_with(response, None)
+}
+
 /// Puts a watch on the request's body where there is one.
-fn watch(request: Request<Incoming>, record: &mut Record) -> Request<Body> {
-    request.map(|body| {
-        if body.is_end_stream() {
-            return Body::Empty;
-        }
-        let upload = Rc::new(Upload::default());
-        record.upload = Some(Rc::clone(&upload));
-        Body::Watched(Watched::new(body, upload))
-    })
+fn watch(body: Option<Received>, record: &mut Record) -> Body {
+    let Some(body) = body else {
+        return Body::Empty;
+    };
+    let upload = Rc::new(Upload::default());
+    record.upload = Some(Rc::clone(&upload));
+    Body::Watched(Watched::new(body, upload))
 }
 
 /// The spine: every stage in order.
 async fn forward(
     worker: &Worker,
     downstream: &Downstream,
-    request: Request<Body>,
+    arrived: Arrived,
+    body: Body,
     record: &mut Record,
 ) -> Result<Answered, Rejection> {
     let snapshot = worker.snapshot();
@@ -63,7 +76,7 @@ async fn forward(
         .listener(&downstream.bind)
         .ok_or(Rejection::UnknownHost)?;
     let random = || worker.upstream.random_wide();
-    let mut outgoing = headers::receive(request, downstream, listener.direction, random)?;
+    let mut outgoing = headers::receive(arrived, body, downstream, listener.direction, random)?;
     let found = route::find(listener, &outgoing);
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();

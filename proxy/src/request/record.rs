@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
+use crate::message::spelling::Spelling;
 use crate::request::log::LogFields;
+use crate::request::malformed::Malformed;
 use crate::request::reply::is_grpc;
 use crate::request::timeout::{Deadline, Upload};
 use crate::telemetry::flags::Flags;
@@ -20,6 +22,7 @@ use crate::telemetry::metrics::{Outcome, RequestProtocol, Sample};
 use crate::upstream::Hold;
 use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
+use crate::upstream::http1::Switched;
 use crate::worker::Worker;
 
 /// The record of one request.
@@ -44,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) log: Option<Box<LogFields>>,
     /// What the request occupies at its upstream.
     pub(crate) hold: Option<Hold>,
+    /// How an HTTP/1 answer was written.
+    pub(crate) spelling: Option<Spelling>,
 }
 
 /// The answer's body on its way down, with the record that it completes.
@@ -70,25 +75,39 @@ pub(crate) enum RecordedError {
 // === impl Record ===
 
 impl Record {
-    pub(crate) fn new<B>(
+    pub(crate) fn new(
         worker: Rc<Worker>,
-        request: &Request<B>,
+        head: &http::request::Parts,
         log: Option<Box<LogFields>>,
     ) -> Self {
+        let mut record = Self::unreadable(worker, log);
+        record.grpc = is_grpc(&head.headers);
+        record.head = head.method == Method::HEAD;
+        record
+    }
+
+    /// The record of a request that could not be read.
+    pub(crate) fn unreadable(worker: Rc<Worker>, log: Option<Box<LogFields>>) -> Self {
         Self {
             worker,
             started: Instant::now(),
             traffic: TrafficId::UNKNOWN,
             flags: Flags::default(),
             status: None,
-            grpc: is_grpc(request.headers()),
-            head: request.method() == Method::HEAD,
+            grpc: false,
+            head: false,
             grpc_status: None,
             upload: None,
             response_bytes: 0,
             log,
             hold: None,
+            spelling: None,
         }
+    }
+
+    /// Counts a request that is refused for its form, size or pace.
+    pub(crate) fn malformed(&self, malformed: Malformed) {
+        self.worker.count_rejection(malformed.detail());
     }
 
     /// Attaches the record to the answer that completes it.
@@ -213,6 +232,42 @@ impl http_body::Body for Recorded {
 }
 
 impl Recorded {
+    /// How the head of the answer was written, if it came by HTTP/1.
+    pub(crate) fn take_spelling(&mut self) -> Option<Spelling> {
+        self.record.spelling.take()
+    }
+
+    /// Whether the answer opens a tunnel.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        matches!(self.body, Body::Tunnel(_))
+    }
+
+    /// The protocol that the upstream switched to.
+    pub(crate) fn switched_to(&self) -> Option<&HeaderValue> {
+        match &self.body {
+            Body::Tunnel(switched) => switched.protocol.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The upstream's end of a tunnel.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Box<Switched>> {
+        match std::mem::take(&mut self.body) {
+            Body::Tunnel(switched) => Some(switched),
+            body => {
+                self.body = body;
+                None
+            }
+        }
+    }
+
+    /// Notes what went through a tunnel, up and down.
+    pub(crate) fn tunnelled(&mut self, up: u64, down: u64) {
+        let upload = self.record.upload.get_or_insert_default();
+        upload.bytes.set(upload.bytes.get() + up);
+        self.record.response_bytes += down;
+    }
+
     fn time_out(&mut self) -> Poll<Option<Result<Frame<Bytes>, RecordedError>>> {
         self.record.flags |= Flags::UT;
         self.body = Body::Empty;
@@ -227,7 +282,11 @@ impl Drop for Recorded {
         let bodiless = self.record.head
             || matches!(
                 self.record.status,
-                Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+                Some(
+                    StatusCode::SWITCHING_PROTOCOLS
+                        | StatusCode::NO_CONTENT
+                        | StatusCode::NOT_MODIFIED
+                )
             );
         let complete = self.body.is_end_stream() || self.length == Some(self.record.response_bytes);
         if !bodiless && !complete {

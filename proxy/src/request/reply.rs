@@ -37,6 +37,9 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
         detail,
     } = cause(rejection);
     record.flags |= rejection.flags();
+    if let Rejection::Malformed(malformed) = rejection {
+        record.malformed(*malformed);
+    }
     if let Some(log) = &mut record.log {
         log.rejected(detail, rejection);
     }
@@ -88,7 +91,7 @@ fn cause(rejection: &Rejection) -> Cause {
     };
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
-        Rejection::Unimplemented(_) => of(StatusCode::NOT_IMPLEMENTED, "", "not_implemented"),
+        Rejection::Malformed(malformed) => of(malformed.status(), "", malformed.detail()),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),

@@ -1,5 +1,7 @@
 //! From a request to the rule that it meets.
 
+use http::Method;
+
 use crate::request::headers::X_FORWARDED_PROTO;
 use crate::request::{Downstream, Rejection};
 use crate::table::host::{VirtualHost, split_authority};
@@ -35,7 +37,11 @@ pub(super) fn find<'s>(
     if listener.port_rule == PortRule::Authority && !serves(host, port) {
         return Err(unknown());
     }
-    let (path, query) = path_and_query(outgoing);
+    let connects = outgoing.head.method == Method::CONNECT;
+    let (path, query) = match connects {
+        true => ("/", None),
+        false => path_and_query(outgoing),
+    };
     // `*` and the like are no paths: no condition on a path can mean them.
     if !path.starts_with('/') {
         return Err(Rejection::NoRule);
@@ -51,6 +57,10 @@ pub(super) fn find<'s>(
         headers: &outgoing.head.headers,
     };
     let rule = host.rules.find(&view).ok_or(Rejection::NoRule)?;
+    // A tunnel carries anything, so that a rule must ask for it by name.
+    if connects && !rule.names_method("CONNECT") {
+        return Err(Rejection::NoRule);
+    }
     Ok(Routed {
         rule,
         port,

@@ -1,38 +1,29 @@
 //! One downstream connection: which HTTP it speaks, and its requests one after another or side by
 //! side.
 
+pub(crate) mod http1;
 mod http2;
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
 
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
-use crate::request::{Downstream, pipeline};
+use crate::request::{Arrived, Downstream, pipeline};
 use crate::worker::Worker;
 
 /// First read of a connection.
 const FIRST_READ_BYTES: usize = 4 * 1024;
-/// Limit of the wait for the first bytes.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest head of an HTTP/1.1 request, in bytes.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most header lines of a request.
-const HEADERS_MAX: usize = 128;
+
 /// Serves a connection until either side ends it. It counts as open from the call on, so that nobody
 /// who waits for the last connection misses one that was not polled yet.
 pub fn connection(
@@ -46,32 +37,23 @@ pub fn connection(
 
 async fn serve(worker: Rc<Worker>, mut io: Io, downstream: Downstream, mut ticket: Ticket) {
     let _counted = worker.count_connection();
-    let first = match timeout(FIRST_BYTES_TIMEOUT, first_bytes(&mut io, &mut ticket)).await {
-        Ok(Ok(first)) if !first.is_empty() => first,
+    ticket.wait(Some(worker.limits.idle_timeout));
+    let first = match first_bytes(&mut io, &mut ticket, worker.limits.head_timeout).await {
+        Ok(first) if !first.is_empty() => first,
         Ok(_) | Err(_) => return,
     };
-    let is_http2 = first.starts_with(http2::PREFACE);
-    let io = Prefixed::new(first, io);
+    ticket.wait(None);
+    if !first.starts_with(http2::PREFACE) {
+        return http1::serve(worker, &downstream, io, first, ticket).await;
+    }
     let downstream = Rc::new(downstream);
     let answer = move |request: Request<Incoming>| {
         let (worker, downstream) = (Rc::clone(&worker), Rc::clone(&downstream));
-        async move { pipeline::serve(worker, &downstream, request).await }
+        let arrived = Arrived::from(request);
+        async move { pipeline::serve(worker, &downstream, arrived).await }
     };
-    let ended = if is_http2 {
-        http2::serve(io, ticket, answer).await
-    } else {
-        let service = service_fn(move |request| {
-            let answer = answer(request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        });
-        let conn = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(io), service);
-        let conn = pin!(conn);
-        drive(conn, ticket, |conn| conn.graceful_shutdown()).await
-    };
-    if let Err(error) = ended {
+    let io = Prefixed::new(first.freeze(), io);
+    if let Err(error) = http2::serve(io, ticket, answer).await {
         tracing::debug!(%error, "downstream connection ended");
     }
 }
@@ -97,33 +79,33 @@ where
 }
 
 /// Reads until it is clear whether the HTTP/2 preface comes; empty if the peer or the worker ends
-/// the connection first.
-async fn first_bytes(io: &mut Io, ticket: &mut Ticket) -> io::Result<Bytes> {
-    let mut buf = BytesMut::with_capacity(FIRST_READ_BYTES);
+/// the connection first, or nothing comes in time. A connection that waits for its first byte has no
+/// buffer.
+async fn first_bytes(io: &mut Io, ticket: &mut Ticket, limit: Duration) -> io::Result<BytesMut> {
+    let mut buf = BytesMut::new();
     loop {
-        let read = {
-            let mut read = pin!(io.read_buf(&mut buf));
-            let came = poll_fn(|cx| match read.as_mut().poll(cx) {
-                Poll::Ready(read) => Poll::Ready(Some(read)),
-                Poll::Pending if ticket.is_told(cx) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            });
-            match came.await {
-                Some(read) => read?,
-                None => {
-                    // The system may hold bytes that the runtime has not heard of yet.
-                    tokio::task::yield_now().await;
-                    let last = poll_fn(|cx| match read.as_mut().poll(cx) {
-                        Poll::Ready(read) => Poll::Ready(read),
-                        Poll::Pending => Poll::Ready(Ok(0)),
-                    });
-                    last.await?
-                }
-            }
+        let poll_ready = |cx: &mut Context<'_>| match io.poll_read_ready(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.map(|()| true)),
+            Poll::Pending if ticket.is_told(cx) || ticket.is_late() => Poll::Ready(Ok(false)),
+            Poll::Pending => Poll::Pending,
         };
+        if !poll_fn(poll_ready).await? {
+            // The system may hold bytes that the runtime has not heard of yet.
+            tokio::task::yield_now().await;
+        }
+        buf.reserve(FIRST_READ_BYTES);
+        let mut read = pin!(io.read_buf(&mut buf));
+        let read = poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(read.map(Some)),
+            Poll::Pending if ticket.is_told(cx) || ticket.is_late() => Poll::Ready(Ok(Some(0))),
+            // Ready for nothing: wait again.
+            Poll::Pending => Poll::Ready(Ok(None)),
+        });
+        let Some(read) = read.await? else { continue };
         let undecided = http2::PREFACE.starts_with(&buf) && buf.len() < http2::PREFACE.len();
         if read == 0 || !undecided {
-            return Ok(buf.freeze());
+            return Ok(buf);
         }
+        ticket.wait(Some(limit));
     }
 }

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use crate::request::malformed::Malformed;
+
 /// What is known of a request's body while it passes.
 #[derive(Debug, Default)]
 pub struct Upload {
     /// Bytes that passed.
     pub bytes: Cell<u64>,
+    /// What was wrong with it, if that is why it ended.
+    pub(crate) malformed: Cell<Option<Malformed>>,
     /// When it was complete, or given up.
     complete: Cell<Option<Instant>>,
     /// Who waits for that: an HTTP/2 upstream reads the body in a task of its own.

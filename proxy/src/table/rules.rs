@@ -148,6 +148,22 @@ enum Lookup<'r> {
     Several,
 }
 
+// === impl Rule ===
+
+impl Rule {
+    /// Whether the rule is for this method by name, and not because it is for any.
+    pub(crate) fn names_method(&self, method: &str) -> bool {
+        let names = |part: &PartCondition| {
+            let exact =
+                matches!(&part.matcher, Matcher::Exact(name) if **name == *method.as_bytes());
+            part.part == Part::Method && exact && !part.inverted
+        };
+        self.others
+            .as_ref()
+            .is_some_and(|others| others.parts.iter().any(names))
+    }
+}
+
 // === impl Rules ===
 
 impl Rules {

@@ -16,21 +16,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio_util::io::poll_read_buf;
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::message::chunked::{ChunkError, Decoded};
+use crate::message::interim::Interim;
+use crate::message::line::LineAt;
+use crate::message::spelling::Spelling;
+use crate::request::limits::Limits;
 use crate::upstream::connect::Open;
 use crate::upstream::pool::Home;
+use decode::BodyDecoder;
 pub use decode::HeadError;
-use decode::{BodyDecoder, Decoded};
 use encode::Sender;
 pub(crate) use encode::{BodyFraming, MadeHeaders, RequestHead, encode_head};
 
-/// Largest response head in bytes.
-pub(crate) const RESPONSE_HEAD_BYTES_MAX: usize = 64 * 1024 - 1;
 /// First read of an answer: a head and a small body fit.
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// Reads of a long answer.
@@ -44,6 +47,8 @@ pub struct Connection {
     io: Io,
     /// Bytes read and not yet used; without memory while the connection is idle.
     buf: BytesMut,
+    /// Memory for reading heads.
+    places: Vec<LineAt>,
     /// Requests sent on it.
     requests: u32,
     /// Interim (1xx) answers of the exchange under way.
@@ -88,8 +93,16 @@ pub enum ReadError {
     #[error("upstream closed the connection within its answer")]
     Truncated,
     /// The chunked coding is broken.
-    #[error("invalid chunked coding of upstream")]
-    Chunked,
+    #[error("chunked coding of upstream")]
+    Chunked(#[source] ChunkError),
+}
+
+/// An upstream connection that speaks another protocol from now on.
+#[derive(Debug)]
+pub struct Switched {
+    conn: Connection,
+    /// What it speaks; none behind a CONNECT.
+    pub(crate) protocol: Option<HeaderValue>,
 }
 
 /// The rest of an answer that did not come whole with its head.
@@ -119,6 +132,14 @@ pub(crate) struct Exchange<'a> {
     pub(crate) chunked: bool,
     /// Taken as a whole; empty where there is none.
     pub(crate) body: &'a mut Body,
+    /// Whether the body waits for the upstream's leave.
+    pub(crate) expects_continue: bool,
+    /// The protocol that was asked for.
+    pub(crate) upgrade: Option<&'a HeaderValue>,
+    /// Where interim answers go.
+    pub(crate) interim: Option<&'a Interim>,
+    /// Limits of the answer's head.
+    pub(crate) limits: &'a Limits,
     /// Where the connection goes when both sides are done with it.
     pub(crate) home: Rc<Home>,
 }
@@ -130,6 +151,7 @@ impl Connection {
         Self {
             io,
             buf: BytesMut::new(),
+            places: Vec::new(),
             requests: 0,
             interim: 0,
             filled: false,
@@ -155,23 +177,23 @@ impl Connection {
     pub(crate) async fn exchange(
         mut self,
         exchange: Exchange<'_>,
-    ) -> Result<Response<Body>, ExchangeError> {
+    ) -> Result<(Response<Body>, Spelling), ExchangeError> {
         self.requests += 1;
         self.interim = 0;
-        let Exchange {
-            method,
-            head,
-            chunked,
-            body,
-            home,
-        } = exchange;
-        let mut sender = Sender::new(head, body, chunked);
+        let waits = exchange.expects_continue;
+        let mut sender = Sender::new(exchange.head, exchange.body, exchange.chunked, waits);
         let mut failed = None;
-        let received =
-            poll_fn(|cx| self.poll_head(cx, &mut sender, &mut failed, head, method)).await?;
+        let asked = Asked {
+            head: exchange.head,
+            method: exchange.method,
+            upgrade: exchange.upgrade,
+            interim: exchange.interim,
+            limits: exchange.limits,
+        };
+        let received = poll_fn(|cx| self.poll_head(cx, &mut sender, &mut failed, &asked)).await?;
         // Only now is the rest of the head's memory the caller's again.
         let sender = sender.into_rest();
-        Ok(self.into_response(received, sender, home))
+        Ok(self.into_response(received, sender, exchange.home))
     }
 
     /// Sends what can be sent, then reads until the head of the final answer is there.
@@ -180,10 +202,9 @@ impl Connection {
         cx: &mut Context<'_>,
         sender: &mut Sender,
         failed: &mut Option<ExchangeError>,
-        head: &[u8],
-        method: &Method,
+        asked: &Asked<'_>,
     ) -> Poll<Result<decode::Head, ExchangeError>> {
-        match sender.poll_send(cx, &mut self.io, head) {
+        match sender.poll_send(cx, &mut self.io, asked.head) {
             Poll::Ready(Err(error @ ExchangeError::Io { .. })) => {
                 // Not the end: the upstream may have answered and closed early, and if not, the
                 // read will say so.
@@ -193,27 +214,42 @@ impl Connection {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        let read = ready!(self.poll_read_head(cx, method));
-        Poll::Ready(read.map_err(|error| failed.take().unwrap_or(error)))
+        loop {
+            let interim = match ready!(self.poll_read_head(cx, asked)) {
+                Ok(head) if asked.is_interim(&head) => head,
+                Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    let switched = asked.is_switched(&head);
+                    let unasked = ExchangeError::Head(HeadError::Switch);
+                    return Poll::Ready(switched.then_some(head).ok_or(unasked));
+                }
+                Ok(head) => return Poll::Ready(Ok(head)),
+                Err(error) => return Poll::Ready(Err(failed.take().unwrap_or(error))),
+            };
+            self.interim += 1;
+            if self.interim > INTERIM_RESPONSES_MAX {
+                return Poll::Ready(Err(ExchangeError::Head(HeadError::Interim)));
+            }
+            if interim.status == StatusCode::CONTINUE {
+                sender.go_on();
+                // The next poll sends; nobody else would ask for it.
+                cx.waker().wake_by_ref();
+            } else if let Some(waiting) = asked.interim {
+                waiting.push(interim.status, &interim.headers);
+            }
+        }
     }
 
     fn poll_read_head(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
+        asked: &Asked<'_>,
     ) -> Poll<Result<decode::Head, ExchangeError>> {
         loop {
             if !self.buf.is_empty() {
-                match decode::head(&mut self.buf, method).map_err(ExchangeError::Head)? {
-                    Some(head) if head.status.is_informational() => {
-                        self.interim += 1;
-                        if self.interim > INTERIM_RESPONSES_MAX {
-                            return Poll::Ready(Err(ExchangeError::Head(HeadError::Interim)));
-                        }
-                        continue;
-                    }
+                let head = decode::head(&mut self.buf, &mut self.places, asked);
+                match head.map_err(ExchangeError::Head)? {
                     Some(head) => return Poll::Ready(Ok(head)),
-                    None if self.buf.len() >= RESPONSE_HEAD_BYTES_MAX => {
+                    None if self.buf.len() >= asked.limits.head_bytes_max => {
                         return Poll::Ready(Err(ExchangeError::Head(HeadError::TooLarge)));
                     }
                     None => {}
@@ -260,15 +296,21 @@ impl Connection {
         head: decode::Head,
         sender: Option<Sender>,
         home: Rc<Home>,
-    ) -> Response<Body> {
+    ) -> (Response<Body>, Spelling) {
         let decode::Head {
             status,
             headers,
             keep_alive,
             mut decoder,
+            spelling,
+            switched_to,
         } = head;
         let reusable = keep_alive && sender.as_ref().is_none_or(|sender| !sender.is_abandoned());
         let body = match decoder.take_whole(&mut self.buf) {
+            _ if status == StatusCode::SWITCHING_PROTOCOLS => Body::Tunnel(Box::new(Switched {
+                conn: self,
+                protocol: switched_to,
+            })),
             Some(bytes) if sender.is_none() => {
                 if reusable {
                     home.take_back(self);
@@ -296,14 +338,67 @@ impl Connection {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        response
+        (response, spelling)
     }
 
     /// Drops the memory that a connection has no use for while it rests.
     pub(crate) fn rest(&mut self) {
         if self.buf.is_empty() {
             self.buf = BytesMut::new();
+            self.places = Vec::new();
         }
+    }
+}
+
+/// What of a request decides how its answer is read.
+struct Asked<'a> {
+    /// As encoded.
+    head: &'a [u8],
+    method: &'a Method,
+    upgrade: Option<&'a HeaderValue>,
+    interim: Option<&'a Interim>,
+    limits: &'a Limits,
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    fn is_interim(&self, head: &decode::Head) -> bool {
+        head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// Whether the upstream switches to what was asked for (RFC 9110 §7.8).
+    fn is_switched(&self, head: &decode::Head) -> bool {
+        let same = |asked: &HeaderValue, protocol: &HeaderValue| {
+            asked.as_bytes().eq_ignore_ascii_case(protocol.as_bytes())
+        };
+        match (self.upgrade, &head.switched_to) {
+            (Some(asked), Some(protocol)) => same(asked, protocol),
+            _ => false,
+        }
+    }
+}
+
+// === impl Switched ===
+
+impl Switched {
+    /// A connection through which a client talks.
+    pub(crate) fn connected(io: Io, open: Open) -> Self {
+        Self {
+            conn: Connection::new(io, open),
+            protocol: None,
+        }
+    }
+
+    /// The socket, what was read from it, and what counts it as open.
+    pub(crate) fn into_parts(self) -> (Io, BytesMut, Open) {
+        let Connection {
+            io,
+            buf,
+            _open: open,
+            ..
+        } = self.conn;
+        (io, buf, open)
     }
 }
 

@@ -13,11 +13,13 @@ use std::time::Duration;
 use crate::drain::Ticket;
 use crate::io::Prefixed;
 use crate::request::record::Recorded;
-use crate::request::server::{HEAD_BYTES_MAX, drive};
+use crate::request::server::drive;
 use crate::upstream::http2::LocalExecutor;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Largest head of a request, in bytes (RFC 9113 §6.5.2).
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Most concurrent requests of a connection.
 const STREAMS_MAX: u32 = 1_000;
 /// How often a silent peer is asked whether it is still there.
@@ -46,7 +48,7 @@ where
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_header_list_size(HEAD_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(PING_INTERVAL)

@@ -4,6 +4,7 @@
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
+use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::procfs::ProcCollector;
 
 /// The proxy's own metrics.
@@ -21,6 +22,8 @@ pub struct ProcessMetrics {
     pub downstream_connections: IntCounter,
     /// Connections from downstream that are open.
     pub downstream_connections_active: IntGauge,
+    /// Requests and connections refused for their form, size or pace, by `cause`.
+    pub rejections: IntCounterVec,
     /// Connects by result `ok` and `failed`.
     pub upstream_connections: Results,
     /// Connections to upstreams that are open.
@@ -92,6 +95,7 @@ impl ProcessMetrics {
                 "meshproxy_downstream_connections_active",
                 "Connections from downstream that are open.",
             )?,
+            rejections: all.rejections()?,
             upstream_connections: all.results(
                 (
                     "meshproxy_upstream_connections_total",
@@ -167,6 +171,20 @@ impl Collected<'_> {
             ok: counters.get_metric_with_label_values(&[ok])?,
             failed: counters.get_metric_with_label_values(&[failed])?,
         })
+    }
+
+    /// With a series for each cause from the start, so that an alert can watch one that has not
+    /// happened yet.
+    fn rejections(&self) -> Result<IntCounterVec> {
+        let rejections = self.counters(
+            "meshproxy_downstream_rejections_total",
+            "Requests and connections refused for their form, size or pace.",
+            "cause",
+        )?;
+        for malformed in Malformed::ALL {
+            rejections.get_metric_with_label_values(&[malformed.detail()])?;
+        }
+        Ok(rejections)
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.

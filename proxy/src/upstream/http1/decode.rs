@@ -1,22 +1,18 @@
 //! Reading an answer: its head, and the framing of its body (RFC 9112 §6).
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
+use crate::message::chunked::{Chunked, Decoded, take_up_to};
+use crate::message::line::{ConnectionOptions, LineAt, content_length};
+use crate::message::spelling::Spelling;
 use crate::request::headers::is_hop_by_hop;
-use crate::upstream::http1::{RESPONSE_HEAD_BYTES_MAX, ReadError};
-
-/// Most header lines of an answer.
-const HEADERS_MAX: usize = 128;
-/// Longest line that opens a chunk, extensions included, in bytes.
-const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
-/// Most bytes of trailers.
-const TRAILER_BYTES_MAX: usize = 16 * 1024;
+use crate::request::limits::HEADERS_MAX;
+use crate::upstream::http1::{Asked, ReadError};
 
 /// Why a head cannot be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +42,10 @@ pub(super) struct Head {
     /// Whether the upstream keeps the connection open.
     pub(super) keep_alive: bool,
     pub(super) decoder: BodyDecoder,
+    /// How it was written.
+    pub(super) spelling: Spelling,
+    /// With status 101: what the upstream switches to.
+    pub(super) switched_to: Option<HeaderValue>,
 }
 
 /// Where a body ends.
@@ -54,7 +54,7 @@ pub(super) enum BodyDecoder {
     /// So many bytes are missing.
     Length(u64),
     /// Chunked coding.
-    Chunked(Chunk),
+    Chunked(Chunked),
     /// With the connection.
     Close,
     /// All read.
@@ -63,54 +63,28 @@ pub(super) enum BodyDecoder {
     Whole(Bytes),
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Chunk {
-    /// The line that opens a chunk is next.
-    Size,
-    /// So many bytes of the chunk are missing.
-    Data(u64),
-    /// The line end behind a chunk is next.
-    End,
-    /// Trailers or the last line end are next.
-    Trailers,
-}
-
-/// One step of decoding.
-pub(super) enum Decoded {
-    Data(Bytes),
-    Trailers(HeaderMap),
-    /// Nothing without more input.
-    More,
-    End,
-}
-
 /// What the headers say about framing and the connection.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Framing {
     length: Option<u64>,
     chunked: bool,
-    close: bool,
-    keep_alive: bool,
-    /// Headers that `connection` names: they concern the connection, too (RFC 9110 §7.6.1).
-    nominated: Vec<HeaderName>,
-}
-
-/// Where a header line stands in the head. Small, because there is room for many on the stack.
-#[derive(Debug, Clone, Copy, Default)]
-struct LineAt {
-    name_at: u16,
-    name_len: u16,
-    value_at: u16,
-    value_len: u16,
+    options: ConnectionOptions,
+    /// What the upstream switches to.
+    upgrade: Option<HeaderValue>,
 }
 
 /// Takes a complete head off `buf`; `None` if it is not complete.
-pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, HeadError> {
+pub(super) fn head(
+    buf: &mut BytesMut,
+    places: &mut Vec<LineAt>,
+    asked: &Asked<'_>,
+) -> Result<Option<Head>, HeadError> {
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let lines = &mut lines[..asked.limits.headers_max.min(HEADERS_MAX)];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let parsed = config
-        .parse_response_with_uninit_headers(&mut response, buf, &mut lines)
+        .parse_response_with_uninit_headers(&mut response, buf, lines)
         .map_err(HeadError::Parse)?;
     let httparse::Status::Complete(head_len) = parsed else {
         return Ok(None);
@@ -120,79 +94,58 @@ pub(super) fn head(buf: &mut BytesMut, method: &Method) -> Result<Option<Head>, 
         StatusCode::from_u16(code).map_err(|_| HeadError::Parse(httparse::Error::Status))?;
     let minor_version = response.version.unwrap_or(0);
 
-    if head_len > RESPONSE_HEAD_BYTES_MAX {
+    if head_len > asked.limits.head_bytes_max {
         return Err(HeadError::TooLarge);
     }
     // The borrowed lines become places before the head is cut off the buffer.
-    let mut places = [LineAt::default(); HEADERS_MAX];
     let count = response.headers.len();
-    for (place, line) in places.iter_mut().zip(response.headers.iter()) {
-        *place = LineAt::of(line, buf);
-    }
+    places.clear();
+    places.extend(response.headers.iter().map(|line| LineAt::of(line, buf)));
+    let reason = response.reason.unwrap_or_default();
+    let reason_at = match reason.is_empty() {
+        true => 0..0,
+        false => {
+            let at = reason.as_ptr() as usize - buf.as_ptr() as usize;
+            at..at + reason.len()
+        }
+    };
     let bytes = buf.split_to(head_len).freeze();
 
     let mut headers = HeaderMap::with_capacity(count);
+    let mut spelling = Spelling::new(bytes.clone(), count);
+    spelling.reason_at(reason_at);
     let mut framing = Framing::default();
-    for place in &places[..count] {
+    for place in &*places {
         let name = HeaderName::from_bytes(&bytes[place.name()])
             .map_err(|_| HeadError::Parse(httparse::Error::HeaderName))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice(place.value()))
             .map_err(|_| HeadError::Parse(httparse::Error::HeaderValue))?;
         if framing.see(&name, &value)? {
+            spelling.push(place.name());
             headers.append(name, value);
         }
     }
-    for name in &framing.nominated {
-        headers.remove(name);
-    }
+    framing.options.remove_nominated(&mut headers);
     // Two framings are a sign of trouble: the length must go (RFC 9112 §6.3), and so must the
     // connection after this answer.
     if framing.chunked && headers.remove(header::CONTENT_LENGTH).is_some() {
-        framing.close = true;
+        framing.options.close = true;
     }
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(HeadError::Switch);
-    }
-    let decoder = framing.decoder(status, method);
+    let decoder = framing.decoder(status, asked.method);
     let keep_alive = !matches!(decoder, BodyDecoder::Close)
         && if minor_version == 0 {
-            framing.keep_alive
+            framing.options.keep_alive
         } else {
-            !framing.close
+            !framing.options.close
         };
     Ok(Some(Head {
         status,
         headers,
         keep_alive,
         decoder,
+        spelling,
+        switched_to: framing.upgrade,
     }))
-}
-
-// === impl LineAt ===
-
-impl LineAt {
-    /// The place of a line that was parsed from `head`.
-    fn of(line: &httparse::Header<'_>, head: &[u8]) -> Self {
-        let at = |part: &[u8]| part.as_ptr() as usize - head.as_ptr() as usize;
-        // No head is longer than what 16 bits can tell.
-        let short = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
-        Self {
-            name_at: short(at(line.name.as_bytes())),
-            name_len: short(line.name.len()),
-            value_at: short(at(line.value)),
-            value_len: short(line.value.len()),
-        }
-    }
-
-    fn name(self) -> Range<usize> {
-        let at = usize::from(self.name_at);
-        at..at + usize::from(self.name_len)
-    }
-
-    fn value(self) -> Range<usize> {
-        let at = usize::from(self.value_at);
-        at..at + usize::from(self.value_len)
-    }
 }
 
 // === impl Framing ===
@@ -217,20 +170,11 @@ impl Framing {
             return Ok(false);
         }
         if name == header::CONNECTION {
-            let tokens = value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .map(<[u8]>::trim_ascii);
-            for token in tokens {
-                let close = token.eq_ignore_ascii_case(b"close");
-                let keep_alive = token.eq_ignore_ascii_case(b"keep-alive");
-                self.close |= close;
-                self.keep_alive |= keep_alive;
-                if !close && !keep_alive {
-                    self.nominated.extend(HeaderName::from_bytes(token));
-                }
-            }
+            self.options.see(value.as_bytes());
             return Ok(false);
+        }
+        if name == header::UPGRADE {
+            self.upgrade = Some(value.clone());
         }
         Ok(!is_hop_by_hop(name))
     }
@@ -243,19 +187,11 @@ impl Framing {
             || status == StatusCode::NOT_MODIFIED;
         match (bodiless, self.chunked, self.length) {
             (true, _, _) | (false, false, Some(0)) => BodyDecoder::Done,
-            (false, true, _) => BodyDecoder::Chunked(Chunk::Size),
+            (false, true, _) => BodyDecoder::Chunked(Chunked::default()),
             (false, false, Some(length)) => BodyDecoder::Length(length),
             (false, false, None) => BodyDecoder::Close,
         }
     }
-}
-
-/// Digits only, as RFC 9110 §8.6 has it; no sign, no list.
-fn content_length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    digits
-        .then(|| std::str::from_utf8(value).ok()?.parse().ok())
-        .flatten()
 }
 
 // === impl BodyDecoder ===
@@ -319,90 +255,12 @@ impl BodyDecoder {
                 Ok(Decoded::Data(data))
             }
             Self::Chunked(chunk) => {
-                let decoded = chunk.decode(buf)?;
+                let decoded = chunk.decode(buf).map_err(ReadError::Chunked)?;
                 if matches!(decoded, Decoded::End | Decoded::Trailers(_)) {
                     *self = Self::Done;
                 }
                 Ok(decoded)
             }
         }
-    }
-}
-
-fn take_up_to(buf: &mut BytesMut, missing: &mut u64) -> Bytes {
-    let len = usize::try_from(*missing)
-        .unwrap_or(usize::MAX)
-        .min(buf.len());
-    *missing -= len as u64;
-    buf.split_to(len).freeze()
-}
-
-// === impl Chunk ===
-
-impl Chunk {
-    fn decode(&mut self, buf: &mut BytesMut) -> Result<Decoded, ReadError> {
-        loop {
-            match self {
-                Self::Size => match httparse::parse_chunk_size(buf) {
-                    Ok(httparse::Status::Complete((used, size))) => {
-                        buf.advance(used);
-                        *self = if size == 0 {
-                            Self::Trailers
-                        } else {
-                            Self::Data(size)
-                        };
-                    }
-                    Ok(httparse::Status::Partial) if buf.len() < CHUNK_LINE_BYTES_MAX => {
-                        return Ok(Decoded::More);
-                    }
-                    Ok(httparse::Status::Partial) | Err(_) => return Err(ReadError::Chunked),
-                },
-                Self::Data(missing) => {
-                    if buf.is_empty() {
-                        return Ok(Decoded::More);
-                    }
-                    let data = take_up_to(buf, missing);
-                    if *missing == 0 {
-                        *self = Self::End;
-                    }
-                    return Ok(Decoded::Data(data));
-                }
-                Self::End => match buf.get(..2) {
-                    Some(b"\r\n") => {
-                        buf.advance(2);
-                        *self = Self::Size;
-                    }
-                    None if b"\r\n".starts_with(buf) => return Ok(Decoded::More),
-                    Some(_) | None => return Err(ReadError::Chunked),
-                },
-                Self::Trailers => return trailers(buf),
-            }
-        }
-    }
-}
-
-/// The trailer section, or the empty line that stands for none.
-fn trailers(buf: &mut BytesMut) -> Result<Decoded, ReadError> {
-    if buf.starts_with(b"\r\n") {
-        buf.advance(2);
-        return Ok(Decoded::End);
-    }
-    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    match httparse::parse_headers(buf, &mut lines) {
-        Ok(httparse::Status::Complete((used, lines))) => {
-            let mut trailers = HeaderMap::with_capacity(lines.len());
-            for line in lines.iter() {
-                let name = HeaderName::from_bytes(line.name.as_bytes());
-                let value = HeaderValue::from_bytes(line.value);
-                let (Ok(name), Ok(value)) = (name, value) else {
-                    return Err(ReadError::Chunked);
-                };
-                trailers.append(name, value);
-            }
-            buf.advance(used);
-            Ok(Decoded::Trailers(trailers))
-        }
-        Ok(httparse::Status::Partial) if buf.len() < TRAILER_BYTES_MAX => Ok(Decoded::More),
-        Ok(httparse::Status::Partial) | Err(_) => Err(ReadError::Chunked),
     }
 }

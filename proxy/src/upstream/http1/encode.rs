@@ -1,22 +1,30 @@
 //! Writing a request: its head, and the framing of its body.
 
+use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{self, HeaderName};
+use http::header;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
+use tokio::time::{Sleep, sleep};
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::message::spelling::{Line, Spelling};
 use crate::request::headers::{RequestId, X_FORWARDED_FOR, passes};
 use crate::upstream::http1::ExchangeError;
 
 /// Parts of a body up to this size are copied behind the head or chunk line and go out in one write.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a client that asked to is kept from sending its body: not every server gives leave, and
+/// who waits must not wait for ever (RFC 9110 §10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// What the head of a request is made of.
 pub(crate) struct RequestHead<'a> {
@@ -25,6 +33,10 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) target: &'a str,
     pub(crate) authority: &'a [u8],
     pub(crate) headers: &'a HeaderMap,
+    /// How they were written, if they came by HTTP/1.
+    pub(crate) spelling: Option<&'a Spelling>,
+    /// The protocol to switch to.
+    pub(crate) upgrade: Option<&'a HeaderValue>,
     /// Headers of our own.
     pub(crate) made: MadeHeaders<'a>,
     /// How the end of the body is told.
@@ -72,10 +84,14 @@ pub(super) struct Sender {
     body: Body,
     chunked: bool,
     state: State,
+    /// Ends the wait for the upstream's leave; there only while it lasts.
+    leave: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// The head goes out; the body waits for the upstream's leave.
+    Head,
     /// The body has more.
     Body,
     /// All is in the buffers.
@@ -90,14 +106,8 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(head.target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    out.extend_from_slice(head.authority);
-    out.extend_from_slice(b"\r\n");
-    for (name, value) in head.headers {
-        if *name != header::HOST && passes(name, value) {
-            encode_line(out, name, value);
-        }
-    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    encode_headers(out, head);
     encode_made(out, &head.made);
     match head.body {
         BodyFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -106,10 +116,36 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
         }
         BodyFraming::Empty | BodyFraming::Length => {}
     }
-    if head.close {
+    if let Some(protocol) = head.upgrade {
+        out.extend_from_slice(b"connection: Upgrade\r\n");
+        encode_line(out, b"upgrade", protocol);
+    } else if head.close {
         out.extend_from_slice(b"connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the headers that pass, with the authority where the host stood.
+fn encode_headers(out: &mut Vec<u8>, head: &RequestHead<'_>) {
+    if !head.headers.contains_key(header::HOST) {
+        out.extend_from_slice(b"host: ");
+        out.extend_from_slice(head.authority);
+        out.extend_from_slice(b"\r\n");
+    }
+    let start = out.len();
+    let write = |out: &mut Vec<u8>, line: Line<'_>| {
+        if *line.name == header::HOST {
+            out.extend_from_slice(line.spelled);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(head.authority);
+            out.extend_from_slice(b"\r\n");
+        } else if passes(line.name, line.value) {
+            encode_line(out, line.spelled, line.value);
+        }
+    };
+    let plain = Spelling::default();
+    let spelling = head.spelling.unwrap_or(&plain);
+    spelling.lines(head.headers, out, write, |out| out.truncate(start));
 }
 
 /// Whether servers expect a length even where there is nothing (RFC 9110 §8.6).
@@ -122,7 +158,7 @@ fn expects_content(head: &RequestHead<'_>) -> bool {
 
 fn encode_made(out: &mut Vec<u8>, made: &MadeHeaders<'_>) {
     if let Some(caller) = made.forwarded_for {
-        encode_line(out, &X_FORWARDED_FOR, caller);
+        encode_line(out, X_FORWARDED_FOR.as_str().as_bytes(), caller);
     }
     if made.proto {
         out.extend_from_slice(b"x-forwarded-proto: http\r\n");
@@ -138,8 +174,8 @@ fn encode_made(out: &mut Vec<u8>, made: &MadeHeaders<'_>) {
     }
 }
 
-fn encode_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    out.extend_from_slice(name.as_str().as_bytes());
+fn encode_line(out: &mut Vec<u8>, name: &[u8], value: &HeaderValue) {
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -149,16 +185,15 @@ fn encode_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 
 impl Sender {
     /// Takes the body out of `body` unless there is none.
-    pub(super) fn new(head: &[u8], body: &mut Body, chunked: bool) -> Self {
-        let state = if body.is_end_stream() {
-            State::Flush
-        } else {
-            State::Body
+    pub(super) fn new(head: &[u8], body: &mut Body, chunked: bool, waits: bool) -> Self {
+        let state = match (body.is_end_stream(), waits) {
+            (true, _) => State::Flush,
+            (false, true) => State::Head,
+            (false, false) => State::Body,
         };
-        let body = if state == State::Body {
-            std::mem::take(body)
-        } else {
-            Body::Empty
+        let body = match state {
+            State::Flush => Body::Empty,
+            _ => std::mem::take(body),
         };
         Self {
             head_sent: 0,
@@ -170,6 +205,15 @@ impl Sender {
             body,
             chunked,
             state,
+            leave: (state == State::Head).then(|| Box::pin(sleep(CONTINUE_WAIT))),
+        }
+    }
+
+    /// The upstream wants the body.
+    pub(super) fn go_on(&mut self) {
+        if self.state == State::Head {
+            self.state = State::Body;
+            self.leave = None;
         }
     }
 
@@ -207,6 +251,13 @@ impl Sender {
         loop {
             match self.state {
                 State::Done | State::Abandoned => return Poll::Ready(Ok(())),
+                State::Head => {
+                    ready!(self.poll_write(cx, io, head))?;
+                    if let Some(leave) = &mut self.leave {
+                        ready!(leave.as_mut().poll(cx));
+                    }
+                    self.go_on();
+                }
                 State::Body if self.is_drained() => match self.poll_fill(cx, head)? {
                     Poll::Ready(()) => {}
                     Poll::Pending => {

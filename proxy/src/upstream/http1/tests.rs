@@ -52,9 +52,14 @@ async fn get(conn: Connection, home: Rc<Home>) -> Result<Response<Body>, Exchang
         head,
         chunked: false,
         body: &mut body,
+        expects_continue: false,
+        upgrade: None,
+        interim: None,
+        limits: &Limits::default(),
         home,
     })
     .await
+    .map(|(response, _)| response)
 }
 
 /// The answer to a GET when the upstream writes `answer` and then closes if told so.
@@ -232,6 +237,10 @@ async fn a_body_of_unknown_length_goes_out_in_chunks() {
         head,
         chunked: true,
         body: &mut body,
+        expects_continue: false,
+        upgrade: None,
+        interim: None,
+        limits: &Limits::default(),
         home,
     };
     let serve = async {
@@ -274,6 +283,13 @@ fn decoded(answer: &[u8], pieces: &[usize]) -> Option<(u16, Vec<u8>, bool)> {
     let mut pieces = pieces.iter().cycle();
     let mut head = None;
     let mut body = Vec::new();
+    let asked = Asked {
+        head: &[],
+        method: &Method::GET,
+        upgrade: None,
+        interim: None,
+        limits: &Limits::default(),
+    };
     loop {
         let len = (*pieces.next()?)
             .clamp(1, rest.len().max(1))
@@ -281,7 +297,7 @@ fn decoded(answer: &[u8], pieces: &[usize]) -> Option<(u16, Vec<u8>, bool)> {
         buf.extend_from_slice(&rest[..len]);
         rest = &rest[len..];
         if head.is_none() {
-            head = decode::head(&mut buf, &Method::GET).ok()?;
+            head = decode::head(&mut buf, &mut Vec::new(), &asked).ok()?;
         }
         if let Some(head) = &mut head {
             loop {

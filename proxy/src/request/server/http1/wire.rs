@@ -1,0 +1,539 @@
+//! The socket of one downstream connection, shared by the connection's loop and the body of the
+//! request that it is in: both run on the worker's thread, never at once.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::StatusCode;
+use http_body::Frame;
+use tokio::io::AsyncWrite as _;
+use tokio_util::io::poll_read_buf;
+
+use super::head::{self, Coding, Head};
+use crate::drain::Ticket;
+use crate::io::Io;
+use crate::message::chunked::Decoded;
+use crate::message::interim::Interim;
+use crate::message::line::LineAt;
+use crate::request::limits::Limits;
+use crate::request::malformed::Malformed;
+
+/// Room for a read; a request and a small body fit.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// Room for a read after one that filled its room.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes that are read ahead of the request under way.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
+/// A client that ends its side this soon after its request has only said that it has no other one: it
+/// still reads. One that ends it later has given up. The two look alike on the wire.
+const HALF_CLOSE_WINDOW: Duration = Duration::from_millis(250);
+/// How long a client that ended its side at once is answered, if it has not given up either.
+const HALF_CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// One downstream connection's socket and what was read from it.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    inner: RefCell<Inner>,
+    limits: Limits,
+    /// Interim answers that wait to be sent.
+    interim: Rc<Interim>,
+    /// Bytes of an interim answer that the socket did not take yet.
+    interim_rest: RefCell<Bytes>,
+    /// The request whose body may be read, counted from 1.
+    request: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    io: Io,
+    ticket: Ticket,
+    /// Read and not yet used.
+    input: BytesMut,
+    /// Memory for reading heads.
+    places: Vec<LineAt>,
+    /// What remains of the request's body.
+    coding: Coding,
+    /// Whether the last read took all the room there was.
+    filled: bool,
+    /// Whether the client has ended its side.
+    ended: bool,
+    /// When the request was complete, as far as a body is concerned.
+    complete: Instant,
+    expects_continue: bool,
+    /// Why the body can no longer be read.
+    failed: Option<Malformed>,
+    /// The task that reads the body, if it waits.
+    reader: Option<Waker>,
+    /// The connection's task, if another one reads the body.
+    server: Option<Waker>,
+}
+
+/// What comes next on a connection.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// A request.
+    Head(Box<Head>),
+    /// Something else.
+    Malformed(Malformed),
+    /// Nothing: closed, or idle for too long.
+    End,
+    /// Nothing yet, and the connection is to end.
+    Told,
+}
+
+/// How a client behaves while it is to wait for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It waits, or it sends its body.
+    Waits,
+    /// It is gone, or takes it that we are.
+    Gone,
+    /// Its body paused too long.
+    Stalled,
+}
+
+/// The body of the request that a connection is in.
+#[derive(Debug)]
+pub struct ClientBody {
+    wire: Rc<Wire>,
+    request: u64,
+    over: bool,
+    length: Option<u64>,
+}
+
+/// Why the body of a request ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It breaks the rules.
+    #[error(transparent)]
+    Malformed(Malformed),
+    /// The client went away.
+    #[error("client closed the connection within its request")]
+    Ended,
+    /// The connection failed.
+    #[error("connection to client")]
+    Io(#[source] io::Error),
+    /// The request was answered without it.
+    #[error("request was answered already")]
+    Answered,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    pub(super) fn new(io: Io, input: BytesMut, ticket: Ticket, limits: Limits) -> Self {
+        Self {
+            inner: RefCell::new(Inner {
+                io,
+                ticket,
+                input,
+                places: Vec::new(),
+                coding: Coding::Length(0),
+                filled: false,
+                ended: false,
+                complete: Instant::now(),
+                expects_continue: false,
+                failed: None,
+                reader: None,
+                server: None,
+            }),
+            limits,
+            interim: Rc::default(),
+            interim_rest: RefCell::default(),
+            request: Cell::new(0),
+        }
+    }
+
+    pub(super) fn interim(&self) -> &Rc<Interim> {
+        &self.interim
+    }
+
+    /// The next head. A connection that rests between two requests has no buffer.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Next> {
+        let inner = &mut *self.inner.borrow_mut();
+        let told = inner.ticket.is_told(cx);
+        loop {
+            if !inner.input.is_empty() {
+                match head::parse(&mut inner.input, &mut inner.places, &self.limits) {
+                    Ok(Some(head)) => return Poll::Ready(Next::Head(Box::new(head))),
+                    Ok(None) => {}
+                    Err(malformed) => return Poll::Ready(Next::Malformed(malformed)),
+                }
+            }
+            match inner.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End),
+                // The wait for the rest of a head begins with its first byte.
+                Poll::Ready(Ok(count)) if count == inner.input.len() => {
+                    inner.ticket.wait(Some(self.limits.head_timeout));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending if !inner.ticket.is_late() => {
+                    return match told && inner.input.is_empty() {
+                        true => Poll::Ready(Next::Told),
+                        false => Poll::Pending,
+                    };
+                }
+                Poll::Pending if inner.input.is_empty() => return Poll::Ready(Next::End),
+                Poll::Pending => return Poll::Ready(Next::Malformed(Malformed::HeadTimeout)),
+            }
+        }
+    }
+
+    /// Begins the wait for the next request.
+    pub(super) fn rest(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.ticket.wait(Some(match inner.input.is_empty() {
+            true => self.limits.idle_timeout,
+            false => self.limits.head_timeout,
+        }));
+    }
+
+    /// The body of the request that has just begun; none if it has none.
+    pub(super) fn begin(self: &Rc<Self>, head: &Head) -> Option<ClientBody> {
+        let inner = &mut *self.inner.borrow_mut();
+        self.request.set(self.request.get() + 1);
+        inner.coding = head.coding;
+        inner.failed = None;
+        inner.complete = Instant::now();
+        // Who has sent a part of the body does not wait for leave to do so.
+        inner.expects_continue = head.expects_continue && inner.input.is_empty();
+        if inner.is_complete() {
+            inner.ticket.wait(None);
+            return None;
+        }
+        inner.ticket.wait(Some(self.limits.stall_timeout));
+        Some(ClientBody {
+            wire: Rc::clone(self),
+            request: self.request.get(),
+            over: false,
+            length: match head.coding {
+                Coding::Length(length) => Some(length),
+                Coding::Chunked(_) => None,
+            },
+        })
+    }
+
+    /// Whether the connection is to end after the request it is in.
+    pub(super) fn is_told(&self, cx: &mut Context<'_>) -> bool {
+        self.inner.borrow_mut().ticket.is_told(cx)
+    }
+
+    /// Whether nothing remains of the request's body.
+    pub(super) fn is_complete(&self) -> bool {
+        self.inner.borrow().is_complete()
+    }
+
+    /// Whether the client was never told to send the body it announced.
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.inner.borrow().expects_continue
+    }
+
+    /// Ends the body's right to read, so that what remains can be discarded.
+    pub(super) fn finish(&self) {
+        self.request.set(self.request.get() + 1);
+    }
+
+    /// Sends interim answers that wait, as far as the socket takes them.
+    pub(super) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let rest = &mut *self.interim_rest.borrow_mut();
+        loop {
+            if rest.is_empty() {
+                if self.interim.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                *rest = Bytes::from(self.interim.take());
+            }
+            let written = ready!(self.poll_write(cx, &[IoSlice::new(rest)]))?;
+            rest.advance(written);
+        }
+    }
+
+    /// Writes to the client; 0 bytes are an error.
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let io = Pin::new(&mut inner.io);
+        let written = match slices {
+            [slice] => io.poll_write(cx, slice),
+            slices => io.poll_write_vectored(cx, slices),
+        };
+        match written {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending if inner.ticket.is_late() => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Begins the wait for a client that has to take what is sent.
+    pub(super) fn expect_progress(&self) {
+        let inner = self.inner.borrow();
+        inner.ticket.wait(Some(self.limits.stall_timeout));
+    }
+
+    /// Ends the wait for the client: it is the upstream's turn.
+    pub(super) fn expect_nothing(&self) {
+        let inner = self.inner.borrow();
+        if inner.is_complete() && !inner.ended {
+            inner.ticket.wait(None);
+        }
+    }
+
+    /// Watches a client that is to wait for its answer.
+    pub(super) fn poll_patience(&self, cx: &mut Context<'_>) -> Patience {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.ticket.is_told(cx);
+        let late = inner.ticket.is_late();
+        if !inner.is_complete() {
+            match &inner.server {
+                Some(server) if server.will_wake(cx.waker()) => {}
+                _ => inner.server = Some(cx.waker().clone()),
+            }
+            return match late {
+                true => Patience::Stalled,
+                false => Patience::Waits,
+            };
+        }
+        while !inner.ended && inner.input.len() < AHEAD_BYTES_MAX {
+            match inner.poll_fill(cx) {
+                Poll::Pending => return Patience::Waits,
+                Poll::Ready(Err(_)) => return Patience::Gone,
+                Poll::Ready(Ok(0)) if inner.complete.elapsed() > HALF_CLOSE_WINDOW => {
+                    return Patience::Gone;
+                }
+                Poll::Ready(Ok(0)) => inner.ticket.wait(Some(HALF_CLOSE_GRACE)),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        match inner.ended && late {
+            true => Patience::Gone,
+            false => Patience::Waits,
+        }
+    }
+
+    /// Lets the body fail, and who reads it know.
+    pub(super) fn stall(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.failed = Some(Malformed::BodyTimeout);
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Reads what remains of the body and forgets it; false if that is more than `bytes_max` or
+    /// cannot be read.
+    pub(super) fn poll_discard(&self, cx: &mut Context<'_>, bytes_max: &mut usize) -> Poll<bool> {
+        let inner = &mut *self.inner.borrow_mut();
+        loop {
+            match ready!(inner.poll_frame(cx)) {
+                None => return Poll::Ready(true),
+                Some(Err(_)) => return Poll::Ready(false),
+                Some(Ok(frame)) => {
+                    let len = frame.data_ref().map_or(0, Bytes::len);
+                    match bytes_max.checked_sub(len) {
+                        Some(left) => *bytes_max = left,
+                        None => return Poll::Ready(false),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the client has sent, or ended its side, without being asked; for the wait at the end
+    /// of a connection. What it sends is forgotten.
+    pub(super) fn poll_silence(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        loop {
+            inner.input.clear();
+            match inner.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending if inner.ticket.is_late() => {
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Ends our side of the connection and gives the client `limit` to end its own.
+    pub(super) fn poll_close(&self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        let closed = Pin::new(&mut inner.io).poll_shutdown(cx);
+        inner.ticket.wait(Some(limit));
+        closed.map(|_| ())
+    }
+
+    /// Makes the end of the connection a reset, where an ordinary end would look like that of a body.
+    pub(super) fn reset(&self) {
+        self.inner.borrow().io.reset_on_close();
+    }
+
+    /// Takes the socket and what was read from it, for a tunnel.
+    pub(super) fn into_parts(self) -> (Io, BytesMut, Ticket) {
+        let inner = self.inner.into_inner();
+        (inner.io, inner.input, inner.ticket)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn is_complete(&self) -> bool {
+        matches!(self.coding, Coding::Length(0))
+    }
+
+    /// Reads into the buffer; 0 is the end of the stream. Memory is taken once there is something to
+    /// read.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        if self.input.is_empty() {
+            match self.io.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.input = BytesMut::new();
+                    return Poll::Pending;
+                }
+            }
+        }
+        let room = match self.filled {
+            true => READ_BYTES_MAX,
+            false => READ_BYTES_MIN,
+        };
+        if self.input.capacity() - self.input.len() < room / 4 {
+            self.input.reserve(room);
+        }
+        let spare = self.input.capacity() - self.input.len();
+        let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input));
+        self.filled = matches!(read, Ok(count) if count == spare);
+        self.ended = matches!(read, Ok(0));
+        Poll::Ready(read)
+    }
+
+    /// The next part of the body.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
+        loop {
+            if let Some(failed) = self.failed {
+                return Poll::Ready(Some(Err(ClientError::Malformed(failed))));
+            }
+            match self.decode() {
+                Ok(Decoded::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::End) => return Poll::Ready(None),
+                Ok(Decoded::More) => {}
+                Err(malformed) => {
+                    self.failed = Some(malformed);
+                    continue;
+                }
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) => return Poll::Ready(Some(Err(ClientError::Ended))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(ClientError::Io(error)))),
+            }
+        }
+    }
+
+    fn decode(&mut self) -> Result<Decoded, Malformed> {
+        let decoded = match &mut self.coding {
+            Coding::Length(0) => return Ok(Decoded::End),
+            Coding::Length(_) if self.input.is_empty() => return Ok(Decoded::More),
+            Coding::Length(missing) => {
+                let data = crate::message::chunked::take_up_to(&mut self.input, missing);
+                Decoded::Data(data)
+            }
+            Coding::Chunked(chunked) => {
+                let decoded = chunked.decode(&mut self.input)?;
+                if matches!(decoded, Decoded::End | Decoded::Trailers(_)) {
+                    self.coding = Coding::Length(0);
+                }
+                decoded
+            }
+        };
+        if self.is_complete() {
+            self.completed();
+        }
+        Ok(decoded)
+    }
+
+    /// The request is whole: from now on it is the upstream's turn.
+    fn completed(&mut self) {
+        self.complete = Instant::now();
+        self.ticket.wait(None);
+        self.reader = None;
+        if let Some(server) = self.server.take() {
+            server.wake();
+        }
+    }
+}
+
+// === impl ClientBody ===
+
+impl ClientBody {
+    /// The next part.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if self.request != self.wire.request.get() {
+            return Poll::Ready(Some(Err(ClientError::Answered)));
+        }
+        let inner = &mut *self.wire.inner.borrow_mut();
+        if std::mem::take(&mut inner.expects_continue) {
+            self.wire
+                .interim
+                .push(StatusCode::CONTINUE, &http::HeaderMap::new());
+            // The connection's task sends it; it may not be this one.
+            if let Some(server) = inner.server.take() {
+                server.wake();
+            }
+        }
+        match inner.poll_frame(cx) {
+            Poll::Ready(frame) => {
+                let goes_on = matches!(&frame, Some(Ok(frame)) if frame.is_data());
+                if goes_on && !inner.is_complete() {
+                    inner.ticket.wait(Some(self.wire.limits.stall_timeout));
+                }
+                self.over = !goes_on || inner.is_complete();
+                Poll::Ready(frame)
+            }
+            Poll::Pending => {
+                match &inner.reader {
+                    Some(reader) if reader.will_wake(cx.waker()) => {}
+                    _ => inner.reader = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.over
+    }
+
+    /// Its whole length, if the client said it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
