@@ -3,6 +3,7 @@
 use crate::client::{Http1, Http2};
 use crate::port::Port;
 use crate::proxy::Proxy;
+use crate::wire::Wire;
 use crate::yaml;
 
 /// A proxy with the gateway `edge` for every host.
@@ -39,6 +40,11 @@ impl Edge {
     /// A new HTTP/1.1 connection.
     pub async fn http1(&self) -> Http1 {
         Http1::connect(self.port.addr()).await
+    }
+
+    /// A new connection for bytes.
+    pub async fn wire(&self) -> Wire {
+        Wire::connect(self.port.addr()).await
     }
 
     /// A new HTTP/2 connection.

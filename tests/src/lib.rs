@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod reply;
 pub mod script;
 pub mod wait;
+pub mod wire;
 pub mod yaml;
 
 pub use client::{Http1, Http2};
@@ -27,3 +28,4 @@ pub use proxy::Proxy;
 pub use reply::Reply;
 pub use script::Script;
 pub use wait::{eventually, soon};
+pub use wire::Wire;

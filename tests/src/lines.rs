@@ -33,12 +33,22 @@ impl Lines {
     ///
     /// If it does not come, with all that came.
     pub async fn line(&self, what: &str, accepts: impl Fn(&str) -> bool) -> String {
+        self.nth(0, what, accepts).await
+    }
+
+    /// The line after `before` others that `accepts` takes, now or later.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come, with all that came.
+    pub async fn nth(&self, before: usize, what: &str, accepts: impl Fn(&str) -> bool) -> String {
         let mut seen = self.seen.clone();
-        let found = |lines: &Vec<String>| lines.iter().any(|line| accepts(line));
+        let found =
+            |lines: &Vec<String>| lines.iter().filter(|line| accepts(line)).count() > before;
         // Whether the output ended or the time did, what came up to then tells more.
         let _ = timeout(PATIENCE, seen.wait_for(found)).await.is_ok();
         let lines = self.all();
-        match lines.iter().find(|line| accepts(line)) {
+        match lines.iter().filter(|line| accepts(line)).nth(before) {
             Some(line) => line.clone(),
             None => panic!("{what}: not in the output:\n{}", lines.join("\n")),
         }

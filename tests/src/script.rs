@@ -111,6 +111,34 @@ impl Peer {
         Some(head)
     }
 
+    /// The next head, and nothing of what follows it; empty at the end of the connection.
+    pub async fn hear_head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            match self.hear(1).await.as_str() {
+                "" => return String::new(),
+                more => head += more,
+            }
+        }
+        self.heads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(head.clone());
+        head
+    }
+
+    /// Exactly `count` further bytes; fewer at the end of the connection.
+    pub async fn hear(&mut self, count: usize) -> String {
+        while self.buffer.len() < count {
+            if self.read().await.is_none() {
+                break;
+            }
+        }
+        let count = count.min(self.buffer.len());
+        let heard: Vec<u8> = self.buffer.drain(..count).collect();
+        String::from_utf8_lossy(&heard).into_owned()
+    }
+
     /// Sends `text` as it is; a failure shows at the other side.
     pub async fn say(&mut self, text: &str) {
         let _ = self.tcp.write_all(text.as_bytes()).await;
@@ -123,6 +151,11 @@ impl Peer {
             "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await;
+    }
+
+    /// Ends this side of the connection.
+    pub async fn end(&mut self) {
+        let _ = self.tcp.shutdown().await;
     }
 
     /// Ends the connection with a reset.

@@ -7,6 +7,7 @@ mod cors;
 mod discovery;
 mod examples;
 mod headers;
+mod http1;
 mod lifecycle;
 mod misbehaviour;
 mod protocols;

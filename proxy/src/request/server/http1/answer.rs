@@ -72,6 +72,9 @@ pub(super) async fn send(
 ) -> Result<Sent, Broken> {
     let framing = Framing::of(&response, asked);
     let told = poll_fn(|cx| Poll::Ready(wire.is_told(cx))).await;
+    // Interim answers that came together with this one go first.
+    let interim = poll_fn(|cx| wire.poll_interim(cx)).await;
+    interim.map_err(|_| Broken)?;
     let keep_alive =
         asked.keep_alive && !told && framing != Framing::Close && !wire.awaits_continue();
     let tunnel = response.body().is_tunnel();
