@@ -11,9 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::grpc;
 use crate::preflight::{Tool, Tools};
 use crate::process::pinned;
-use crate::work::{REQUEST_PATH, REQUEST_RULE, RULE_HEADER, Work};
+use crate::work::{BODY_BYTES, REQUEST_PATH, REQUEST_RULE, RULE_HEADER, Work};
 
 /// Connections of wrk and oha.
 const CONNECTIONS: &str = "64";
@@ -71,10 +72,11 @@ impl Load<'_> {
     /// # Cancel safety
     /// Dropping the future kills the load generator.
     pub(crate) async fn run(&self, seconds: u64) -> Result<Outcome> {
-        let read = match self.work {
-            Work::Http1 | Work::Http1Rules | Work::Connection | Work::Idle => wrk_outcome,
-            Work::Http2 => h2load_outcome,
-            Work::Latency => oha_outcome,
+        let read = |printed: &str| match self.work {
+            Work::Http1 | Work::Http1Rules | Work::Connection | Work::Idle => wrk_outcome(printed),
+            Work::Http2ToHttp1 | Work::Http2ToHttp2 => h2load_outcome(printed, BODY_BYTES),
+            Work::Grpc => h2load_outcome(printed, grpc::ANSWER.len()),
+            Work::Latency => oha_outcome(printed),
         };
         let mut command = Command::from(self.command(seconds)?);
         command.kill_on_drop(true);
@@ -95,7 +97,17 @@ impl Load<'_> {
     }
 
     fn command(&self, seconds: u64) -> Result<std::process::Command> {
-        let url = format!("http://127.0.0.1:{}{REQUEST_PATH}", self.port);
+        let path = match self.work {
+            Work::Grpc => grpc::PATH,
+            Work::Http1
+            | Work::Http1Rules
+            | Work::Connection
+            | Work::Http2ToHttp1
+            | Work::Http2ToHttp2
+            | Work::Latency
+            | Work::Idle => REQUEST_PATH,
+        };
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
         let header = format!("{RULE_HEADER}: {REQUEST_RULE}");
         let start = |tool| anyhow::Ok(pinned(self.core, self.tools.path(tool)?));
         let mut command = match self.work {
@@ -110,9 +122,15 @@ impl Load<'_> {
                 }
                 wrk
             }
-            Work::Http2 => {
+            Work::Http2ToHttp1 | Work::Http2ToHttp2 | Work::Grpc => {
                 let mut h2load = start(Tool::H2load)?;
                 h2load.args(["-t1", "-c8", "-m10", "-D", &seconds.to_string()]);
+                if self.work == Work::Grpc {
+                    let message = self.folder.join("message");
+                    fs::write(&message, grpc::CALL).context("write the message for h2load")?;
+                    h2load.arg("-d").arg(message);
+                    h2load.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
+                }
                 h2load
             }
             Work::Latency => {
@@ -176,7 +194,9 @@ fn oha_outcome(printed: &str) -> Result<Outcome> {
     })
 }
 
-fn h2load_outcome(printed: &str) -> Result<Outcome> {
+/// `answer_bytes` is how long the body of every answer must be: h2load looks at the status only, and
+/// an error of gRPC comes with the status 200.
+fn h2load_outcome(printed: &str, answer_bytes: usize) -> Result<Outcome> {
     // finished in 4.00s, 30241.00 req/s, 31.93MB/s
     // requests: 120964 total, 121044 started, 120964 done, 120964 succeeded, 0 failed, 0 errored, …
     let after = |start: &str| {
@@ -203,8 +223,17 @@ fn h2load_outcome(printed: &str) -> Result<Outcome> {
         statuses.ends_with("0 3xx, 0 4xx, 0 5xx"),
         "statuses other than 2xx"
     );
+    // traffic: 4.17MB (4372056) total, 300.46KB (307672) headers (…), 3.60MB (3773440) data
+    let data = after("traffic: ")?.strip_suffix(") data");
+    let data = data.and_then(|counts| counts.rsplit_once('('));
+    let data: f64 = data.context("no count of data")?.1.parse()?;
+    let requests = count("succeeded")?;
+    ensure!(
+        data >= requests * answer_bytes as f64,
+        "answers of {answer_bytes} bytes were asked for, but {requests} brought {data} bytes"
+    );
     Ok(Outcome {
-        requests: count("succeeded")?,
+        requests,
         seconds,
         p50_p99_us: None,
     })
@@ -281,11 +310,13 @@ mod tests {
             format!(
                 "finished in 4.00s, 300.00 req/s, 1.2MB/s\nrequests: 1200 total, 1280 started, \
                  1200 done, 1200 succeeded, {failed} failed, 0 errored, 0 timeout\n\
-                 status codes: 1200 2xx, 0 3xx, 0 4xx, 0 5xx\n"
+                 status codes: 1200 2xx, 0 3xx, 0 4xx, 0 5xx\n\
+                 traffic: 1.23MB (1289880) total, 28.00KB (28672) headers (space savings 96.23%), \
+                 1.17MB (1228800) data\n"
             )
         };
 
-        let outcome = h2load_outcome(&text(0)).unwrap();
+        let outcome = h2load_outcome(&text(0), 1024).unwrap();
 
         assert_eq!(
             outcome,
@@ -295,6 +326,8 @@ mod tests {
                 p50_p99_us: None
             }
         );
-        assert!(h2load_outcome(&text(2)).is_err());
+        assert!(h2load_outcome(&text(2), 1024).is_err());
+        let short = h2load_outcome(&text(0), 1025).unwrap_err().to_string();
+        assert!(short.contains("1200 brought 1228800 bytes"), "{short}");
     }
 }

@@ -1,9 +1,10 @@
-//! Runs meshproxy beside HAProxy, nginx and Envoy on the same work and prints what each costs.
+//! Runs meshproxy beside HAProxy, nginx, Envoy and nghttpx on the same work and prints what each costs.
 //!
 //! The proxy under test has one core and one worker; the load generator and the upstream share the
 //! other core. What is compared is CPU time per request, so neither the speed of the load generator
 //! nor other programs on the machine decide. See `README.md` beside this folder.
 
+mod grpc;
 mod load;
 mod preflight;
 mod process;
@@ -29,9 +30,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::load::Load;
 use crate::preflight::{Tool, Tools};
 use crate::process::free_ports;
-use crate::proxy::{Place, Proxy, start_upstream};
+use crate::proxy::{Place, Ports, Proxy, start_upstream};
 use crate::report::{Metric, Report, Sample};
-use crate::work::Work;
+use crate::work::{Spoken, Work};
 
 /// Load before the measured window, in seconds.
 const WARM_UP_SECONDS: u64 = 1;
@@ -42,7 +43,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// More than a proxy may take in a round beside its load; bounds the whole run.
 const ROUND_OVERHEAD: Duration = Duration::from_secs(20);
 
-/// Runs meshproxy, HAProxy, nginx and Envoy side by side and prints what a request costs in each.
+/// Runs meshproxy, HAProxy, nginx, Envoy and nghttpx side by side and prints what a request costs in each.
 #[derive(Debug, Parser)]
 struct Args {
     /// Kinds of work, separated by commas
@@ -127,10 +128,17 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
         .prefix("compare-")
         .tempdir()
         .context("make a folder")?;
-    let [upstream_port] = free_ports()?;
+    let needs_grpc = args.work.iter().any(|work| work.upstream() == Spoken::Grpc);
+    let service = needs_grpc.then(|| grpc::Service::start(args.load_core));
+    let service = service.transpose().context("start the gRPC service")?;
+    let [http1, http2] = free_ports()?;
     let place = Place {
         core: args.load_core,
-        upstream_port,
+        upstreams: Ports {
+            http1,
+            http2,
+            grpc: service.as_ref().map(grpc::Service::port),
+        },
         tools,
         folder: folder.path(),
     };
@@ -139,7 +147,9 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
     for round in 1..=args.rounds {
         for &work in &args.work {
             let direct = (work == Work::Latency).then_some(Proxy::Direct);
-            for proxy in direct.into_iter().chain(args.proxy.iter().copied()) {
+            let proxies = args.proxy.iter().copied();
+            let able = proxies.filter(|proxy| proxy.missing_from(work).is_none());
+            for proxy in direct.into_iter().chain(able) {
                 let sample = measure(args, (proxy, work), place)
                     .await
                     .with_context(|| format!("{} on {}", proxy.name(), work.name()))?;
@@ -149,7 +159,7 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
                     .unwrap_or_default();
                 let (work_name, name) = (work.name(), proxy.name());
                 eprintln!(
-                    "round {round}/{} {work_name:10} {name:10} {cpu}",
+                    "round {round}/{} {work_name:11} {name:10} {cpu}",
                     args.rounds
                 );
                 report.add(work, proxy, sample);
@@ -168,14 +178,11 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
         ..upstream
     };
     let (process, port) = proxy.start(work, place).await?;
-    // The programs under test start nothing later on.
-    let pids = process
-        .as_ref()
-        .map(|process| process.tree())
-        .unwrap_or_default();
-    let mut sample = Sample::new();
-    if process.is_some() {
+    let (mut pids, mut sample) = (Vec::new(), Sample::new());
+    if let Some(process) = &process {
+        // Some accept connections before their workers run; later on none starts anything.
         tokio::time::sleep(SETTLE).await;
+        pids = process.tree();
         let memory = usage::memory(&pids)?;
         sample.insert(Metric::IdleResident, mib(memory.resident_kib));
         sample.insert(Metric::IdleAnonymous, mib(memory.anonymous_kib));
@@ -192,6 +199,9 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
         tools,
         folder: folder.path(),
     };
+    if work == Work::Grpc {
+        grpc::check(port).await.context("look at one call")?;
+    }
     load.run(WARM_UP_SECONDS).await.context("warm up")?;
 
     let before = usage::cpu(&pids)?;
@@ -242,6 +252,14 @@ fn header(args: &Args, tools: &Tools) -> Vec<String> {
             tools.version(proxy.tool()?)
         ))
     }));
+    let pairs = args.work.iter().flat_map(|&work| {
+        let proxies = args.proxy.iter();
+        proxies.map(move |&proxy| (work, proxy))
+    });
+    lines.extend(pairs.filter_map(|(work, proxy)| {
+        let why = proxy.missing_from(work)?;
+        Some(format!("not in {}: {}, {why}", work.name(), proxy.name()))
+    }));
     lines
 }
 
@@ -261,7 +279,7 @@ impl Args {
     fn tools(&self) -> BTreeSet<Tool> {
         let loads = self.work.iter().filter_map(|work| match work {
             Work::Http1 | Work::Http1Rules | Work::Connection => Some(Tool::Wrk),
-            Work::Http2 => Some(Tool::H2load),
+            Work::Http2ToHttp1 | Work::Http2ToHttp2 | Work::Grpc => Some(Tool::H2load),
             Work::Latency => Some(Tool::Oha),
             Work::Idle => None,
         });
@@ -289,11 +307,15 @@ mod tests {
     #[test]
     fn every_work_and_every_proxy_is_the_default() {
         let args = Args::parse_from(["compare"]);
-        assert_eq!(args.work.len(), 6);
-        assert_eq!(
-            args.proxy,
-            [Proxy::Meshproxy, Proxy::Haproxy, Proxy::Nginx, Proxy::Envoy]
-        );
+        assert_eq!(args.work.len(), 8);
+        let all = [
+            Proxy::Meshproxy,
+            Proxy::Haproxy,
+            Proxy::Nginx,
+            Proxy::Envoy,
+            Proxy::Nghttpx,
+        ];
+        assert_eq!(args.proxy, all);
     }
 
     #[test]

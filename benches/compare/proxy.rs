@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::preflight::{Tool, Tools};
 use crate::process::{Process, accepts, free_ports};
-use crate::work::Work;
+use crate::work::{Spoken, Work};
 use crate::written::{self, Wanted};
 
 /// A program to measure. The order is the order in the rounds and in the tables.
@@ -28,6 +28,8 @@ pub(crate) enum Proxy {
     Nginx,
     /// Envoy
     Envoy,
+    /// nghttpx, the proxy of nghttp2; in the kinds of work over HTTP/2 and in idle
+    Nghttpx,
 }
 
 /// Where a proxy runs and what it is in front of.
@@ -35,12 +37,39 @@ pub(crate) enum Proxy {
 pub(crate) struct Place<'a> {
     /// Core of the proxy.
     pub(crate) core: usize,
-    /// Port of the upstream.
-    pub(crate) upstream_port: u16,
+    /// Ports of the upstreams.
+    pub(crate) upstreams: Ports,
     /// The installed programs.
     pub(crate) tools: &'a Tools,
     /// A folder of its own, for its configuration and its log.
     pub(crate) folder: &'a Path,
+}
+
+/// Where the upstreams listen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    /// nginx, by HTTP/1.1.
+    pub(crate) http1: u16,
+    /// The same nginx, by HTTP/2.
+    pub(crate) http2: u16,
+    /// Our gRPC service; none if no work needs it.
+    pub(crate) grpc: Option<u16>,
+}
+
+// === impl Ports ===
+
+impl Ports {
+    /// The port of the upstream that `work` needs.
+    ///
+    /// # Errors
+    /// When it was not started.
+    fn of(self, work: Work) -> Result<u16> {
+        match work.upstream() {
+            Spoken::Http1 => Ok(self.http1),
+            Spoken::Http2 => Ok(self.http2),
+            Spoken::Grpc => self.grpc.context("the gRPC service was not started"),
+        }
+    }
 }
 
 // === impl Proxy ===
@@ -54,6 +83,27 @@ impl Proxy {
             Proxy::Haproxy => "haproxy",
             Proxy::Nginx => "nginx",
             Proxy::Envoy => "envoy",
+            Proxy::Nghttpx => "nghttpx",
+        }
+    }
+
+    /// Why it takes no part in `work`; none if it does.
+    pub(crate) fn missing_from(self, work: Work) -> Option<&'static str> {
+        match (self, work) {
+            (Proxy::Nginx, Work::Http2ToHttp2) => Some("speaks HTTP/2 to upstreams for gRPC only"),
+            (Proxy::Nghttpx, Work::Http1Rules) => Some("has no rules by header"),
+            (Proxy::Nghttpx, Work::Http1 | Work::Connection | Work::Latency) => {
+                Some("is here for HTTP/2")
+            }
+            (
+                Proxy::Direct
+                | Proxy::Meshproxy
+                | Proxy::Haproxy
+                | Proxy::Nginx
+                | Proxy::Envoy
+                | Proxy::Nghttpx,
+                _,
+            ) => None,
         }
     }
 
@@ -65,6 +115,7 @@ impl Proxy {
             Proxy::Haproxy => Some(Tool::Haproxy),
             Proxy::Nginx => Some(Tool::Nginx),
             Proxy::Envoy => Some(Tool::Envoy),
+            Proxy::Nghttpx => Some(Tool::Nghttpx),
         }
     }
 
@@ -78,15 +129,16 @@ impl Proxy {
         work: Work,
         place: Place<'_>,
     ) -> Result<(Option<Process>, u16)> {
+        let upstream_port = place.upstreams.of(work)?;
         let Some(tool) = self.tool() else {
-            return Ok((None, place.upstream_port));
+            return Ok((None, upstream_port));
         };
         let ports = free_ports()?;
         let [listen_port, _, _, health_port] = ports;
         let wanted = Wanted {
             work,
             listen_port,
-            upstream_port: place.upstream_port,
+            upstream_port,
         };
         let args = self.write(wanted, ports, place.folder)?;
         let log = place.folder.join("log");
@@ -109,10 +161,12 @@ impl Proxy {
             Proxy::Haproxy => ("haproxy.cfg", written::haproxy(wanted)),
             Proxy::Nginx => ("nginx.conf", written::nginx(wanted)),
             Proxy::Envoy => ("envoy.json", written::envoy(wanted)),
+            Proxy::Nghttpx => ("nghttpx.conf", written::nghttpx(wanted)),
         };
         let file = folder.join(name);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         let (file, folder) = (file.display().to_string(), folder.display().to_string());
+        let conf = format!("--conf={file}");
         let args: Vec<&str> = match self {
             Proxy::Direct => Vec::new(),
             Proxy::Meshproxy => vec![
@@ -138,18 +192,20 @@ impl Proxy {
                 "--log-level",
                 "warning",
             ],
+            Proxy::Nghttpx => vec![&conf],
         };
         Ok(args.into_iter().map(str::to_owned).collect())
     }
 }
 
-/// Starts the upstream of all proxies, an nginx, on `place.core` and `place.upstream_port`.
+/// Starts the nginx that is the upstream of all work but gRPC, on `place.core`.
 ///
 /// # Errors
 /// When it does not start.
 pub(crate) async fn start_upstream(place: Place<'_>) -> Result<Process> {
     let file = place.folder.join("nginx.conf");
-    let text = written::upstream(place.upstream_port);
+    let Ports { http1, http2, .. } = place.upstreams;
+    let text = written::upstream(http1, http2);
     fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     let (file, folder) = (
         file.display().to_string(),
@@ -162,7 +218,7 @@ pub(crate) async fn start_upstream(place: Place<'_>) -> Result<Process> {
     let log = place.folder.join("log");
     let mut process = Process::start(place.core, place.tools.path(Tool::Nginx)?, &args, log)?;
     process
-        .wait_until(|| accepts(place.upstream_port))
+        .wait_until(|| accepts(http1) && accepts(http2))
         .await
         .context("start the upstream")?;
     Ok(process)
@@ -185,4 +241,17 @@ fn reports_ready(port: u16) -> bool {
         Ok(status)
     };
     answer().is_ok_and(|status| &status == b"HTTP/1.1 200")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meshproxy_takes_part_in_all_work_and_envoy_with_it() {
+        for work in Work::value_variants() {
+            assert_eq!(Proxy::Meshproxy.missing_from(*work), None);
+            assert_eq!(Proxy::Envoy.missing_from(*work), None);
+        }
+    }
 }

@@ -5,6 +5,9 @@ use clap::ValueEnum;
 /// Path that the load generators ask for.
 pub(crate) const REQUEST_PATH: &str = "/target/item";
 
+/// Bytes in the body of every answer that is not gRPC.
+pub(crate) const BODY_BYTES: usize = 1024;
+
 /// Header that the rules look at. Every request carries it, with a value that no rule has.
 pub(crate) const RULE_HEADER: &str = "x-rule";
 
@@ -25,13 +28,32 @@ pub(crate) enum Work {
     Http1Rules,
     /// one connection per request
     Connection,
-    /// HTTP/2 without TLS, 8 connections with 10 streams each
-    Http2,
+    /// HTTP/2 without TLS from the client, HTTP/1.1 to the upstream; 8 connections with 10 streams
+    #[value(name = "http2-http1", alias = "http2")]
+    Http2ToHttp1,
+    /// HTTP/2 without TLS on both sides
+    #[value(name = "http2-http2")]
+    Http2ToHttp2,
+    /// unary gRPC without TLS on both sides
+    Grpc,
     /// HTTP/1.1 at a fixed rate: p50 and p99, also without a proxy
     Latency,
     /// memory of a proxy that has just started
     Idle,
 }
+
+/// The protocol of one side of a proxy. Nothing is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// gRPC, over HTTP/2 as above.
+    Grpc,
+}
+
+// === impl Work ===
 
 impl Work {
     /// Name on the command line and in the output.
@@ -40,9 +62,36 @@ impl Work {
             Work::Http1 => "http1",
             Work::Http1Rules => "http1-100",
             Work::Connection => "connection",
-            Work::Http2 => "http2",
+            Work::Http2ToHttp1 => "http2-http1",
+            Work::Http2ToHttp2 => "http2-http2",
+            Work::Grpc => "grpc",
             Work::Latency => "latency",
             Work::Idle => "idle",
+        }
+    }
+
+    /// What the client speaks to the proxy.
+    pub(crate) fn downstream(self) -> Spoken {
+        match self {
+            Work::Http1 | Work::Http1Rules | Work::Connection | Work::Latency | Work::Idle => {
+                Spoken::Http1
+            }
+            Work::Http2ToHttp1 | Work::Http2ToHttp2 => Spoken::Http2,
+            Work::Grpc => Spoken::Grpc,
+        }
+    }
+
+    /// What the proxy speaks to the upstream.
+    pub(crate) fn upstream(self) -> Spoken {
+        match self {
+            Work::Http2ToHttp1 => Spoken::Http1,
+            Work::Http1
+            | Work::Http1Rules
+            | Work::Connection
+            | Work::Http2ToHttp2
+            | Work::Grpc
+            | Work::Latency
+            | Work::Idle => self.downstream(),
         }
     }
 
@@ -50,7 +99,13 @@ impl Work {
     pub(crate) fn rules_before(self) -> Vec<Rule> {
         match self {
             Work::Http1Rules => (0..RULES_BEFORE).map(Rule::number).collect(),
-            Work::Http1 | Work::Connection | Work::Http2 | Work::Latency | Work::Idle => Vec::new(),
+            Work::Http1
+            | Work::Connection
+            | Work::Http2ToHttp1
+            | Work::Http2ToHttp2
+            | Work::Grpc
+            | Work::Latency
+            | Work::Idle => Vec::new(),
         }
     }
 }
@@ -66,6 +121,20 @@ pub(crate) struct Rule {
     /// Exact value of [`RULE_HEADER`].
     pub(crate) value: String,
 }
+
+// === impl Spoken ===
+
+impl Spoken {
+    /// Whether the connections are HTTP/2.
+    pub(crate) fn is_http2(self) -> bool {
+        match self {
+            Spoken::Http1 => false,
+            Spoken::Http2 | Spoken::Grpc => true,
+        }
+    }
+}
+
+// === impl Rule ===
 
 impl Rule {
     fn number(n: usize) -> Rule {

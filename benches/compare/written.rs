@@ -7,13 +7,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::work::{RULE_HEADER, Rule, Work};
+use crate::work::{BODY_BYTES, RULE_HEADER, Rule, Spoken, Work};
 
 /// Where a rule sends what it matches. Nothing listens there: a misrouted request is an error.
 const NOWHERE_PORT: u16 = 1;
-
-/// Bytes in the body of every answer.
-const BODY_BYTES: usize = 1024;
 
 /// What a configuration depends on.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +25,12 @@ pub(crate) struct Wanted {
 
 /// Istio resources, as several YAML documents, for meshproxy.
 pub(crate) fn meshproxy(wanted: Wanted) -> String {
+    let protocol = |spoken| match spoken {
+        Spoken::Http1 => "HTTP",
+        Spoken::Http2 => "HTTP2",
+        Spoken::Grpc => "GRPC",
+    };
+    let (downstream, upstream) = (wanted.work.downstream(), wanted.work.upstream());
     let service = |name: &str, port: u16| {
         json!({
             "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
@@ -35,8 +38,8 @@ pub(crate) fn meshproxy(wanted: Wanted) -> String {
             "spec": {
                 "hosts": [format!("{name}.example.com")],
                 "location": "MESH_EXTERNAL", "resolution": "STATIC",
-                "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
-                "endpoints": [{"address": "127.0.0.1", "ports": {"http": port}}],
+                "ports": [{"number": 80, "name": "web", "protocol": protocol(upstream)}],
+                "endpoints": [{"address": "127.0.0.1", "ports": {"web": port}}],
             },
         })
     };
@@ -54,7 +57,9 @@ pub(crate) fn meshproxy(wanted: Wanted) -> String {
         "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
         "metadata": {"name": "edge", "namespace": "default"},
         "spec": {"servers": [{
-            "port": {"number": wanted.listen_port, "name": "http", "protocol": "HTTP"},
+            "port": {
+                "number": wanted.listen_port, "name": "web", "protocol": protocol(downstream),
+            },
             "bind": "127.0.0.1", "hosts": ["*"],
         }]},
     });
@@ -83,7 +88,11 @@ pub(crate) fn haproxy(wanted: Wanted) -> String {
         listen_port,
         upstream_port,
     } = wanted;
-    let protocol = if work == Work::Http2 { " proto h2" } else { "" };
+    let protocol = |spoken: Spoken| match spoken.is_http2() {
+        true => " proto h2",
+        false => "",
+    };
+    let (downstream, upstream) = (protocol(work.downstream()), protocol(work.upstream()));
     let mut rules = String::new();
     for (n, Rule { prefix, value }) in work.rules_before().iter().enumerate() {
         let _ = writeln!(rules, "  acl path{n} path_beg {prefix}");
@@ -104,10 +113,10 @@ defaults
   timeout client 60s
   timeout server 60s
 frontend edge
-  bind 127.0.0.1:{listen_port}{protocol}
+  bind 127.0.0.1:{listen_port}{downstream}
 {rules}  default_backend upstream
 backend upstream
-  server one 127.0.0.1:{upstream_port}
+  server one 127.0.0.1:{upstream_port}{upstream}
 backend nowhere
   server one 127.0.0.1:{NOWHERE_PORT}
 "
@@ -117,14 +126,23 @@ backend nowhere
 /// `nginx.conf` of the proxy.
 ///
 /// A header rule on the path of the request is an `if` in its location, because a location can be
-/// chosen by path only.
+/// chosen by path only. To HTTP/2 upstreams it speaks gRPC alone, with one call at a time on a
+/// connection.
 pub(crate) fn nginx(wanted: Wanted) -> String {
     let Wanted {
         work,
         listen_port,
         upstream_port,
     } = wanted;
-    let protocol = if work == Work::Http2 { " http2" } else { "" };
+    let protocol = if work.downstream().is_http2() {
+        " http2"
+    } else {
+        ""
+    };
+    let pass = match work.upstream() {
+        Spoken::Http1 | Spoken::Http2 => "proxy_pass http",
+        Spoken::Grpc => "grpc_pass grpc",
+    };
     let nowhere = format!("proxy_pass http://127.0.0.1:{NOWHERE_PORT};");
     let variable = format!("$http_{}", RULE_HEADER.replace('-', "_"));
     let (mut locations, mut conditions) = (String::new(), String::new());
@@ -135,7 +153,7 @@ pub(crate) fn nginx(wanted: Wanted) -> String {
         } else {
             let _ = writeln!(
                 locations,
-                "    location {prefix} {{ {condition} proxy_pass http://upstream; }}"
+                "    location {prefix} {{ {condition} {pass}://upstream; }}"
             );
         }
     }
@@ -150,20 +168,42 @@ pub(crate) fn nginx(wanted: Wanted) -> String {
     proxy_http_version 1.1;
     proxy_set_header Connection \"\";
 {locations}    location /target/ {{
-{conditions}      proxy_pass http://upstream;
+{conditions}      {pass}://upstream;
     }}
-    location / {{ proxy_pass http://upstream; }}
+    location / {{ {pass}://upstream; }}
   }}
 "
     ))
 }
 
-/// `nginx.conf` of the upstream: a constant answer of [`BODY_BYTES`].
-pub(crate) fn upstream(port: u16) -> String {
+/// `nghttpx.conf`.
+pub(crate) fn nghttpx(wanted: Wanted) -> String {
+    let Wanted {
+        work,
+        listen_port,
+        upstream_port,
+    } = wanted;
+    let protocol = if work.upstream().is_http2() {
+        "h2"
+    } else {
+        "http/1.1"
+    };
+    format!(
+        "frontend=127.0.0.1,{listen_port};no-tls
+backend=127.0.0.1,{upstream_port};;proto={protocol}
+workers=1
+"
+    )
+}
+
+/// `nginx.conf` of the upstream: a constant answer of [`BODY_BYTES`], by HTTP/1.1 on one port and by
+/// HTTP/2 on the other.
+pub(crate) fn upstream(http1_port: u16, http2_port: u16) -> String {
     let body = "x".repeat(BODY_BYTES);
     nginx_around(&format!(
         "  server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{http1_port};
+    listen 127.0.0.1:{http2_port} http2;
     location / {{ default_type text/plain; return 200 \"{body}\"; }}
   }}
 "
@@ -195,12 +235,20 @@ pub(crate) fn envoy(wanted: Wanted) -> String {
     let address =
         |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let cluster = |name: &str, port: u16| {
-        json!({
+        let mut cluster = json!({
             "name": name, "type": "STATIC", "connect_timeout": "5s",
             "load_assignment": {"cluster_name": name, "endpoints": [
                 {"lb_endpoints": [{"endpoint": {"address": address(port)}}]},
             ]},
-        })
+        });
+        if wanted.work.upstream().is_http2() {
+            let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+            cluster["typed_extension_protocol_options"] = json!({options: {
+                "@type": format!("type.googleapis.com/{options}"),
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }});
+        }
+        cluster
     };
     let mut routes: Vec<Value> = Vec::new();
     for Rule { prefix, value } in wanted.work.rules_before() {
@@ -268,6 +316,6 @@ mod tests {
 
     #[test]
     fn the_answer_has_one_kibibyte() {
-        assert!(upstream(1).contains(&format!("\"{}\"", "x".repeat(1024))));
+        assert!(upstream(1, 2).contains(&format!("\"{}\"", "x".repeat(1024))));
     }
 }
