@@ -41,7 +41,8 @@ where
     F: Future<Output = Response<Recorded>> + 'static,
 {
     let service = service_fn(move |request| {
-        let answer = answer(request);
+        // In a box, because the library moves the future several times on its way into a task.
+        let answer = Box::pin(answer(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = http2::Builder::new(LocalExecutor);
