@@ -21,9 +21,7 @@ use crate::body::Body;
 use crate::io::Io;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
-use crate::request::headers::{
-    RequestId, X_ATTEMPT_COUNT, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID, passes,
-};
+use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::request::limits::Limits;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
@@ -420,14 +418,7 @@ impl Outgoing {
             .path_and_query(self.target())
             .build();
         *request.uri_mut() = uri.unwrap_or_else(|_| self.head.uri.clone());
-        let headers = request.headers_mut();
-        headers.reserve(self.head.headers.len() + 1);
-        for (name, value) in &self.head.headers {
-            if *name != header::HOST && passes(name, value) {
-                headers.append(name, value.clone());
-            }
-        }
-        headers.insert(X_ATTEMPT_COUNT.clone(), HeaderValue::from(attempt));
+        *request.headers_mut() = http2::headers::of_attempt(&self.head.headers, attempt);
         request
     }
 }

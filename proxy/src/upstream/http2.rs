@@ -1,5 +1,7 @@
 //! HTTP/2 connections to endpoints, shared by the requests of one worker.
 
+pub(crate) mod headers;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
