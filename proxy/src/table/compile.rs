@@ -6,6 +6,7 @@
 
 mod destinations;
 mod listeners;
+mod policy;
 mod rules;
 #[cfg(test)]
 mod tests;

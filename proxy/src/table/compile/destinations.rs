@@ -3,22 +3,18 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::Resource;
-use config::mesh::{
-    Address, Endpoint as Written, HostPolicy, Mesh, Protocol as Spoken, Resolution, Service,
-};
-use config::resource::destination_rule::{H2UpgradePolicy, SimpleLb};
+use config::mesh::{Address, Endpoint as Written, HostPolicy, Mesh, Resolution, Service};
+use config::resource::destination_rule::SimpleLb;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Perspective, Resolved};
+use super::{Perspective, Resolved, policy};
 use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{
-    CONNECT_TIMEOUT, Destination, DestinationId, DestinationKey, Destinations, IDLE_TIMEOUT, Live,
-    Policy, Protocol,
+    Destination, DestinationId, DestinationKey, Destinations, Live, Policy, Protocol,
 };
 use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
 
@@ -359,8 +355,9 @@ impl Registry {
             )
             | None => Balancer::least_request(members),
         };
+        let spoken = host.service.port(key.port).map(|port| port.protocol);
         let pool = effective.connection_pool.unwrap_or_default();
-        (traffic, policy(host, key.port, pool), balancer)
+        (traffic, policy::compile(spoken, pool), balancer)
     }
 
     fn members(
@@ -426,36 +423,6 @@ impl Registry {
 
 fn subset(key: &DestinationKey) -> Option<&str> {
     (!key.subset.is_empty()).then_some(&*key.subset)
-}
-
-/// The part of a policy that has an effect on connections and requests.
-fn policy(
-    host: &Host,
-    port: u16,
-    pool: config::resource::destination_rule::ConnectionPool,
-) -> Policy {
-    let (tcp, http) = (pool.tcp.unwrap_or_default(), pool.http.unwrap_or_default());
-    let span = |span: Option<config::value::Duration>, default: Duration| {
-        span.map(config::value::Duration::get)
-            .filter(|span| !span.is_zero())
-            .unwrap_or(default)
-    };
-    let spoken = host.service.port(port).map(|port| port.protocol);
-    let upgrade = http.h2_upgrade_policy == Some(H2UpgradePolicy::Upgrade);
-    let protocol = match spoken {
-        Some(Spoken::Http2 | Spoken::Grpc) => Protocol::Http2,
-        _ if upgrade => Protocol::Http2,
-        _ if http.use_client_protocol == Some(true) => Protocol::AsDownstream,
-        Some(Spoken::Auto) => Protocol::AsDownstream,
-        _ => Protocol::Http1,
-    };
-    let requests_max = http.max_requests_per_connection.unwrap_or(0);
-    Policy {
-        connect_timeout: span(tcp.connect_timeout, CONNECT_TIMEOUT),
-        idle_timeout: span(http.idle_timeout, IDLE_TIMEOUT),
-        requests_per_connection_max: u32::try_from(requests_max).unwrap_or(0),
-        protocol,
-    }
 }
 
 // === impl Blueprint ===
