@@ -2,10 +2,12 @@
 //! write costs a branch and the readiness of a socket stays visible to the connection pool.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -65,8 +67,20 @@ impl Io {
     pub(crate) fn reset_on_close(&self) {
         if let Self::Tcp(tcp) = self {
             // If it fails the close is a plain one, and the peer takes a part for the whole.
-            let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+            let _ = SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
         }
+    }
+
+    /// The same as [`Self::has_unexpected_input`], as the system has it at this moment: the reactor
+    /// may not have had its turn since the peer closed.
+    pub(crate) fn has_unexpected_input_now(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        let peeked = match self {
+            Self::Tcp(tcp) => SockRef::from(tcp).peek(&mut byte),
+            Self::Unix(unix) => SockRef::from(unix).peek(&mut byte),
+            Self::Memory(_) => return false,
+        };
+        !would_block(&peeked)
     }
 
     fn has_tcp_input(&self) -> bool {
@@ -80,7 +94,8 @@ impl Io {
     }
 }
 
-/// `try_read` clears a stale readiness flag when it would block; anything else is input or an end.
+/// `try_read` clears a stale readiness flag when it would block; anything else than that is input or
+/// an end.
 fn would_block(result: &io::Result<usize>) -> bool {
     matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -7,11 +7,13 @@ pub mod dns;
 pub mod endpoint;
 pub mod http1;
 pub mod http2;
+pub mod idle_limit;
 pub mod pool;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{Method, Request, Response, Uri, Version, header};
@@ -22,18 +24,18 @@ use crate::io::Io;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
-use crate::request::limits::Limits;
+use crate::request::limits;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
-use connect::{ConnectError, Connector, Open};
-use destination::{Destination, Protocol};
+use connect::{ConnectError, ConnectFault, Connector, Open};
+use destination::{Destination, Protocol, TcpProbes};
 use endpoint::{Active, Member};
 use http1::{
     BodyFraming, Connection, Exchange, ExchangeError, MadeHeaders, RequestHead, Switched,
     encode_head,
 };
-use http2::Stream;
-use pool::{Home, Pool};
+use http2::{Stream, StreamFault, Terms};
+use pool::{Home, Limits, Pool, Rested};
 
 /// Buffers for request heads that a worker keeps.
 const KEPT_HEADS_MAX: usize = 64;
@@ -51,7 +53,7 @@ pub struct Upstream {
     heads: RefCell<Vec<Vec<u8>>>,
     metrics: Arc<Metrics>,
     /// Limits of the heads of answers.
-    pub(crate) limits: Limits,
+    pub(crate) limits: limits::Limits,
 }
 
 /// A request on its way up: what every attempt of it shares.
@@ -79,6 +81,8 @@ pub struct Outgoing {
     pub(crate) interim: Option<Rc<Interim>>,
     /// The protocol that the client wants to switch to, if we carry it.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// Whether the last attempt met a connection that had been closed while it rested.
+    pub(crate) wants_fresh: bool,
 }
 
 /// The answer of an attempt.
@@ -120,11 +124,18 @@ pub enum UpstreamError {
         /// What happened.
         source: ExchangeError,
     },
+    /// All HTTP/2 connections are as busy as they may be.
+    #[error("no room on the connections to upstream")]
+    Full,
     /// An HTTP/2 stream failed.
     #[error("upstream stream failed")]
     Stream {
         /// Whether nothing of the request can have been processed.
         unsent: bool,
+        /// Whether the connection had served before and then rested.
+        rested: bool,
+        /// Whose doing it was.
+        fault: StreamFault,
         /// What happened.
         source: hyper::Error,
     },
@@ -141,7 +152,7 @@ impl Upstream {
             rng: RefCell::new(fastrand::Rng::new()),
             heads: RefCell::default(),
             metrics,
-            limits: Limits::default(),
+            limits: limits::Limits::default(),
         }
     }
 
@@ -192,11 +203,7 @@ impl Upstream {
     ) -> Result<Answer, UpstreamError> {
         let policy = &destination.policy;
         let active = member.endpoint.begin();
-        let home = self.pool.home(
-            member.endpoint.id,
-            policy.idle_timeout,
-            policy.requests_per_connection_max,
-        );
+        let home = self.pool.home(&member.endpoint, Limits::of(policy));
         let http2 = match policy.protocol {
             Protocol::Http1 => false,
             Protocol::Http2 => true,
@@ -243,11 +250,16 @@ impl Upstream {
         outgoing: &mut Outgoing,
         attempt: u32,
     ) -> Result<(Response<Body>, Spelling), UpstreamError> {
-        let (conn, reused) = match home.take() {
-            Some(conn) => (conn, true),
+        // What is repeated because a connection had been closed is not left to another such one.
+        let resting = match outgoing.wants_fresh {
+            true => None,
+            false => home.take(Instant::now()),
+        };
+        let (conn, rest) = match resting {
+            Some(Rested { conn, rest }) => (conn, Some(rest)),
             None => {
                 let (io, open) = self.connect(destination, member).await?;
-                (Connection::new(io, open), false)
+                (Connection::new(io, open), None)
             }
         };
         let has_body = !outgoing.body.is_end_stream();
@@ -275,6 +287,7 @@ impl Upstream {
         );
         outgoing.replayable = !has_body;
         let expects_continue = has_body && outgoing.expects_continue();
+        let distrusted = Rc::clone(&home);
         let exchange = Exchange {
             method: &outgoing.head.method,
             head: &head,
@@ -289,12 +302,16 @@ impl Upstream {
         let result = conn.exchange(exchange).await;
         self.keep_head(head);
         result.map_err(|source| {
-            let unsent = matches!(source, ExchangeError::Io { unsent: true, .. });
-            UpstreamError::Exchange {
-                unsent,
-                reused,
+            let error = UpstreamError::Exchange {
+                unsent: matches!(source, ExchangeError::Io { unsent: true, .. }),
+                reused: rest.is_some(),
                 source,
+            };
+            if let Some(rest) = rest.filter(|_| error.closed_while_idle()) {
+                distrusted.distrust(rest, Instant::now());
+                outgoing.wants_fresh = true;
             }
+            error
         })
     }
 
@@ -316,14 +333,9 @@ impl Upstream {
         attempt: u32,
     ) -> Result<(Response<Body>, Option<Stream>), UpstreamError> {
         let open = async || self.connect(destination, member).await;
-        let handshake = |source| UpstreamError::Stream {
-            unsent: true,
-            source,
-        };
-        let shared = || UpstreamError::Connect(ConnectError::Shared);
-        let (stream, _reused) = home.http2.stream(open, handshake, shared).await?;
-        home.http2
-            .retire(&stream, destination.policy.requests_per_connection_max);
+        let terms = Terms::of(&destination.policy);
+        let stream = home.http2.stream(&terms, open).await?;
+        let rested = stream.rested();
         let request = outgoing.take_as_http2(attempt);
         match stream.send(request).await {
             Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
@@ -334,6 +346,8 @@ impl Upstream {
                 }
                 Err(UpstreamError::Stream {
                     unsent: failed.unsent,
+                    rested,
+                    fault: failed.fault,
                     source: failed.source,
                 })
             }
@@ -345,8 +359,13 @@ impl Upstream {
         destination: &Destination,
         member: &Member,
     ) -> Result<(Io, Open), UpstreamError> {
-        let limit = destination.policy.connect_timeout;
-        let connected = self.connector.connect(&member.endpoint.addr, limit).await;
+        let policy = &destination.policy;
+        let probes = policy.tcp_keepalive.map(TcpProbes::as_option);
+        let addr = &member.endpoint.addr;
+        let connected = self
+            .connector
+            .connect(addr, policy.connect_timeout, probes.as_ref())
+            .await;
         let process = &self.metrics.process;
         match connected {
             Ok(io) => {
@@ -430,7 +449,7 @@ impl UpstreamError {
     pub fn unsent(&self) -> bool {
         match self {
             Self::NoEndpoint => false,
-            Self::Connect(_) => true,
+            Self::Connect(_) | Self::Full => true,
             Self::Exchange { unsent, .. } | Self::Stream { unsent, .. } => *unsent,
         }
     }
@@ -439,14 +458,17 @@ impl UpstreamError {
     /// likely the upstream closed it while it was idle.
     pub fn closed_while_idle(&self) -> bool {
         match self {
-            Self::Exchange { reused, source, .. } => {
-                *reused
-                    && matches!(
-                        source,
-                        ExchangeError::Closed { answered: false } | ExchangeError::Io { .. }
-                    )
-            }
-            Self::NoEndpoint | Self::Connect(_) | Self::Stream { .. } => false,
+            Self::Exchange { reused, source, .. } => *reused && source.is_silent_end(),
+            Self::Stream { rested, fault, .. } => *rested && fault.is_silent_end(),
+            Self::NoEndpoint | Self::Connect(_) | Self::Full => false,
+        }
+    }
+
+    /// Why there is no connection, if that is the error.
+    pub(crate) fn connect_fault(&self) -> Option<ConnectFault> {
+        match self {
+            Self::Connect(error) => Some(error.fault()),
+            Self::NoEndpoint | Self::Full | Self::Exchange { .. } | Self::Stream { .. } => None,
         }
     }
 
@@ -455,6 +477,7 @@ impl UpstreamError {
         match self {
             Self::NoEndpoint => "no-endpoint",
             Self::Connect(_) => "connect-failure",
+            Self::Full => "no-room",
             Self::Stream { .. } => "refused-stream",
             Self::Exchange { .. } => "reset-before-response",
         }
@@ -465,10 +488,17 @@ impl UpstreamError {
         match self {
             Self::NoEndpoint => Flags::UH,
             Self::Connect(_) => Flags::UF,
-            Self::Stream { .. } => Flags::UR,
+            Self::Full => Flags::UO,
+            Self::Stream { fault, .. } => match fault {
+                StreamFault::Refused | StreamFault::GoneAway | StreamFault::Reset => Flags::UR,
+                StreamFault::Closed | StreamFault::Unanswered => Flags::UC,
+                StreamFault::Protocol => Flags::UPE,
+            },
             Self::Exchange { source, .. } => match source {
-                ExchangeError::Io { .. } | ExchangeError::Closed { answered: false } => Flags::UC,
-                ExchangeError::Head(_) | ExchangeError::Closed { answered: true } => Flags::UPE,
+                ExchangeError::Io { .. } | ExchangeError::Cut(_) | ExchangeError::Closed { .. } => {
+                    Flags::UC
+                }
+                ExchangeError::Head(_) => Flags::UPE,
                 ExchangeError::Downstream(_) => Flags::DC,
             },
         }

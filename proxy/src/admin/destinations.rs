@@ -1,5 +1,7 @@
 //! `/destinations`: where routes lead.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
@@ -32,15 +34,30 @@ fn describe(destination: &Destination) -> Value {
 fn policy(policy: &Policy) -> Value {
     let requests_max = policy.requests_per_connection_max;
     json!({
-        "connectTimeout": format!("{:?}", policy.connect_timeout),
-        "idleTimeout": format!("{:?}", policy.idle_timeout),
+        "connectTimeout": span(policy.connect_timeout),
+        "idleTimeout": span(policy.idle_timeout),
         "requestsPerConnectionMax": (requests_max > 0).then_some(requests_max),
+        "connectionAgeMax": policy.connection_age_max.map(span),
+        "streamsPerConnectionMax": policy.streams_max,
+        "tcpKeepalive": policy.tcp_keepalive.map(|probes| json!({
+            "time": probes.time.map(span),
+            "interval": probes.interval.map(span),
+            "probes": probes.count,
+        })),
+        "http2KeepAlive": policy.ping.map(|ping| json!({
+            "interval": span(ping.interval),
+            "timeout": span(ping.timeout),
+        })),
         "protocol": match policy.protocol {
             Protocol::Http1 => "HTTP/1.1",
             Protocol::Http2 => "HTTP/2",
             Protocol::AsDownstream => "as downstream",
         },
     })
+}
+
+fn span(span: Duration) -> String {
+    format!("{span:?}")
 }
 
 fn endpoint(member: &Member) -> Value {
@@ -51,5 +68,9 @@ fn endpoint(member: &Member) -> Value {
         "active": endpoint.active(),
         "requests": endpoint.requests(),
         "failures": endpoint.failures(),
+        "keepAlive": {
+            "announced": endpoint.idle_limit.announced().map(span),
+            "observed": endpoint.idle_limit.observed().map(span),
+        },
     })
 }

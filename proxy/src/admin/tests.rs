@@ -193,10 +193,15 @@ async fn listeners_and_destinations_are_shown() {
                 "connectTimeout": "10s",
                 "idleTimeout": "3600s",
                 "requestsPerConnectionMax": null,
+                "connectionAgeMax": null,
+                "streamsPerConnectionMax": 100,
+                "tcpKeepalive": null,
+                "http2KeepAlive": null,
                 "protocol": "HTTP/1.1",
             },
             "endpoints": [{
                 "address": "127.0.0.1:9081", "weight": 2, "active": 0, "requests": 0, "failures": 0,
+                "keepAlive": {"announced": null, "observed": null},
             }],
         }])
     );

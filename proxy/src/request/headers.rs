@@ -127,6 +127,7 @@ pub(crate) fn receive(
         spelling,
         interim,
         upgrade,
+        wants_fresh: false,
     })
 }
 

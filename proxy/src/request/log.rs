@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Version};
 
+use crate::body::BodyError;
 use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::request::{Downstream, Rejection};
 use crate::table::route::Route;
@@ -112,6 +113,12 @@ impl LogFields {
         if let Rejection::Upstream(error) | Rejection::RetriesExhausted(error) = rejection {
             self.failure = chain(error);
         }
+    }
+
+    /// The answer of the upstream ended before its end.
+    pub(crate) fn broke_off(&mut self, detail: &'static str, error: &BodyError) {
+        self.details = detail;
+        self.failure = chain(error);
     }
 
     /// What was sent upstream, and how it went.

@@ -14,7 +14,7 @@ use crate::body::{Body, BodyError};
 use crate::message::spelling::Spelling;
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
-use crate::request::reply::is_grpc;
+use crate::request::reply::{self, is_grpc};
 use crate::request::timeout::{Deadline, Upload};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
@@ -213,8 +213,11 @@ impl http_body::Body for Recorded {
                 (None, _) => {}
             },
             Some(Err(error)) => {
-                let upstream = matches!(error, BodyError::Upstream(_) | BodyError::Incoming(_));
-                this.record.flags |= if upstream { Flags::UC } else { Flags::DC };
+                let (flag, detail) = reply::broken(error);
+                this.record.flags |= flag;
+                if let Some(log) = &mut this.record.log {
+                    log.broke_off(detail, error);
+                }
                 this.body = Body::Empty;
             }
             None => this.body = Body::Empty,
@@ -270,6 +273,9 @@ impl Recorded {
 
     fn time_out(&mut self) -> Poll<Option<Result<Frame<Bytes>, RecordedError>>> {
         self.record.flags |= Flags::UT;
+        if let Some(log) = &mut self.record.log {
+            log.answered_by("response_timeout");
+        }
         self.body = Body::Empty;
         self.deadline = None;
         Poll::Ready(Some(Err(RecordedError::TimedOut)))

@@ -1,5 +1,7 @@
 //! The answers that the proxy makes itself: one table from cause to status, text and detail.
 
+mod upstream;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -10,9 +12,7 @@ use crate::body::Body;
 use crate::request::Rejection;
 use crate::request::record::Record;
 use crate::table::route::DirectResponse;
-use crate::upstream::UpstreamError;
-use crate::upstream::connect::ConnectError;
-use crate::upstream::http1::ExchangeError;
+pub(crate) use upstream::broken;
 
 /// Header that carries the cause of an answer of our own.
 const X_ERROR: HeaderName = HeaderName::from_static("x-meshproxy-error");
@@ -103,53 +103,10 @@ fn cause(rejection: &Rejection) -> Cause {
             "upstream request timeout",
             "response_timeout",
         ),
-        Rejection::Upstream(error) => upstream(error, "reset reason"),
+        Rejection::Upstream(error) => upstream::cause(error, "reset reason"),
         Rejection::RetriesExhausted(error) => {
-            upstream(error, "retried and the latest reset reason")
+            upstream::cause(error, "retried and the latest reset reason")
         }
-    }
-}
-
-/// The cause of a failed exchange; `lead` says whether its reason is the only one there was.
-fn upstream(error: &UpstreamError, lead: &'static str) -> Cause {
-    let reset = |status, reason, detail| Cause {
-        status,
-        text: Cow::Owned(format!(
-            "upstream connect error or disconnect/reset before headers. {lead}: {reason}"
-        )),
-        detail,
-    };
-    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-    match error {
-        UpstreamError::NoEndpoint => Cause {
-            status: unavailable,
-            text: Cow::Borrowed("no healthy upstream"),
-            detail: "no_healthy_upstream",
-        },
-        UpstreamError::Connect(ConnectError::Io(_) | ConnectError::Shared) => {
-            reset(unavailable, "remote connection failure", "connect_failure")
-        }
-        UpstreamError::Connect(ConnectError::Timeout(_)) => {
-            reset(unavailable, "connection timeout", "connect_timeout")
-        }
-        UpstreamError::Stream { .. } => reset(unavailable, "remote reset", "upstream_stream_reset"),
-        UpstreamError::Exchange { source, .. } => match source {
-            ExchangeError::Io { .. } | ExchangeError::Closed { answered: false } => reset(
-                unavailable,
-                "connection termination",
-                "upstream_reset_before_response",
-            ),
-            ExchangeError::Head(_) | ExchangeError::Closed { answered: true } => reset(
-                StatusCode::BAD_GATEWAY,
-                "protocol error",
-                "upstream_protocol_error",
-            ),
-            ExchangeError::Downstream(_) => Cause {
-                status: StatusCode::BAD_REQUEST,
-                text: Cow::Borrowed(""),
-                detail: "downstream_body_error",
-            },
-        },
     }
 }
 
@@ -205,6 +162,8 @@ fn grpc_status(status: StatusCode) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::UpstreamError;
+    use crate::upstream::connect::ConnectError;
 
     #[test]
     fn a_grpc_caller_gets_a_grpc_status() {

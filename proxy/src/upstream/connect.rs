@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use prometheus::IntGauge;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -35,15 +36,54 @@ pub enum ConnectError {
     Io(#[source] io::Error),
     /// Another request's connect, for which this one waited, failed.
     #[error("connect: the connection that was being opened failed")]
-    Shared,
+    Shared(ConnectFault),
+    /// The other side does not speak HTTP/2, or ended the connection before it did.
+    #[error("begin HTTP/2")]
+    Handshake(#[source] Option<hyper::Error>),
     /// No answer in time.
     #[error("connect: no answer within {0:?}")]
     Timeout(Duration),
 }
 
+/// Why there is no connection, as far as anybody reacts to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectFault {
+    /// Nobody listens.
+    Refused,
+    /// There is no way to the address.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// There was no common protocol.
+    Handshake,
+    /// Anything else, such as a limit of our own system.
+    Other,
+}
+
 /// Counts a connection as open until dropped.
 #[derive(Debug)]
 pub struct Open(IntGauge);
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What kind of failure it is.
+    pub fn fault(&self) -> ConnectFault {
+        match self {
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => ConnectFault::Refused,
+                io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::NetworkDown => ConnectFault::Unreachable,
+                io::ErrorKind::TimedOut => ConnectFault::TimedOut,
+                _ => ConnectFault::Other,
+            },
+            Self::Shared(fault) => *fault,
+            Self::Handshake(_) => ConnectFault::Handshake,
+            Self::Timeout(_) => ConnectFault::TimedOut,
+        }
+    }
+}
 
 // === impl Open ===
 
@@ -64,18 +104,28 @@ impl Drop for Open {
 // === impl Connector ===
 
 impl Connector {
-    /// Opens a connection within `limit`.
-    pub async fn connect(&self, addr: &EndpointAddr, limit: Duration) -> Result<Io, ConnectError> {
+    /// Opens a connection within `limit`, with `probes` of the system while it is silent.
+    pub async fn connect(
+        &self,
+        addr: &EndpointAddr,
+        limit: Duration,
+        probes: Option<&TcpKeepalive>,
+    ) -> Result<Io, ConnectError> {
         let opening = async {
             match self {
                 Self::Network => open(addr).await,
                 Self::Custom(open) => open(addr).await,
             }
         };
-        match timeout(limit, opening).await {
-            Ok(opened) => opened.map_err(ConnectError::Io),
-            Err(_) => Err(ConnectError::Timeout(limit)),
+        let io = match timeout(limit, opening).await {
+            Ok(opened) => opened.map_err(ConnectError::Io)?,
+            Err(_) => return Err(ConnectError::Timeout(limit)),
+        };
+        if let (Some(probes), Io::Tcp(tcp)) = (probes, &io) {
+            let socket = SockRef::from(tcp);
+            socket.set_tcp_keepalive(probes).map_err(ConnectError::Io)?;
         }
+        Ok(io)
     }
 }
 

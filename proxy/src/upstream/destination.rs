@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use socket2::TcpKeepalive;
+
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
 use crate::upstream::endpoint::Member;
+use crate::upstream::http2::STREAMS_DEFAULT;
 
 /// Connect timeout when nothing else is said.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,8 +71,36 @@ pub struct Policy {
     pub idle_timeout: Duration,
     /// Requests after which a connection is closed; 0 means no limit.
     pub requests_per_connection_max: u32,
+    /// Greatest age of a connection; one that is in use ends when its requests have.
+    pub connection_age_max: Option<Duration>,
+    /// Probes by which the system finds out that the other side is gone; off if none.
+    pub tcp_keepalive: Option<TcpProbes>,
+    /// Most requests at once on one HTTP/2 connection; the upstream can allow less.
+    pub streams_max: u32,
+    /// PINGs on HTTP/2 connections; off if none.
+    pub ping: Option<Ping>,
     /// Protocol of the connections.
     pub protocol: Protocol,
+}
+
+/// Settings of TCP keep-alive, within what the system takes; unset leaves the system's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpProbes {
+    /// Silence before the first probe.
+    pub time: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+    /// Unanswered probes before the connection is given up.
+    pub count: Option<u32>,
+}
+
+/// PINGs on HTTP/2 connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ping {
+    /// Time between PINGs.
+    pub interval: Duration,
+    /// Time for the answer; then the connection is given up.
+    pub timeout: Duration,
 }
 
 /// Protocol of upstream connections.
@@ -116,6 +147,25 @@ impl fmt::Display for DestinationKey {
     }
 }
 
+// === impl TcpProbes ===
+
+impl TcpProbes {
+    /// In the terms of the socket.
+    pub(crate) fn as_option(self) -> TcpKeepalive {
+        let mut option = TcpKeepalive::new();
+        if let Some(time) = self.time {
+            option = option.with_time(time);
+        }
+        if let Some(interval) = self.interval {
+            option = option.with_interval(interval);
+        }
+        if let Some(count) = self.count {
+            option = option.with_retries(count);
+        }
+        option
+    }
+}
+
 // === impl Policy ===
 
 impl Default for Policy {
@@ -124,6 +174,10 @@ impl Default for Policy {
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             requests_per_connection_max: 0,
+            connection_age_max: None,
+            tcp_keepalive: None,
+            streams_max: STREAMS_DEFAULT,
+            ping: None,
             protocol: Protocol::Http1,
         }
     }

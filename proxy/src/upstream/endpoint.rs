@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::telemetry::labels::TrafficId;
+use crate::upstream::idle_limit::IdleLimit;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub struct Endpoint {
     pub id: u64,
     /// Where it listens.
     pub addr: EndpointAddr,
+    /// How long it keeps connections that rest.
+    pub idle_limit: IdleLimit,
     /// Requests that are under way, over all workers.
     active: AtomicU32,
     /// Requests sent, for `/destinations`.
@@ -58,6 +61,7 @@ impl Endpoint {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             addr,
+            idle_limit: IdleLimit::default(),
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),

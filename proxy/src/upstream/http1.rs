@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod keep_alive;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -33,6 +35,7 @@ use decode::BodyDecoder;
 pub use decode::HeadError;
 use encode::Sender;
 pub(crate) use encode::{BodyFraming, MadeHeaders, RequestHead, encode_head};
+pub(crate) use keep_alive::KeepAlive;
 
 /// First read of an answer: a head and a small body fit.
 const READ_BYTES_MIN: usize = 4 * 1024;
@@ -45,6 +48,7 @@ const INTERIM_RESPONSES_MAX: u32 = 16;
 #[derive(Debug)]
 pub struct Connection {
     io: Io,
+    opened: Instant,
     /// Bytes read and not yet used; without memory while the connection is idle.
     buf: BytesMut,
     /// Memory for reading heads.
@@ -69,6 +73,9 @@ pub enum ExchangeError {
         /// What the socket said.
         source: io::Error,
     },
+    /// The connection failed when a part of an answer had come.
+    #[error("rest of the head of upstream")]
+    Cut(#[source] io::Error),
     /// The upstream closed the connection without a complete head.
     #[error("upstream closed the connection before its answer")]
     Closed {
@@ -150,6 +157,7 @@ impl Connection {
     pub(crate) fn new(io: Io, open: Open) -> Self {
         Self {
             io,
+            opened: Instant::now(),
             buf: BytesMut::new(),
             places: Vec::new(),
             requests: 0,
@@ -164,9 +172,19 @@ impl Connection {
         self.requests
     }
 
+    /// Time since it was opened.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
+    }
+
     /// Whether the connection, idle, is of no more use: closed by the peer or out of step.
     pub(crate) fn is_stale(&self) -> bool {
         !self.buf.is_empty() || self.io.has_unexpected_input()
+    }
+
+    /// The same as the socket has it at this moment, for a system call.
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.buf.is_empty() || self.io.has_unexpected_input_now()
     }
 
     /// Sends a request and reads the head of the answer.
@@ -223,7 +241,12 @@ impl Connection {
                     return Poll::Ready(switched.then_some(head).ok_or(unasked));
                 }
                 Ok(head) => return Poll::Ready(Ok(head)),
-                Err(error) => return Poll::Ready(Err(failed.take().unwrap_or(error))),
+                Err(error) => {
+                    // A part of an answer tells more than that the request could not be sent to
+                    // its end.
+                    let failed = failed.take().filter(|_| error.is_silent_end());
+                    return Poll::Ready(Err(failed.unwrap_or(error)));
+                }
             };
             self.interim += 1;
             if self.interim > INTERIM_RESPONSES_MAX {
@@ -260,9 +283,8 @@ impl Connection {
                 Ok(0) => return Poll::Ready(Err(ExchangeError::Closed { answered })),
                 Ok(_) => {}
                 Err(source) => {
-                    let closed = source.kind() == io::ErrorKind::ConnectionReset;
-                    return Poll::Ready(Err(match closed {
-                        true => ExchangeError::Closed { answered },
+                    return Poll::Ready(Err(match answered {
+                        true => ExchangeError::Cut(source),
                         false => ExchangeError::Io {
                             unsent: false,
                             source,
@@ -301,11 +323,14 @@ impl Connection {
             status,
             headers,
             keep_alive,
+            said,
             mut decoder,
             spelling,
             switched_to,
         } = head;
-        let reusable = keep_alive && sender.as_ref().is_none_or(|sender| !sender.is_abandoned());
+        let kept = said.is_none_or(|said| home.heed(said));
+        let reusable =
+            keep_alive && kept && sender.as_ref().is_none_or(|sender| !sender.is_abandoned());
         let body = match decoder.take_whole(&mut self.buf) {
             _ if status == StatusCode::SWITCHING_PROTOCOLS => Body::Tunnel(Box::new(Switched {
                 conn: self,
@@ -409,6 +434,15 @@ impl ExchangeError {
         match self {
             Self::Io { source, .. } => Self::Io { unsent, source },
             other => other,
+        }
+    }
+
+    /// Whether the connection ended before any byte of an answer.
+    pub(crate) fn is_silent_end(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Closed { answered: false } => true,
+            Self::Cut(_) | Self::Closed { answered: true } => false,
+            Self::Head(_) | Self::Downstream(_) => false,
         }
     }
 }

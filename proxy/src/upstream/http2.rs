@@ -1,5 +1,7 @@
 //! HTTP/2 connections to endpoints, shared by the requests of one worker.
 
+mod conn;
+mod fault;
 pub(crate) mod headers;
 
 use std::cell::{Cell, RefCell};
@@ -9,23 +11,25 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::body::Body;
 use crate::io::Io;
-use crate::upstream::connect::Open;
+use crate::upstream::UpstreamError;
+use crate::upstream::connect::{ConnectError, ConnectFault, Open};
+use crate::upstream::destination::{Ping, Policy};
+use crate::upstream::pool::Limits;
+use conn::Shared;
+pub use fault::StreamFault;
 
-/// Streams that share one connection before another is opened; what peers commonly allow.
-const STREAMS_PER_CONNECTION: usize = 100;
+/// Streams that share one connection before another is opened, where nothing else is said; what
+/// peers commonly allow.
+pub const STREAMS_DEFAULT: u32 = 100;
 /// Most connections of one worker to one endpoint.
 const CONNECTIONS_MAX: usize = 64;
-/// Flow-control window of a stream, in bytes.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Flow-control window of a connection, in bytes: room for every stream, so that callers who read
-/// slowly hold up nobody else.
-const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_PER_CONNECTION as u32;
+/// Most requests that wait for room on them.
+const WAITING_MAX: usize = 1_024;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
@@ -34,24 +38,34 @@ pub(crate) struct Slot {
     /// Present while a connection is being opened: the others wait for it instead of each opening
     /// one of their own.
     opening: RefCell<Option<Rc<Opened>>>,
+    /// Told when a stream ends.
+    room: Rc<Notify>,
+    waiting: Cell<usize>,
 }
 
-/// One connection and the requests on it.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    send: SendRequest<Body>,
-    streams: Cell<usize>,
-    requests: Cell<u32>,
-    idle_since: Cell<Instant>,
+/// What configuration says of connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    /// Most streams of one connection.
+    pub(crate) streams_max: u32,
+    pub(crate) ping: Option<Ping>,
+    /// Time for a connection to begin, and to get room on one.
+    pub(crate) wait: Duration,
 }
 
 /// A place on a connection, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Stream(Rc<Shared>);
+pub(crate) struct Stream {
+    conn: Rc<Shared>,
+    /// Whether the connection had served before and nothing was going on.
+    rested: bool,
+}
 
 /// A request without an answer.
 pub(crate) struct Failed {
     pub(crate) source: hyper::Error,
+    pub(crate) fault: StreamFault,
     /// Whether nothing of the request can have been processed.
     pub(crate) unsent: bool,
     /// The body, if it was not touched.
@@ -62,7 +76,7 @@ pub(crate) struct Failed {
 #[derive(Debug, Default)]
 struct Opened {
     done: Notify,
-    failed: Cell<bool>,
+    failed: Cell<Option<ConnectFault>>,
 }
 
 /// Clears the mark of an opening connection however it ends.
@@ -70,6 +84,9 @@ struct Opening<'s> {
     slot: &'s Slot,
     opened: Rc<Opened>,
 }
+
+/// Counts a request as waiting until dropped.
+struct Waiting<'s>(&'s Cell<usize>);
 
 /// Runs the tasks of HTTP/2 connections on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
@@ -85,80 +102,105 @@ where
     }
 }
 
+// === impl Terms ===
+
+impl Terms {
+    /// The terms of a policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            limits: Limits::of(policy),
+            streams_max: policy.streams_max,
+            ping: policy.ping,
+            wait: policy.connect_timeout,
+        }
+    }
+}
+
 // === impl Slot ===
 
 impl Slot {
     /// A place on a connection; opens one by `open` if there is none with room.
-    pub(crate) async fn stream<E>(
+    pub(crate) async fn stream(
         &self,
-        open: impl AsyncFnOnce() -> Result<(Io, Open), E>,
-        handshake_error: impl FnOnce(hyper::Error) -> E,
-        failed: impl FnOnce() -> E,
-    ) -> Result<(Stream, bool), E> {
+        terms: &Terms,
+        open: impl AsyncFnOnce() -> Result<(Io, Open), UpstreamError>,
+    ) -> Result<Stream, UpstreamError> {
+        let mut until = None;
         loop {
-            if let Some(stream) = self.reuse() {
-                return Ok((stream, true));
+            if let Some(stream) = self.reuse(terms, Instant::now()) {
+                return Ok(stream);
             }
             let opening = self.opening.borrow().clone();
-            let Some(opening) = opening else { break };
-            opening.done.notified().await;
-            // Whoever waited shares the failure: one after the other would wait as often as there
-            // are waiters.
-            if opening.failed.get() {
-                return Err(failed());
+            if let Some(opening) = opening {
+                opening.done.notified().await;
+                // Whoever waited shares the failure: one after the other would wait as often as
+                // there are waiters. One that was only given up is no failure.
+                if let Some(fault) = opening.failed.get() {
+                    return Err(UpstreamError::Connect(ConnectError::Shared(fault)));
+                }
+            } else if self.shared.borrow().len() < CONNECTIONS_MAX {
+                return self.open(terms, open).await;
+            } else {
+                let now = tokio::time::Instant::now();
+                self.wait(*until.get_or_insert(now + terms.wait)).await?;
             }
         }
+    }
+
+    /// A place on the least busy connection with room.
+    fn reuse(&self, terms: &Terms, now: Instant) -> Option<Stream> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| shared.takes_requests(terms.limits, now));
+        let streams_max = terms.streams_max as usize;
+        let roomy = shared.iter().filter(|shared| shared.has_room(streams_max));
+        let least = roomy.min_by_key(|shared| shared.streams.get())?;
+        Some(Stream::new(Rc::clone(least)))
+    }
+
+    async fn open(
+        &self,
+        terms: &Terms,
+        open: impl AsyncFnOnce() -> Result<(Io, Open), UpstreamError>,
+    ) -> Result<Stream, UpstreamError> {
         let opened = Rc::new(Opened::default());
         *self.opening.borrow_mut() = Some(Rc::clone(&opened));
-        opened.failed.set(true);
         let opening = Opening { slot: self, opened };
-        let (io, counted) = open().await?;
-        let (send, connection) = http2::Builder::new(LocalExecutor)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(handshake_error)?;
-        tokio::task::spawn_local(async move {
-            let _counted = counted;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream http2 connection ended");
+        let conn = async {
+            let (io, counted) = open().await?;
+            let conn = Shared::open(io, counted, terms.ping, terms.wait, &self.room).await;
+            conn.map_err(UpstreamError::Connect)
+        };
+        match conn.await {
+            // It takes no requests for now: they are better off elsewhere than in its queue.
+            Ok(conn) if !conn.has_room(terms.streams_max as usize) => Err(UpstreamError::Full),
+            Ok(conn) => {
+                let conn = Rc::new(conn);
+                self.shared.borrow_mut().push(Rc::clone(&conn));
+                Ok(Stream::new(conn))
             }
-        });
-        let shared = Rc::new(Shared {
-            send,
-            streams: Cell::new(0),
-            requests: Cell::new(0),
-            idle_since: Cell::new(Instant::now()),
-        });
-        self.shared.borrow_mut().push(Rc::clone(&shared));
-        opening.opened.failed.set(false);
-        Ok((Stream::new(shared), false))
-    }
-
-    fn reuse(&self) -> Option<Stream> {
-        let mut shared = self.shared.borrow_mut();
-        shared.retain(|shared| !shared.send.is_closed());
-        let least = shared.iter().min_by_key(|shared| shared.streams.get())?;
-        let full = least.streams.get() >= STREAMS_PER_CONNECTION && shared.len() < CONNECTIONS_MAX;
-        (!full).then(|| Stream::new(Rc::clone(least)))
-    }
-
-    /// Takes a connection out of use once it has carried `requests_max` requests (0: never).
-    pub(crate) fn retire(&self, stream: &Stream, requests_max: u32) {
-        if requests_max != 0 && stream.0.requests.get() >= requests_max {
-            self.shared
-                .borrow_mut()
-                .retain(|shared| !Rc::ptr_eq(shared, &stream.0));
+            Err(error) => {
+                opening.opened.failed.set(error.connect_fault());
+                Err(error)
+            }
         }
     }
 
-    /// Forgets connections that ended or rested too long.
-    pub(crate) fn sweep(&self, timeout: Duration, now: Instant) {
+    /// Waits until a stream has ended.
+    async fn wait(&self, until: tokio::time::Instant) -> Result<(), UpstreamError> {
+        if self.waiting.get() >= WAITING_MAX {
+            return Err(UpstreamError::Full);
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let _waiting = Waiting(&self.waiting);
+        let room = timeout_at(until, self.room.notified()).await;
+        room.map_err(|_| UpstreamError::Full)
+    }
+
+    /// Forgets connections that take no more requests or rested too long. They end when the requests
+    /// on them have.
+    pub(crate) fn sweep(&self, limits: Limits, now: Instant) {
         self.shared.borrow_mut().retain(|shared| {
-            let resting = shared.streams.get() == 0
-                && now.saturating_duration_since(shared.idle_since.get()) >= timeout;
-            !shared.send.is_closed() && !resting
+            shared.takes_requests(limits, now) && !shared.rested(limits.idle, now)
         });
     }
 
@@ -170,18 +212,25 @@ impl Slot {
 // === impl Stream ===
 
 impl Stream {
-    fn new(shared: Rc<Shared>) -> Self {
-        shared.streams.set(shared.streams.get() + 1);
-        shared.requests.set(shared.requests.get().saturating_add(1));
-        Self(shared)
+    fn new(conn: Rc<Shared>) -> Self {
+        let rested = conn.requests.get() > 0 && conn.streams.get() == 0;
+        conn.streams.set(conn.streams.get() + 1);
+        conn.requests.set(conn.requests.get().saturating_add(1));
+        Self { conn, rested }
+    }
+
+    /// Whether the connection had served before and nothing was going on when this began.
+    pub(crate) fn rested(&self) -> bool {
+        self.rested
     }
 
     /// Sends a request and waits for the head of its answer.
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
-        let mut send = self.0.send.clone();
+        let mut send = self.conn.send.clone();
         if let Err(source) = send.ready().await {
             return Err(Failed {
                 source,
+                fault: StreamFault::Closed,
                 unsent: true,
                 body: Some(request.into_body()),
             });
@@ -190,10 +239,14 @@ impl Stream {
             Ok(response) => Ok(response),
             Err(mut failed) => {
                 let body = failed.take_message().map(Request::into_body);
-                let unsent = body.is_some() || is_refused(failed.error());
+                let fault = StreamFault::of(failed.error());
+                if fault == StreamFault::Refused {
+                    self.conn.refused.set(true);
+                }
                 Err(Failed {
                     source: failed.into_error(),
-                    unsent,
+                    fault,
+                    unsent: body.is_some() || fault.is_unprocessed(),
                     body,
                 })
             }
@@ -203,23 +256,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        self.conn.streams.set(self.conn.streams.get() - 1);
+        self.conn.idle_since.set(Instant::now());
+        self.conn.room.notify_one();
     }
-}
-
-/// RFC 9113 §8.7: a refused stream, and one above the last of a GOAWAY, was not processed.
-fn is_refused(error: &hyper::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(source) = cause {
-        if let Some(h2) = source.downcast_ref::<h2::Error>() {
-            let gone = h2.is_go_away() && h2.is_remote();
-            return h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (gone && h2.reason() == Some(h2::Reason::NO_ERROR));
-        }
-        cause = source.source();
-    }
-    false
 }
 
 // === impl Opening ===
@@ -228,5 +268,13 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         *self.slot.opening.borrow_mut() = None;
         self.opened.done.notify_waiters();
+    }
+}
+
+// === impl Waiting ===
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

@@ -2,18 +2,31 @@
 //!
 //! A pool belongs to its worker alone: no lock, no connection that wakes another core. The connection
 //! that rested least is used first, so that the others can grow old and be closed.
+//!
+//! A connection is used again only if it rested less than configuration and the endpoint's own limit
+//! allow ([`IdleLimit`](crate::upstream::idle_limit::IdleLimit)), is not too old, and is open as far
+//! as can be told: the reactor's knowledge costs nothing and is as old as the last turn of the event
+//! loop; beyond a short rest the socket itself is asked.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::upstream::http1::Connection;
+use crate::upstream::destination::Policy;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::http1::{Connection, KeepAlive};
 use crate::upstream::http2::Slot;
+use crate::upstream::idle_limit::{Closes, Span};
 
 /// Most idle connections that one worker keeps to one endpoint; more are closed.
 const IDLE_PER_ENDPOINT_MAX: usize = 1_024;
+/// Rest after which the socket itself is asked before it is used again. Under load connections rest
+/// for less, and the system call is saved; what was closed within so short a rest, the reactor shows
+/// with its next turn.
+const ASK_AFTER: Duration = Duration::from_millis(5);
 
 /// One worker's connections.
 #[derive(Debug, Default)]
@@ -21,16 +34,30 @@ pub struct Pool {
     endpoints: RefCell<FxHashMap<u64, Rc<Home>>>,
 }
 
+/// When connections end, as configuration has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Longest rest.
+    pub(crate) idle: Duration,
+    /// Greatest age.
+    pub(crate) age: Option<Duration>,
+    /// Most requests; 0 means no limit.
+    pub(crate) requests: u32,
+}
+
 /// The connections of one worker to one endpoint.
 #[derive(Debug)]
 pub(crate) struct Home {
+    endpoint: Arc<Endpoint>,
+    /// In the order in which they began to rest: the last one rested least.
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 connections, shared by requests.
     pub(crate) http2: Slot,
     /// Set when the endpoint is gone: what comes back is closed.
     closed: Cell<bool>,
-    idle_timeout: Cell<Duration>,
-    requests_max: Cell<u32>,
+    limits: Cell<Limits>,
+    /// When all idle connections were looked at last.
+    looked: Cell<Instant>,
 }
 
 #[derive(Debug)]
@@ -39,23 +66,44 @@ struct Idle {
     since: Instant,
 }
 
+/// A connection that is used again.
+#[derive(Debug)]
+pub(crate) struct Rested {
+    pub(crate) conn: Connection,
+    /// How long it had rested.
+    pub(crate) rest: Duration,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// The limits of a policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            idle: policy.idle_timeout,
+            age: policy.connection_age_max,
+            requests: policy.requests_per_connection_max,
+        }
+    }
+}
+
 // === impl Pool ===
 
 impl Pool {
-    /// The connections to the endpoint `id`, with the limits that apply from now on.
-    pub(crate) fn home(&self, id: u64, idle_timeout: Duration, requests_max: u32) -> Rc<Home> {
+    /// The connections to `endpoint`, with the limits that apply from now on.
+    pub(crate) fn home(&self, endpoint: &Arc<Endpoint>, limits: Limits) -> Rc<Home> {
         let mut endpoints = self.endpoints.borrow_mut();
-        let home = endpoints.entry(id).or_insert_with(|| {
+        let home = endpoints.entry(endpoint.id).or_insert_with(|| {
             Rc::new(Home {
+                endpoint: Arc::clone(endpoint),
                 idle: RefCell::default(),
                 http2: Slot::default(),
                 closed: Cell::new(false),
-                idle_timeout: Cell::new(idle_timeout),
-                requests_max: Cell::new(requests_max),
+                limits: Cell::new(limits),
+                looked: Cell::new(Instant::now()),
             })
         });
-        home.idle_timeout.set(idle_timeout);
-        home.requests_max.set(requests_max);
+        home.limits.set(limits);
         Rc::clone(home)
     }
 
@@ -63,20 +111,14 @@ impl Pool {
     /// not among `known`.
     pub(crate) fn sweep(&self, known: &FxHashSet<u64>, now: Instant) {
         self.endpoints.borrow_mut().retain(|id, home| {
-            if !known.contains(id) {
-                home.closed.set(true);
-                home.idle.borrow_mut().clear();
-                home.http2.clear();
-                return false;
+            if known.contains(id) {
+                home.sweep(now);
+                return true;
             }
-            let timeout = home.idle_timeout.get();
-            home.idle.borrow_mut().retain_mut(|idle| {
-                // A busy connection keeps its buffer; one that rests gives the memory back.
-                idle.conn.rest();
-                now.saturating_duration_since(idle.since) < timeout && !idle.conn.is_stale()
-            });
-            home.http2.sweep(timeout, now);
-            true
+            home.closed.set(true);
+            home.idle.borrow_mut().clear();
+            home.http2.clear();
+            false
         });
     }
 
@@ -93,28 +135,105 @@ impl Pool {
 // === impl Home ===
 
 impl Home {
-    /// A connection that is ready for a request, if there is one. Connections that turn out to be
-    /// closed are dropped on the way.
-    pub(crate) fn take(&self) -> Option<Connection> {
+    /// The connection that rested least of those that are ready for a request. Connections that turn
+    /// out to be closed, or that may be at any moment, are dropped on the way.
+    pub(crate) fn take(&self, now: Instant) -> Option<Rested> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { conn, .. }) = idle.pop() {
-            if !conn.is_stale() {
-                return Some(conn);
+        let Limits { idle: limit, .. } = self.limits.get();
+        let limit = self.endpoint.idle_limit.within(limit);
+        let mut closes = Closes::default();
+        let mut found = None;
+        while let Some(Idle { conn, since }) = idle.pop() {
+            let rest = now.saturating_duration_since(since);
+            let closed = match rest < ASK_AFTER {
+                true => conn.is_stale(),
+                false => conn.is_closed(),
+            };
+            if closed {
+                closes.note(rest);
+            } else if rest >= limit {
+                // Those below rested longer still.
+                idle.clear();
+            } else if !self.is_old(&conn, now) {
+                found = Some(Rested { conn, rest });
+                break;
             }
         }
-        None
+        self.learn(&closes, found.as_ref().map(|it| it.rest), now);
+        found
     }
 
     /// Keeps a connection whose exchange is complete, unless a limit says otherwise.
     pub(crate) fn take_back(&self, conn: Connection) {
-        let worn = self.requests_max.get() != 0 && conn.requests() >= self.requests_max.get();
+        self.put(conn, Instant::now());
+    }
+
+    fn put(&self, conn: Connection, now: Instant) {
+        let Limits { requests, .. } = self.limits.get();
+        let worn = (requests != 0 && conn.requests() >= requests) || self.is_old(&conn, now);
         let mut idle = self.idle.borrow_mut();
         if worn || self.closed.get() || idle.len() >= IDLE_PER_ENDPOINT_MAX {
             return;
         }
-        idle.push(Idle {
-            conn,
-            since: Instant::now(),
+        idle.push(Idle { conn, since: now });
+    }
+
+    /// Notes what an answer said of its connection; whether the connection can be used again.
+    pub(crate) fn heed(&self, said: KeepAlive) -> bool {
+        if let Some(timeout) = said.timeout.filter(|timeout| !timeout.is_zero()) {
+            self.endpoint.idle_limit.announce(timeout);
+        }
+        !said.ends()
+    }
+
+    /// A connection that looked open after so long a `rest` turned out to be closed: the others
+    /// rested longer and are not worth a try.
+    pub(crate) fn distrust(&self, rest: Duration, now: Instant) {
+        self.idle.borrow_mut().clear();
+        // Closed while the request was on its way: the limit is all but exactly known.
+        let seen = Span {
+            open: rest,
+            closed: rest + ASK_AFTER,
+        };
+        self.endpoint.idle_limit.observe(seen, now);
+    }
+
+    fn is_old(&self, conn: &Connection, now: Instant) -> bool {
+        let Limits { age, .. } = self.limits.get();
+        age.is_some_and(|age| conn.age(now) >= age)
+    }
+
+    fn sweep(&self, now: Instant) {
+        let limits = self.limits.get();
+        self.endpoint.idle_limit.review(now);
+        let limit = self.endpoint.idle_limit.within(limits.idle);
+        let mut closes = Closes::default();
+        let mut oldest_open = None;
+        self.idle.borrow_mut().retain_mut(|idle| {
+            // A busy connection keeps its buffer; one that rests gives the memory back.
+            idle.conn.rest();
+            let rest = now.saturating_duration_since(idle.since);
+            if idle.conn.is_stale() {
+                closes.note(rest);
+                return false;
+            }
+            oldest_open = oldest_open.max(Some(rest));
+            rest < limit && !self.is_old(&idle.conn, now)
         });
+        self.learn(&closes, oldest_open, now);
+        self.looked.set(now);
+        self.http2.sweep(limits, now);
+    }
+
+    /// Learns from connections that were found closed; `open` is the longest rest of one that is
+    /// not.
+    fn learn(&self, closes: &Closes, open: Option<Duration>, now: Instant) {
+        let look = now.saturating_duration_since(self.looked.get());
+        if let Some(seen) = closes.span(look, open) {
+            self.endpoint.idle_limit.observe(seen, now);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

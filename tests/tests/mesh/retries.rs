@@ -89,7 +89,7 @@ async fn without_attempts_a_refused_connection_shows() {
     let reply = edge.http1().await.get(HOST, "/").await;
 
     assert_eq!(reply.status, 503);
-    assert_eq!(reply.header("x-meshproxy-error"), "connect_failure");
+    assert_eq!(reply.header("x-meshproxy-error"), "connect_refused");
     assert!(
         !reply.text().contains("127.0.0.1"),
         "no address leaks: {}",

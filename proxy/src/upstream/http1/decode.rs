@@ -12,7 +12,9 @@ use crate::message::line::{ConnectionOptions, LineAt, content_length};
 use crate::message::spelling::Spelling;
 use crate::request::headers::is_hop_by_hop;
 use crate::request::limits::HEADERS_MAX;
-use crate::upstream::http1::{Asked, ReadError};
+use crate::upstream::http1::{Asked, KeepAlive, ReadError};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Why a head cannot be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     /// Whether the upstream keeps the connection open.
     pub(super) keep_alive: bool,
+    /// What the upstream says of how long.
+    pub(super) said: Option<KeepAlive>,
     pub(super) decoder: BodyDecoder,
     /// How it was written.
     pub(super) spelling: Spelling,
@@ -71,6 +75,7 @@ struct Framing {
     options: ConnectionOptions,
     /// What the upstream switches to.
     upgrade: Option<HeaderValue>,
+    said: Option<KeepAlive>,
 }
 
 /// Takes a complete head off `buf`; `None` if it is not complete.
@@ -142,6 +147,7 @@ pub(super) fn head(
         status,
         headers,
         keep_alive,
+        said: framing.said,
         decoder,
         spelling,
         switched_to: framing.upgrade,
@@ -176,7 +182,13 @@ impl Framing {
         if name == header::UPGRADE {
             self.upgrade = Some(value.clone());
         }
-        Ok(!is_hop_by_hop(name))
+        if is_hop_by_hop(name) {
+            if *name == KEEP_ALIVE {
+                self.said = Some(KeepAlive::parse(value));
+            }
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// RFC 9112 §6.3.

@@ -1,16 +1,19 @@
 //! Exchanges over an in-memory stream: what goes out, what comes back, and what is left.
 
 use super::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-use crate::upstream::pool::Pool;
+use crate::upstream::endpoint::{Endpoint, EndpointAddr};
+use crate::upstream::pool::{Limits, Pool};
 
 struct Upstream {
     io: DuplexStream,
     pool: Pool,
+    endpoint: Arc<Endpoint>,
 }
 
 fn open() -> Open {
@@ -25,13 +28,19 @@ fn connected() -> (Connection, Upstream) {
         Upstream {
             io: far,
             pool: Pool::default(),
+            endpoint: Arc::new(Endpoint::new(EndpointAddr::Unix("/memory".into()))),
         },
     )
 }
 
 impl Upstream {
     fn home(&self) -> Rc<Home> {
-        self.pool.home(1, Duration::from_secs(60), 0)
+        let limits = Limits {
+            idle: Duration::from_secs(60),
+            age: None,
+            requests: 0,
+        };
+        self.pool.home(&self.endpoint, limits)
     }
 
     async fn read_head(&mut self) -> String {
@@ -55,7 +64,7 @@ async fn get(conn: Connection, home: Rc<Home>) -> Result<Response<Body>, Exchang
         expects_continue: false,
         upgrade: None,
         interim: None,
-        limits: &Limits::default(),
+        limits: &crate::request::limits::Limits::default(),
         home,
     })
     .await
@@ -240,7 +249,7 @@ async fn a_body_of_unknown_length_goes_out_in_chunks() {
         expects_continue: false,
         upgrade: None,
         interim: None,
-        limits: &Limits::default(),
+        limits: &crate::request::limits::Limits::default(),
         home,
     };
     let serve = async {
@@ -288,7 +297,7 @@ fn decoded(answer: &[u8], pieces: &[usize]) -> Option<(u16, Vec<u8>, bool)> {
         method: &Method::GET,
         upgrade: None,
         interim: None,
-        limits: &Limits::default(),
+        limits: &crate::request::limits::Limits::default(),
     };
     loop {
         let len = (*pieces.next()?)

@@ -1,0 +1,146 @@
+//! What clients and the log learn of an upstream that failed: one row for each cause, since the cure
+//! is another for each. A connection that had rested and was closed asks for a shorter idle timeout
+//! on our side; one that was reset, for a look at the upstream; a truncated answer, for neither.
+
+use std::borrow::Cow;
+use std::io;
+
+use http::StatusCode;
+
+use super::Cause;
+use crate::body::BodyError;
+use crate::telemetry::flags::Flags;
+use crate::upstream::UpstreamError;
+use crate::upstream::connect::ConnectFault;
+use crate::upstream::http1::{ExchangeError, ReadError};
+use crate::upstream::http2::StreamFault;
+
+/// The reasons in the texts that clients of Envoy know.
+const TERMINATED: &str = "connection termination";
+const NOT_CONNECTED: &str = "remote connection failure";
+const BROKEN_PROTOCOL: &str = "protocol error";
+
+/// The cause of a failed attempt; `lead` says whether its reason is the only one there was.
+pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
+    let of = |status, text, detail| Cause {
+        status,
+        text: Cow::Borrowed(text),
+        detail,
+    };
+    let (status, reason, detail) = match error {
+        UpstreamError::NoEndpoint => {
+            let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+            return of(unavailable, "no healthy upstream", "no_healthy_upstream");
+        }
+        UpstreamError::Exchange {
+            source: ExchangeError::Downstream(_),
+            ..
+        } => return of(StatusCode::BAD_REQUEST, "", "downstream_body_error"),
+        UpstreamError::Full => unavailable("overflow", "upstream_streams_exhausted"),
+        UpstreamError::Connect(error) => connect(error.fault()),
+        UpstreamError::Stream { .. } | UpstreamError::Exchange { .. }
+            if error.closed_while_idle() =>
+        {
+            unavailable(TERMINATED, "upstream_closed_while_idle")
+        }
+        UpstreamError::Stream { fault, .. } => stream(*fault),
+        UpstreamError::Exchange { source, .. } => exchange(source),
+    };
+    Cause {
+        status,
+        text: Cow::Owned(format!(
+            "upstream connect error or disconnect/reset before headers. {lead}: {reason}"
+        )),
+        detail,
+    }
+}
+
+/// Flag and detail of an answer that broke off.
+pub(crate) fn broken(error: &BodyError) -> (Flags, &'static str) {
+    match error {
+        BodyError::Upstream(error) => match error {
+            ReadError::Io(error) if is_reset(error) => (Flags::UC, "upstream_reset_within_body"),
+            ReadError::Io(_) => (Flags::UC, "upstream_connection_lost"),
+            ReadError::Truncated => (Flags::UC, "upstream_body_truncated"),
+            ReadError::Chunked(_) => (Flags::UPE, "upstream_body_invalid"),
+        },
+        BodyError::Incoming(error) => match StreamFault::of(error) {
+            StreamFault::Refused | StreamFault::GoneAway | StreamFault::Reset => {
+                (Flags::UR, "upstream_stream_reset_within_body")
+            }
+            StreamFault::Closed => (Flags::UC, "upstream_body_truncated"),
+            StreamFault::Unanswered => (Flags::UC, "upstream_connection_lost"),
+            StreamFault::Protocol => (Flags::UPE, "upstream_body_invalid"),
+        },
+        // No answer has a client's body; the request's failure is told elsewhere.
+        BodyError::Client(_) => (Flags::DC, "downstream_body_error"),
+    }
+}
+
+type Row = (StatusCode, &'static str, &'static str);
+
+fn unavailable(reason: &'static str, detail: &'static str) -> Row {
+    (StatusCode::SERVICE_UNAVAILABLE, reason, detail)
+}
+
+fn connect(fault: ConnectFault) -> Row {
+    match fault {
+        ConnectFault::Refused => unavailable(NOT_CONNECTED, "connect_refused"),
+        ConnectFault::Unreachable => unavailable(NOT_CONNECTED, "connect_unreachable"),
+        ConnectFault::TimedOut => unavailable("connection timeout", "connect_timeout"),
+        ConnectFault::Handshake => unavailable(NOT_CONNECTED, "connect_no_http2"),
+        ConnectFault::Other => unavailable(NOT_CONNECTED, "connect_failure"),
+    }
+}
+
+fn exchange(error: &ExchangeError) -> Row {
+    match error {
+        ExchangeError::Io { source, .. } if is_reset(source) => {
+            unavailable(TERMINATED, "upstream_reset_before_response")
+        }
+        ExchangeError::Cut(source) if is_reset(source) => {
+            unavailable(TERMINATED, "upstream_reset_within_head")
+        }
+        ExchangeError::Io { .. } | ExchangeError::Cut(_) => {
+            unavailable(TERMINATED, "upstream_connection_lost")
+        }
+        ExchangeError::Closed { answered: false } => {
+            unavailable(TERMINATED, "upstream_closed_before_response")
+        }
+        ExchangeError::Closed { answered: true } => {
+            unavailable(TERMINATED, "upstream_closed_within_head")
+        }
+        ExchangeError::Head(_) | ExchangeError::Downstream(_) => protocol(),
+    }
+}
+
+fn stream(fault: StreamFault) -> Row {
+    match fault {
+        StreamFault::Refused => {
+            unavailable("remote refused stream reset", "upstream_stream_refused")
+        }
+        StreamFault::GoneAway => unavailable("remote refused stream reset", "upstream_went_away"),
+        StreamFault::Reset => unavailable("remote reset", "upstream_stream_reset"),
+        StreamFault::Closed => unavailable(TERMINATED, "upstream_closed_before_response"),
+        StreamFault::Unanswered => unavailable(TERMINATED, "upstream_connection_lost"),
+        StreamFault::Protocol => protocol(),
+    }
+}
+
+fn protocol() -> Row {
+    (
+        StatusCode::BAD_GATEWAY,
+        BROKEN_PROTOCOL,
+        "upstream_protocol_error",
+    )
+}
+
+/// Whether the upstream, or its system, ended the connection, and not the network.
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
