@@ -37,6 +37,9 @@ const SEEN_MAX: usize = 256;
 /// Requests after which a connection of [`Protocol::ShortHttp2`] is told to end.
 pub const SHORT_REQUESTS: usize = 10;
 
+/// Requests at once on a connection of [`Protocol::NarrowHttp2`].
+pub const NARROW_STREAMS: u32 = 2;
+
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 
@@ -80,6 +83,8 @@ pub enum Protocol {
     /// The same, and a connection is told to end after [`SHORT_REQUESTS`] requests, as many servers
     /// do after some thousands.
     ShortHttp2,
+    /// HTTP/2 with at most [`NARROW_STREAMS`] requests at once on a connection.
+    NarrowHttp2,
 }
 
 /// A body of an answer that does not break off.
@@ -286,6 +291,11 @@ async fn serve(tcp: TcpStream, protocol: Protocol, state: Arc<State>, handler: H
         Protocol::Http1 => http1::Builder::new().serve_connection(io, service).await,
         Protocol::Http2 => {
             let server = http2::Builder::new(TokioExecutor::new());
+            server.serve_connection(io, service).await
+        }
+        Protocol::NarrowHttp2 => {
+            let mut server = http2::Builder::new(TokioExecutor::new());
+            server.max_concurrent_streams(NARROW_STREAMS);
             server.serve_connection(io, service).await
         }
         Protocol::ShortHttp2 => {

@@ -153,9 +153,16 @@ impl Peer {
         .await;
     }
 
-    /// Ends this side of the connection.
-    pub async fn end(&mut self) {
+    /// Ends the sending side; what comes can still be read.
+    pub async fn finish(&mut self) {
         let _ = self.tcp.shutdown().await;
+    }
+
+    /// Waits for more bytes and gives all that came and were not taken by a request; `None` at the
+    /// end of the connection.
+    pub async fn more(&mut self) -> Option<&[u8]> {
+        self.read().await?;
+        Some(&self.buffer)
     }
 
     /// Ends the connection with a reset.

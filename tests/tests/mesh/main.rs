@@ -6,6 +6,7 @@ mod cases;
 mod cors;
 mod discovery;
 mod examples;
+mod failures;
 mod headers;
 mod http1;
 mod lifecycle;

@@ -90,7 +90,7 @@ async fn an_answer_before_the_end_of_the_request_is_passed_on_at_once() {
         peer.hear_head().await;
         peer.say("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno")
             .await;
-        peer.end().await;
+        peer.finish().await;
     })
     .await;
     let edge = edge(origin.addr(), &[]).await;

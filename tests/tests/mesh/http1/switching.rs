@@ -138,7 +138,7 @@ async fn connect_opens_a_tunnel_where_a_rule_allows_it() {
     let origin = Script::start(async |mut peer: Peer| {
         let heard = peer.hear(4).await;
         peer.say(&heard.to_uppercase()).await;
-        peer.end().await;
+        peer.finish().await;
     })
     .await;
     let rules = "
