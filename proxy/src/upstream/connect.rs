@@ -148,3 +148,34 @@ impl fmt::Debug for Connector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn probes_are_on_only_where_they_are_asked_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let addr = EndpointAddr::Tcp(listener.local_addr().expect("a bound socket"));
+        let probes = TcpKeepalive::new()
+            .with_time(Duration::from_secs(7))
+            .with_interval(Duration::from_secs(3))
+            .with_retries(2);
+        let limit = Duration::from_secs(10);
+
+        for (probes, on) in [(None, false), (Some(&probes), true)] {
+            let io = Connector::Network.connect(&addr, limit, probes).await;
+            let Ok(Io::Tcp(tcp)) = io else {
+                panic!("no connection: {io:?}");
+            };
+            let socket = SockRef::from(&tcp);
+
+            assert_eq!(socket.keepalive().expect("an option"), on);
+            if on {
+                let time = socket.tcp_keepalive_time().expect("an option");
+                assert_eq!(time, Duration::from_secs(7));
+                assert_eq!(socket.tcp_keepalive_retries().expect("an option"), 2);
+            }
+        }
+    }
+}

@@ -22,20 +22,14 @@ const BROKEN_PROTOCOL: &str = "protocol error";
 
 /// The cause of a failed attempt; `lead` says whether its reason is the only one there was.
 pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
-    let of = |status, text, detail| Cause {
-        status,
-        text: Cow::Borrowed(text),
-        detail,
-    };
     let (status, reason, detail) = match error {
         UpstreamError::NoEndpoint => {
-            let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-            return of(unavailable, "no healthy upstream", "no_healthy_upstream");
+            return Cause {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                text: Cow::Borrowed("no healthy upstream"),
+                detail: "no_healthy_upstream",
+            };
         }
-        UpstreamError::Exchange {
-            source: ExchangeError::Downstream(_),
-            ..
-        } => return of(StatusCode::BAD_REQUEST, "", "downstream_body_error"),
         UpstreamError::Full => unavailable("overflow", "upstream_streams_exhausted"),
         UpstreamError::Connect(error) => connect(error.fault()),
         UpstreamError::Stream { .. } | UpstreamError::Exchange { .. }
@@ -46,11 +40,15 @@ pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
         UpstreamError::Stream { fault, .. } => stream(*fault),
         UpstreamError::Exchange { source, .. } => exchange(source),
     };
-    Cause {
-        status,
-        text: Cow::Owned(format!(
+    let text = match reason {
+        "" => Cow::Borrowed(""),
+        _ => Cow::Owned(format!(
             "upstream connect error or disconnect/reset before headers. {lead}: {reason}"
         )),
+    };
+    Cause {
+        status,
+        text,
         detail,
     }
 }
@@ -77,6 +75,7 @@ pub(crate) fn broken(error: &BodyError) -> (Flags, &'static str) {
     }
 }
 
+/// Status, reason for the text, and detail.
 type Row = (StatusCode, &'static str, &'static str);
 
 fn unavailable(reason: &'static str, detail: &'static str) -> Row {
@@ -110,7 +109,9 @@ fn exchange(error: &ExchangeError) -> Row {
         ExchangeError::Closed { answered: true } => {
             unavailable(TERMINATED, "upstream_closed_within_head")
         }
-        ExchangeError::Head(_) | ExchangeError::Downstream(_) => protocol(),
+        ExchangeError::Head(_) => protocol(),
+        // Not the upstream's doing, and nobody is left to read a text.
+        ExchangeError::Downstream(_) => (StatusCode::BAD_REQUEST, "", "downstream_body_error"),
     }
 }
 
@@ -143,4 +144,103 @@ fn is_reset(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::upstream::connect::ConnectError;
+    use crate::upstream::http1::HeadError;
+
+    fn exchange(reused: bool, source: ExchangeError) -> UpstreamError {
+        UpstreamError::Exchange {
+            unsent: false,
+            reused,
+            source,
+        }
+    }
+
+    fn unable(kind: io::ErrorKind) -> UpstreamError {
+        UpstreamError::Connect(ConnectError::Io(kind.into()))
+    }
+
+    fn lost(kind: io::ErrorKind) -> ExchangeError {
+        ExchangeError::Io {
+            unsent: false,
+            source: kind.into(),
+        }
+    }
+
+    #[test]
+    fn each_cause_has_a_detail_of_its_own_and_a_flag() {
+        use io::ErrorKind::{
+            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+
+        let before = |answered| ExchangeError::Closed { answered };
+        let rows = [
+            (unable(ConnectionRefused), Flags::UF, "connect_refused"),
+            (unable(HostUnreachable), Flags::UF, "connect_unreachable"),
+            (unable(TimedOut), Flags::UF, "connect_timeout"),
+            (
+                unable(io::ErrorKind::PermissionDenied),
+                Flags::UF,
+                "connect_failure",
+            ),
+            (
+                UpstreamError::Connect(ConnectError::Handshake(None)),
+                Flags::UF,
+                "connect_no_http2",
+            ),
+            (
+                exchange(true, lost(ConnectionReset)),
+                Flags::UC,
+                "upstream_closed_while_idle",
+            ),
+            (
+                exchange(false, lost(ConnectionReset)),
+                Flags::UC,
+                "upstream_reset_before_response",
+            ),
+            (
+                exchange(false, before(false)),
+                Flags::UC,
+                "upstream_closed_before_response",
+            ),
+            (
+                exchange(true, ExchangeError::Cut(ConnectionReset.into())),
+                Flags::UC,
+                "upstream_reset_within_head",
+            ),
+            (
+                exchange(true, before(true)),
+                Flags::UC,
+                "upstream_closed_within_head",
+            ),
+            (
+                exchange(false, lost(NetworkUnreachable)),
+                Flags::UC,
+                "upstream_connection_lost",
+            ),
+            (
+                exchange(true, ExchangeError::Head(HeadError::Framing)),
+                Flags::UPE,
+                "upstream_protocol_error",
+            ),
+            (UpstreamError::Full, Flags::UO, "upstream_streams_exhausted"),
+            (UpstreamError::NoEndpoint, Flags::UH, "no_healthy_upstream"),
+        ];
+        let count = rows.len();
+
+        let mut details = BTreeSet::new();
+        for (error, flag, detail) in rows {
+            assert_eq!(cause(&error, "reset reason").detail, detail);
+            assert_eq!(error.flag(), flag, "{detail}");
+            details.insert(detail);
+        }
+
+        assert_eq!(details.len(), count);
+    }
 }

@@ -7,11 +7,12 @@ use http::Version;
 use tests::client::{full, request};
 use tests::origin::{NARROW_STREAMS, Protocol, text};
 use tests::script::Peer;
+use tests::yaml::{self, Service};
 use tests::{Edge, Origin, Script};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::{HOST, cause, edge};
+use super::{HOST, cause, edge, start};
 
 /// Empty SETTINGS.
 const SETTINGS: &str = "\0\0\0\u{4}\0\0\0\0\0";
@@ -216,6 +217,53 @@ async fn nothing_is_sent_to_an_upstream_that_does_not_begin_http2() {
 
         assert_eq!((status, seen), (503, told("URX,UF", details)));
     }
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_not_taken() {
+    let origin = Origin::serving(Protocol::Http2, |_| async {
+        let mut answer = text("app");
+        let value = http::HeaderValue::from_str(&"x".repeat(4_000)).expect("a value");
+        for number in 0..30 {
+            let name = http::HeaderName::from_bytes(format!("x-{number}").as_bytes());
+            let headers = answer.headers_mut();
+            headers.insert(name.expect("a name"), value.clone());
+        }
+        answer
+    })
+    .await;
+    let edge = edge(&[origin.addr()], "HTTP2", "").await;
+
+    let (status, (flags, _)) = post(&edge).await;
+
+    // The stream is reset by us, to which the origin may answer with a reset of its own.
+    let refused = matches!((status, &*flags), (502, "UPE") | (503, "UR"));
+    assert!(refused, "{status} {flags}");
+    assert_eq!(origin.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_floods_with_pings_costs_little_memory() {
+    const PING: &str = "\0\0\u{8}\u{6}\0\0\0\0\0abcdefgh";
+    const MEMORY_MAX: u64 = 16 * 1024 * 1024;
+
+    let origin = Script::start(async |mut peer: Peer| {
+        if first_request(&mut peer).await {
+            // Never reads what we have to answer.
+            peer.say(&PING.repeat(1_000_000)).await;
+        }
+    })
+    .await;
+    let rules = "  - timeout: 2s\n    route: [{destination: {host: app.test}}]";
+    let service = Service::new(HOST).protocol("HTTP2").at(origin.addr());
+    let edge = start(&[service.to_string(), yaml::routes(HOST, rules)]).await;
+    let before = edge.proxy.resident_bytes();
+
+    let (status, seen) = post(&edge).await;
+
+    assert_eq!((status, seen), (504, told("UT", "response_timeout")));
+    let grown = edge.proxy.resident_peak_bytes().saturating_sub(before);
+    assert!(grown < MEMORY_MAX, "{grown} bytes more");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tests::client::{full, request};
 use tests::origin::{Protocol, text};
 use tests::script::Peer;
 use tests::{Edge, Origin, Port, Script};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::{HOST, edge};
@@ -122,6 +123,44 @@ async fn connections_that_are_closed_at_random_cost_no_get_and_double_no_post() 
     }
     let heads = origin.heads();
     assert_once(heads.iter().filter_map(|head| head.lines().next()));
+}
+
+#[tokio::test]
+async fn a_get_whose_connection_had_died_is_repeated_on_a_new_one() {
+    const RESTING: usize = 6;
+
+    // The first connections answer once, all at the same time, and reset the next request.
+    let all = Arc::new(Barrier::new(RESTING));
+    let origin = Script::start(move |mut peer: Peer| {
+        let all = Arc::clone(&all);
+        async move {
+            if peer.number >= RESTING {
+                while peer.request().await.is_some() {
+                    peer.answer("new").await;
+                }
+            } else if peer.request().await.is_some() {
+                all.wait().await;
+                peer.answer("old").await;
+                peer.request().await;
+                peer.reset();
+            }
+        }
+    })
+    .await;
+    let edge = Arc::new(edge(&[origin.addr()], "HTTP", "").await);
+    let mut asking = JoinSet::new();
+    for _ in 0..RESTING {
+        let edge = Arc::clone(&edge);
+        asking.spawn(async move { edge.http1().await.get(HOST, "/").await });
+    }
+    for reply in asking.join_all().await {
+        assert_eq!(reply.brief(), (200, "old"));
+    }
+
+    let reply = edge.http1().await.get(HOST, "/").await;
+
+    assert_eq!(reply.brief(), (200, "new"), "{:?}", reply.headers);
+    assert_eq!(origin.heads().len(), RESTING + 2, "one attempt was lost");
 }
 
 #[tokio::test]
