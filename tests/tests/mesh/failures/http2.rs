@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Version;
-use tests::client::{full, request};
+use tests::client::{full, get, request};
 use tests::origin::{NARROW_STREAMS, Protocol, text};
 use tests::script::Peer;
 use tests::yaml::{self, Service};
-use tests::{Edge, Origin, Script};
+use tests::{Edge, Origin, Script, eventually};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -108,6 +108,34 @@ async fn a_rule_can_allow_fewer_streams_than_the_upstream() {
     let pool = "{http: {maxConcurrentStreams: 3}}";
 
     assert_eq!(crowd(Protocol::Http2, pool, 12).await, 4);
+}
+
+#[tokio::test]
+async fn what_finds_no_room_on_any_connection_is_refused_in_time() {
+    // As many connections as a worker opens to one endpoint.
+    const CONNECTIONS: usize = 64;
+
+    let origin = Origin::serving(Protocol::Http2, |_| std::future::pending()).await;
+    let pool = "{http: {maxConcurrentStreams: 1}, tcp: {connectTimeout: 500ms}}";
+    let edge = edge(&[origin.addr()], "HTTP2", pool).await;
+    let client = edge.http2().await;
+    let mut asking = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = client.clone();
+        asking.spawn(async move { client.begin(get(HOST, "/")).await });
+    }
+    eventually(
+        "a request on each connection",
+        async || origin.requests(),
+        |requests| *requests == CONNECTIONS,
+    )
+    .await;
+
+    let (status, seen) = post(&edge).await;
+
+    assert_eq!(status, 503);
+    assert_eq!(seen, told("URX,UO", "upstream_streams_exhausted"));
+    assert_eq!(origin.connections(), CONNECTIONS);
 }
 
 #[tokio::test]
