@@ -1,0 +1,7 @@
+//! Programs that others wrote, as judges of the proxy: what they say counts more than what our own
+//! clients and servers would. `tests/install-peers` and `tests/run` install them; one that is missing
+//! is a failure which names it.
+
+mod grpc;
+mod process;
+mod tools;
