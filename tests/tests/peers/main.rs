@@ -3,5 +3,6 @@
 //! is a failure which names it.
 
 mod grpc;
+mod judges;
 mod process;
 mod tools;

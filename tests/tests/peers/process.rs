@@ -11,11 +11,9 @@ use tokio::process::{Child, Command};
 /// A program that runs until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
-    child: Child,
     /// What it prints.
     pub(crate) stdout: Lines,
-    /// What it complains of.
-    pub(crate) stderr: Lines,
+    _child: Child,
 }
 
 // === impl Running ===
@@ -32,14 +30,8 @@ impl Running {
             .unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
         Self {
             stdout: Lines::of(child.stdout.take().expect("piped")),
-            stderr: Lines::of(child.stderr.take().expect("piped")),
-            child,
+            _child: child,
         }
-    }
-
-    /// Whether it has not ended yet.
-    pub(crate) fn runs(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
     }
 }
 
@@ -50,7 +42,11 @@ impl Running {
 /// If it cannot be started or does not end.
 pub(crate) async fn run<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Output {
     let what = format!("the end of {}", program.display());
-    let output = soon(&what, command(program, arguments).output()).await;
+    let output = soon(
+        &what,
+        command(program, arguments).stderr(Stdio::piped()).output(),
+    )
+    .await;
     output.unwrap_or_else(|error| panic!("start {}: {error}", program.display()))
 }
 
@@ -60,7 +56,6 @@ fn command<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Command {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
 }
