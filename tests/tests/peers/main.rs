@@ -5,4 +5,5 @@
 mod grpc;
 mod judges;
 mod process;
+mod slow;
 mod tools;
