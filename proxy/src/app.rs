@@ -1,5 +1,6 @@
 //! The control thread: start, reload, stop. Everything that is not a request happens here.
 
+mod open_files;
 mod reload;
 mod signals;
 
@@ -47,6 +48,7 @@ type FilterHandle = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
 /// What keeps it from starting, in one line with causes.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let filter = log_to_stderr(&settings.log);
+    open_files::raise_limit();
     let signals = Signals::listen().context("listen for signals")?;
     let (reload, reloads) = mpsc::channel(1);
     let watcher = tokio::spawn(FileWatch::start(settings.config.clone()).run(reload));

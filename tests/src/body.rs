@@ -5,28 +5,39 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 /// Size of the pieces of a large body.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// A body of a given size, made while it is sent; its length is not announced.
+/// A body of a given size, made while it is sent.
 #[derive(Debug)]
 pub struct Large {
     piece: Bytes,
     left_bytes: usize,
+    announced: bool,
 }
 
 // === impl Large ===
 
 impl Large {
-    /// A body of `bytes`.
+    /// A body of `bytes`, which are not announced.
     pub fn new(bytes: usize) -> Self {
         Self {
             piece: Bytes::from(vec![b'x'; PIECE_BYTES]),
             left_bytes: bytes,
+            announced: false,
+        }
+    }
+
+    /// The same with its length announced.
+    #[must_use]
+    pub fn announced(self) -> Self {
+        Self {
+            announced: true,
+            ..self
         }
     }
 }
@@ -45,6 +56,13 @@ impl Body for Large {
         let size = self.left_bytes.min(self.piece.len());
         self.left_bytes -= size;
         Poll::Ready(Some(Ok(Frame::data(self.piece.slice(..size)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.announced {
+            true => SizeHint::with_exact(self.left_bytes as u64),
+            false => SizeHint::default(),
+        }
     }
 }
 

@@ -61,13 +61,35 @@ impl Proxy {
         proxy
     }
 
+    /// The same under a soft limit of open files, as a shell or a service manager sets it.
+    ///
+    /// # Panics
+    ///
+    /// If it does not become ready.
+    pub async fn start_with_open_files(yaml: &str, limit: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let config = folder.path().join("mesh.yaml");
+        fs::write(&config, yaml).expect("a temporary file can be written");
+        let mut shell = Command::new("sh");
+        shell.arg("-c");
+        shell.arg(format!("ulimit -S -n {limit} && exec \"$0\" \"$@\""));
+        shell.arg(meshproxy());
+        let mut proxy = Self::start_by(shell, &config, &[]).await;
+        proxy._folder = Some(folder);
+        proxy
+    }
+
     /// Starts a proxy with the configuration at `config` and waits until it is ready.
     ///
     /// # Panics
     ///
     /// If it does not become ready.
     pub async fn start_from(config: &Path, arguments: &[&str]) -> Self {
-        let mut child = spawn(config, arguments);
+        Self::start_by(Command::new(meshproxy()), config, arguments).await
+    }
+
+    async fn start_by(command: Command, config: &Path, arguments: &[&str]) -> Self {
+        let mut child = spawn(command, config, arguments);
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
         let is_ready = |line: &str| line.contains("ready") && line.contains("health=");
@@ -224,8 +246,7 @@ impl Proxy {
     }
 }
 
-fn spawn(config: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new(meshproxy());
+fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> Child {
     command.arg("--config").arg(config);
     command.args(["--bind", "127.0.0.1"]);
     for server in ["--admin-addr", "--metrics-addr", "--health-addr"] {

@@ -1,31 +1,25 @@
-//! Bodies of any size and framing, and many connections at once.
+//! Bodies of any size and framing.
 
 use http::{Method, Response};
 use http_body_util::BodyExt as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::body::{Large, drain};
 use tests::client::{full, get, request};
 use tests::origin::{Protocol, body, text};
 use tests::yaml::{self, Service};
-use tests::{Edge, Http1, Origin, soon};
-use tokio::task::JoinSet;
+use tests::{Edge, Origin, soon};
 
 const HOST: &str = "files.test";
 const RULES: &str = "  - route: [{destination: {host: files.test}}]";
-const LARGE_BYTES: usize = 100 * 1024 * 1024;
 /// Of each of several answers at once; together far more than the proxy may hold.
 const MEDIUM_BYTES: usize = 16 * 1024 * 1024;
 /// What a transfer may add to the proxy's memory: far less than a body, far more than its buffers.
 const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;
-const CONNECTIONS: usize = 1_000;
 
-/// An origin that says how many bytes came, and sends a body of its own for `/large` and `/medium`.
+/// An origin that says how many bytes came, and sends a body of its own for `/medium`.
 async fn files(protocol: Protocol) -> Origin {
     Origin::serving(protocol, |request| async move {
-        match request.uri().path() {
-            "/large" => return Response::new(body(Large::new(LARGE_BYTES))),
-            "/medium" => return Response::new(body(Large::new(MEDIUM_BYTES))),
-            _ => {}
+        if request.uri().path() == "/medium" {
+            return Response::new(body(Large::new(MEDIUM_BYTES)));
         }
         let chunked = request.headers().contains_key("transfer-encoding");
         let came = drain(request.into_body()).await;
@@ -78,34 +72,6 @@ async fn a_body_of_known_length_keeps_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_megabytes_pass_without_being_held() {
-    for (protocol, name) in [(Protocol::Http1, "HTTP"), (Protocol::Http2, "HTTP2")] {
-        let origin = files(protocol).await;
-        let edge = edge(&origin, name).await;
-        let mut client = edge.http1().await;
-        client.get(HOST, "/").await;
-        let before = edge.proxy.resident_bytes();
-
-        let response = client.begin(get(HOST, "/large")).await.expect("an answer");
-        let down = soon("a large download", drain(response.into_body())).await;
-        let post = request(
-            Method::POST,
-            HOST,
-            "/",
-            &[],
-            Large::new(LARGE_BYTES).boxed(),
-        );
-        let up = client.send(post).await;
-
-        assert_eq!(down.expect("a whole body"), LARGE_BYTES);
-        let chunked = protocol == Protocol::Http1;
-        assert_eq!(up.text(), format!("Some({LARGE_BYTES}) chunked: {chunked}"));
-        let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
-        assert!(growth < GROWTH_BYTES_MAX, "{name}: {growth} bytes");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_does_not_make_the_proxy_hold_its_answer() {
     let origin = files(Protocol::Http1).await;
     let edge = edge(&origin, "HTTP").await;
@@ -127,43 +93,4 @@ async fn a_slow_reader_does_not_make_the_proxy_hold_its_answer() {
 
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
     assert!(growth < 2 * GROWTH_BYTES_MAX, "{growth} bytes");
-}
-
-/// Lets this process and its children have as many files open as the system allows.
-fn allow_many_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let most = Rlimit {
-        current: maximum,
-        maximum,
-    };
-    setrlimit(Resource::Nofile, most).expect("a limit may be raised up to its maximum");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_connections_stay_open_side_by_side() {
-    allow_many_files();
-    let origin = Origin::named("files").await;
-    let edge = edge(&origin, "HTTP").await;
-    let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
-        clients.push(edge.http1().await);
-    }
-
-    for round in 1..=3 {
-        let mut asking = JoinSet::new();
-        for mut client in clients.drain(..) {
-            asking.spawn(async move {
-                let reply = client.get(HOST, "/").await;
-                assert_eq!(reply.brief(), (200, "files"));
-                client
-            });
-        }
-        clients = asking.join_all().await;
-        assert_eq!(origin.requests(), round * CONNECTIONS);
-    }
-
-    let metrics = edge.proxy.metrics().await;
-    let open = metrics.sum("meshproxy_downstream_connections_active", &[]);
-    assert_eq!(open, CONNECTIONS as f64);
-    assert!(clients.iter().all(|client: &Http1| !client.is_closed()));
 }

@@ -3,10 +3,12 @@
 mod actions;
 mod bodies;
 mod cases;
+mod connections;
 mod cors;
 mod discovery;
 mod examples;
 mod failures;
+mod gibibyte;
 mod headers;
 mod http1;
 mod lifecycle;
