@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use tests::wait::PATIENCE;
 use tests::yaml::{self, Service};
 use tests::{Edge, Port, eventually};
 use tokio::net::TcpStream;
@@ -36,7 +37,7 @@ async fn complaint(case: &str, addr: SocketAddr) -> Option<String> {
         format!("--server_port={}", addr.port()),
         format!("--test_case={case}"),
     ];
-    let output = process::run(&tools::grpc_interop("client"), &arguments).await;
+    let output = process::run(&tools::grpc_interop("client"), &arguments, PATIENCE).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (!output.status.success()).then(|| format!("{case}: {}: {said}", output.status))
 }

@@ -7,3 +7,4 @@ mod judges;
 mod process;
 mod slow;
 mod tools;
+mod websocket;

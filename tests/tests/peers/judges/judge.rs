@@ -62,8 +62,16 @@ impl Judge {
     pub(super) async fn start(kind: Kind) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let (server, addr) = match kind {
-            Kind::Node => announced(node()).await,
-            Kind::H11 => announced(h11()).await,
+            Kind::Node => {
+                let server = node();
+                let addr = server.announced().await;
+                (server, addr)
+            }
+            Kind::H11 => {
+                let server = h11();
+                let addr = server.announced().await;
+                (server, addr)
+            }
             Kind::Nginx => nginx(&folder).await,
         };
         let service = Service::new(HOST).at(addr);
@@ -113,17 +121,6 @@ fn node() -> Running {
 
 fn h11() -> Running {
     Running::start(&tools::python(), &[tools::own("judge.py")])
-}
-
-/// A server whose first line says where it listens.
-async fn announced(server: Running) -> (Running, SocketAddr) {
-    let line = server
-        .stdout
-        .line("a port", |line| line.contains("listening"));
-    let line: Value = serde_json::from_str(&line.await).expect("lines are JSON");
-    let port = line["port"].as_u64().and_then(|port| port.try_into().ok());
-    let port: u16 = port.expect("a port has 16 bits");
-    (server, ([127, 0, 0, 1], port).into())
 }
 
 async fn nginx(folder: &TempDir) -> (Running, SocketAddr) {
