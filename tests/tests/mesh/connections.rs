@@ -98,7 +98,7 @@ async fn ten_thousand_connections_stay_open_and_are_served_again() {
     assert_eq!(clients.len(), CONNECTIONS);
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
     let each = growth / CONNECTIONS as u64;
-    println!("{each} bytes for each connection, {growth} in all");
+    eprintln!("{each} bytes for each connection, {growth} in all");
     assert!(each < CONNECTION_BYTES_MAX, "{each} bytes for each");
 }
 

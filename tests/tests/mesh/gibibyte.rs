@@ -85,7 +85,7 @@ async fn pass(protocol: Protocol, name: &str, length: Length) {
     assert_eq!(told.to_bytes(), expected);
 
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
-    println!("{name}, {length:?}: {growth} bytes more at the most");
+    eprintln!("{name}, {length:?}: {growth} bytes more at the most");
     assert!(
         growth < GROWTH_BYTES_MAX,
         "{name}, {length:?}: {growth} bytes"
