@@ -72,11 +72,11 @@ fn fault(message: &Message, outcomes: &[Outcome]) -> Option<String> {
             let status = outcome.exchange.status();
             outcome.refused_rightly() && status.is_some_and(|status| statuses.contains(&status))
         }),
-        Expected::Broken => outcomes.iter().all(|outcome| {
-            let status = outcome.exchange.status();
-            outcome.wholes().is_empty() && status.is_none_or(|status| status >= 400)
-        }),
-        Expected::Alike => alike(outcomes) && !outcomes.iter().any(Outcome::was_refused),
+        Expected::Broken => outcomes.iter().all(Outcome::broke_off),
+        Expected::Alike => {
+            let all_took = !outcomes.iter().any(Outcome::was_refused);
+            alike(outcomes) && all_took || outcomes.iter().all(Outcome::broke_off)
+        }
         Expected::Tolerated => alike(outcomes),
         Expected::Understood(read) => outcomes.iter().all(|outcome| {
             let statuses = outcome.exchange.statuses();
@@ -138,6 +138,12 @@ impl Outcome {
             _ => false,
         };
         next_is_right && !self.was_refused()
+    }
+
+    /// Whether the proxy refused it, before or after it began to send it on, and nobody took it whole.
+    fn broke_off(&self) -> bool {
+        let status = self.exchange.status();
+        self.wholes().is_empty() && status.is_none_or(|status| status >= 400)
     }
 
     /// Whether the judge refused something.
