@@ -99,7 +99,9 @@ async fn answer(
 ) -> Response<Incoming> {
     let answer = match protocol {
         Protocol::Http1 => edge.http1().await.begin(request).await,
-        Protocol::Http2 | Protocol::ShortHttp2 => edge.http2().await.begin(request).await,
+        Protocol::Http2 | Protocol::ShortHttp2 | Protocol::NarrowHttp2 => {
+            edge.http2().await.begin(request).await
+        }
     };
     answer.expect("an answer")
 }

@@ -19,6 +19,7 @@ pub(super) fn messages() -> Vec<Message> {
     }
     messages.push(several());
     messages.push(old());
+    messages.push(old_without_host());
     messages.push(unfinished());
     messages
 }
@@ -43,6 +44,12 @@ fn old() -> Message {
     let head = b"GET /old HTTP/1.0\r\nHost: judge.test\r\n\r\n".to_vec();
     let read = vec![Whole::new("GET", "/old", "")];
     message("HTTP/1.0", head, Expected::Understood(read))
+}
+
+/// HTTP/1.0 needs no host, but who sends it on as 1.1 does.
+fn old_without_host() -> Message {
+    let head = b"GET /old HTTP/1.0\r\n\r\n".to_vec();
+    message("HTTP/1.0 without a host", head, Expected::Alike)
 }
 
 /// A body that ends with the connection, and not where it should.
