@@ -30,8 +30,8 @@ enum When {
     AbsentOrOneOf(&'static [&'static str]),
     /// The field is a mapping with another field than these.
     BeyondFields(&'static [&'static str]),
-    /// The field is a mapping that says more than that its `attempts` are 0.
-    BeyondNoAttempts,
+    /// The field is a list as text, with this between its commas.
+    ListHas(&'static str),
     /// The field is a mapping, and a text in it has a `%NAME%` expression.
     Expression,
 }
@@ -44,7 +44,7 @@ enum Say {
 }
 
 use Say::{Deprecated, NoEffect};
-use When::{AbsentOrOneOf, BeyondFields, BeyondNoAttempts, Expression, OneOf, Present};
+use When::{AbsentOrOneOf, BeyondFields, Expression, ListHas, OneOf, Present};
 
 const VS: &str = "VirtualService";
 const DR: &str = "DestinationRule";
@@ -62,7 +62,8 @@ const TABLE: &[Row] = &[
     row(VS, "http[].mirror", Present, NoEffect("mirroring")),
     row(VS, "http[].mirrors", Present, NoEffect("mirroring")),
     row(VS, "http[].mirrorPercentage", Present, NoEffect("mirroring")),
-    row(VS, "http[].retries", BeyondNoAttempts, NoEffect("retry policy; the default one applies")),
+    row(VS, "http[].retries.retryOn", ListHas("retriable-headers"), NoEffect("retriable-headers; there is no place to name headers")),
+    row(VS, "http[].retries.retryOn", ListHas("http3-post-connect-failure"), NoEffect("HTTP/3")),
     row(VS, "http[].match[].statPrefix", Present, NoEffect("statistics prefix")),
     row(VS, "{headers}.request.set", Expression, NoEffect("an expression; it is sent as written")),
     row(VS, "{headers}.request.add", Expression, NoEffect("an expression; it is sent as written")),
@@ -80,7 +81,6 @@ const TABLE: &[Row] = &[
     row(DR, "{policy}.outlierDetection", Present, NoEffect("outlier detection")),
     row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
     row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
-    row(DR, "{level}.retryBudget", Present, NoEffect("retry budget")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["PASSTHROUGH"]), NoEffect("passthrough")),
     row(DR, "{policy}.loadBalancer.consistentHash", Present, NoEffect("consistent hashing")),
     row(DR, "{policy}.loadBalancer.localityLbSetting", Present, NoEffect("locality preference")),
@@ -91,7 +91,6 @@ const TABLE: &[Row] = &[
     row(DR, "{policy}.connectionPool.tcp.idleTimeout", Present, NoEffect("idle limit of opaque connections")),
     row(DR, "{policy}.connectionPool.http.http1MaxPendingRequests", Present, NoEffect("limit of pending requests")),
     row(DR, "{policy}.connectionPool.http.http2MaxRequests", Present, NoEffect("limit of active requests")),
-    row(DR, "{policy}.connectionPool.http.maxRetries", Present, NoEffect("limit of retries")),
     row(DR, "{policy}.outlierDetection.consecutiveErrors", Present, Deprecated("consecutive5xxErrors")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["LEAST_CONN"]), Deprecated("LEAST_REQUEST")),
     row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, Deprecated("warmup.duration")),
@@ -222,12 +221,9 @@ impl When {
                 let mut texts = map.values().filter_map(Value::as_str);
                 texts.any(|text| text.replace("%%", "").contains('%'))
             }),
-            (Self::BeyondNoAttempts, Some(value)) => value.as_object().is_some_and(|map| {
-                let none = map
-                    .get("attempts")
-                    .is_some_and(|attempts| attempts.as_f64() == Some(0.0));
-                !none || map.values().filter(|value| !value.is_null()).count() > 1
-            }),
+            (Self::ListHas(item), Some(value)) => value
+                .as_str()
+                .is_some_and(|list| list.split(',').any(|it| it == *item)),
         }
     }
 }

@@ -130,7 +130,15 @@ fn start_workers(
     let workers: io::Result<Vec<Handle>> = numbers
         .map(|number| {
             let access_log = access_log.clone();
-            worker::spawn(number, publisher, metrics, access_log, settings.limits)
+            let idle = settings.stream_idle_timeout;
+            worker::spawn(
+                number,
+                publisher,
+                metrics,
+                access_log,
+                settings.limits,
+                idle,
+            )
         })
         .collect();
     workers.context("start a worker")

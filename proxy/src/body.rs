@@ -1,5 +1,7 @@
 //! The one body type of the data path, in either direction.
 
+pub(crate) mod replay;
+
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::body::replay::Replay;
 use crate::request::server::http1::wire::{ClientBody, ClientError};
 use crate::request::timeout::Upload;
 use crate::upstream::http1::{ResponseBody, Switched};
@@ -24,6 +27,9 @@ pub enum BodyError {
     /// The reader of a client's HTTP/1 request failed.
     #[error("read body of client")]
     Client(#[source] ClientError),
+    /// A newer attempt of the request has the body.
+    #[error("body of an attempt that was given up")]
+    Superseded,
 }
 
 /// A request's body as it comes off a connection.
@@ -51,6 +57,11 @@ pub enum Body {
     Watched(Watched),
     /// No body: the upstream switched protocols, or a tunnel to it is open.
     Tunnel(Box<Switched>),
+    /// One attempt's reading of a downstream request's body.
+    Replay(Replay),
+    /// Frames that a test made; ready at once.
+    #[cfg(test)]
+    Scripted(std::collections::VecDeque<Frame<Bytes>>),
 }
 
 /// A downstream request's body, and who wants to know how far it is.
@@ -159,6 +170,9 @@ impl http_body::Body for Body {
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::Incoming),
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
             Self::Watched(body) => body.poll_frame(cx),
+            Self::Replay(body) => body.poll_frame(cx),
+            #[cfg(test)]
+            Self::Scripted(frames) => Poll::Ready(frames.pop_front().map(Ok)),
         }
     }
 
@@ -168,6 +182,9 @@ impl http_body::Body for Body {
             Self::Full(_) => false,
             Self::Incoming(body) => body.is_end_stream(),
             Self::Watched(watched) => watched.body.is_end_stream(),
+            Self::Replay(body) => body.is_end_stream(),
+            #[cfg(test)]
+            Self::Scripted(frames) => frames.is_empty(),
             Self::Http1(body) => body.is_end_stream(),
         }
     }
@@ -178,6 +195,15 @@ impl http_body::Body for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
             Self::Watched(watched) => watched.body.size_hint(),
+            Self::Replay(body) => body.size_hint(),
+            #[cfg(test)]
+            Self::Scripted(frames) => SizeHint::with_exact(
+                frames
+                    .iter()
+                    .filter_map(Frame::data_ref)
+                    .map(|it| it.len() as u64)
+                    .sum(),
+            ),
             Self::Http1(body) => body.size_hint(),
         }
     }

@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -20,7 +21,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use crate::request::limits::Limits;
 use limits::LimitArgs;
 pub use value::Locality;
-use value::{labels, locality, log_filter, name, namespace, workers};
+use value::{labels, locality, log_filter, name, namespace, span, workers};
 
 /// Workers when nothing is said, as far as there are cores.
 const DEFAULT_WORKERS_MAX: usize = 2;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub metrics_addr: SocketAddr,
     /// Address of the health server.
     pub health_addr: SocketAddr,
+    /// How long nothing may pass in a request; none for ever.
+    pub stream_idle_timeout: Option<Duration>,
     /// Whether and how requests are logged.
     pub access_log: AccessLog,
     /// A valid filter for the proxy's own log.
@@ -150,6 +153,15 @@ struct RunArgs {
     /// Worker threads [default: 2, or 1 on a single core].
     #[arg(long, value_name = "N", env = "MESHPROXY_WORKERS", value_parser = workers)]
     workers: Option<NonZeroUsize>,
+    /// How long nothing may pass, in either direction, in a request that is under way; 0 for ever.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MESHPROXY_STREAM_IDLE_TIMEOUT",
+        default_value = "1h",
+        value_parser = span
+    )]
+    stream_idle_timeout: Duration,
     /// Folder with the certificates of this workload.
     #[arg(long, value_name = "DIR", env = "MESHPROXY_IDENTITY_DIR", hide = true)]
     identity_dir: Option<PathBuf>,
@@ -297,6 +309,7 @@ impl RunArgs {
             admin_addr: addresses.admin_addr,
             metrics_addr: addresses.metrics_addr,
             health_addr: addresses.health_addr,
+            stream_idle_timeout: Some(self.stream_idle_timeout).filter(|it| !it.is_zero()),
             access_log: self.access_log,
             log: self.log,
             limits: self.limits.limits(),

@@ -29,6 +29,7 @@ use crate::request::malformed::Malformed;
 use crate::table::Bind;
 use crate::telemetry::flags::Flags;
 use crate::upstream::UpstreamError;
+use timeout::Expired;
 
 /// What is known of a downstream connection.
 #[derive(Debug, Clone)]
@@ -117,6 +118,15 @@ pub enum Rejection {
     /// The route's time is over.
     #[error("upstream request timeout")]
     TimedOut,
+    /// The time that the caller of gRPC had left is over.
+    #[error("deadline of the caller exceeded")]
+    DeadlineExceeded,
+    /// More of the request was awaited, and nothing came for too long.
+    #[error("request stream idle")]
+    QuietRequest,
+    /// The upstream was awaited, and nothing came for too long.
+    #[error("upstream stream idle")]
+    QuietUpstream,
     /// No attempt had an answer.
     #[error(transparent)]
     Upstream(UpstreamError),
@@ -135,9 +145,21 @@ impl Rejection {
             Self::Malformed(malformed) => malformed.flag(),
             Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
             Self::UnknownDestination => Flags::NC,
-            Self::TimedOut => Flags::UT,
+            Self::TimedOut | Self::DeadlineExceeded => Flags::UT,
+            Self::QuietRequest | Self::QuietUpstream => Flags::SI,
             Self::Upstream(error) => error.flag(),
             Self::RetriesExhausted(error) => error.flag() | Flags::URX,
+        }
+    }
+}
+
+impl From<Expired> for Rejection {
+    fn from(expired: Expired) -> Self {
+        match expired {
+            Expired::Limit => Self::TimedOut,
+            Expired::Caller => Self::DeadlineExceeded,
+            Expired::QuietRequest => Self::QuietRequest,
+            Expired::QuietUpstream => Self::QuietUpstream,
         }
     }
 }

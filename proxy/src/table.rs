@@ -9,6 +9,7 @@ pub mod edit;
 pub mod host;
 pub mod matcher;
 pub mod redirect;
+pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod rules;

@@ -1,6 +1,7 @@
 //! One attempt: pick an endpoint, take or make a connection, send, and report how it went.
 
 pub mod balance;
+pub mod budget;
 pub mod connect;
 pub mod destination;
 pub mod dns;
@@ -13,18 +14,21 @@ pub mod pool;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use http::{Method, Request, Response, Uri, Version, header};
 use http_body::Body as _;
 
 use crate::body::Body;
+use crate::body::replay::{Kept, Recording};
 use crate::io::Io;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::request::limits;
+use crate::request::retry::Refusal;
+use crate::table::retry::{Asked, Cause, Ended};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Metrics;
 use connect::{ConnectError, ConnectFault, Connector, Open};
@@ -49,6 +53,8 @@ pub struct Upstream {
     pub pool: Pool,
     connector: Connector,
     rng: RefCell<fastrand::Rng>,
+    /// Bytes of bodies that are kept for other attempts.
+    pub(crate) kept: Rc<Kept>,
     /// Memory for request heads, used again and again.
     heads: RefCell<Vec<Vec<u8>>>,
     metrics: Arc<Metrics>,
@@ -71,17 +77,25 @@ pub struct Outgoing {
     pub(crate) made_for: Option<HeaderValue>,
     /// The `x-request-id` that is to be added: the request came without.
     pub(crate) made_id: Option<RequestId>,
-    /// Taken by the first attempt that sends it.
+    /// Taken by the attempt that sends it.
     pub body: Body,
-    /// Whether the body is still whole, so that another attempt can be made.
-    pub replayable: bool,
     /// How an HTTP/1 head was written.
     pub(crate) spelling: Option<Spelling>,
     /// Where interim answers go, if the client can take any.
     pub(crate) interim: Option<Rc<Interim>>,
     /// The protocol that the client wants to switch to, if we carry it.
     pub(crate) upgrade: Option<HeaderValue>,
-    /// Whether the last attempt met a connection that had been closed while it rested.
+    /// What one attempt leaves to the next.
+    pub(crate) sending: Sending,
+}
+
+/// What one attempt leaves to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    /// The body again, if there is one that can be needed again.
+    pub(crate) recording: Option<Recording>,
+    /// Whether the last attempt met a connection that had been closed while it rested: the next one
+    /// opens a connection of its own.
     pub(crate) wants_fresh: bool,
 }
 
@@ -130,8 +144,8 @@ pub enum UpstreamError {
     /// An HTTP/2 stream failed.
     #[error("upstream stream failed")]
     Stream {
-        /// Whether nothing of the request can have been processed.
-        unsent: bool,
+        /// How far the request had come.
+        reached: Reached,
         /// Whether the connection had served before and then rested.
         rested: bool,
         /// Whose doing it was.
@@ -139,6 +153,20 @@ pub enum UpstreamError {
         /// What happened.
         source: hyper::Error,
     },
+    /// The attempt's own time was over before an answer.
+    #[error("upstream took longer than {0:?}")]
+    TryTimeout(Duration),
+}
+
+/// How far a request had come when its HTTP/2 stream failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// Nothing of it went out.
+    Nobody,
+    /// The upstream said that it did not process it (RFC 9113 §8.7).
+    Refused,
+    /// It may have been processed.
+    Upstream,
 }
 
 // === impl Upstream ===
@@ -150,6 +178,7 @@ impl Upstream {
             pool: Pool::default(),
             connector,
             rng: RefCell::new(fastrand::Rng::new()),
+            kept: Rc::default(),
             heads: RefCell::default(),
             metrics,
             limits: limits::Limits::default(),
@@ -166,18 +195,14 @@ impl Upstream {
         self.rng.borrow_mut().u128(..)
     }
 
-    /// Counts a retry by its cause.
-    pub(crate) fn count_retry(&self, error: &UpstreamError) {
-        self.metrics
-            .process
-            .retries
-            .with_label_values(&[error.cause()])
-            .inc();
+    /// Counts a retry by its cause, and whether it may do a thing twice.
+    pub(crate) fn count_retry(&self, cause: Cause, asked: Asked) {
+        self.metrics.process.retries.made(cause, asked).inc();
     }
 
-    /// Counts a request that failed after its last retry.
-    pub(crate) fn count_exhausted(&self) {
-        self.metrics.process.retries_exhausted.inc();
+    /// Counts a retry that was not made.
+    pub(crate) fn count_refusal(&self, refusal: Refusal) {
+        self.metrics.process.retries.refused(refusal).inc();
     }
 
     /// The endpoint for an attempt, avoiding those in `tried`.
@@ -251,7 +276,7 @@ impl Upstream {
         attempt: u32,
     ) -> Result<(Response<Body>, Spelling), UpstreamError> {
         // What is repeated because a connection had been closed is not left to another such one.
-        let resting = match outgoing.wants_fresh {
+        let resting = match outgoing.sending.wants_fresh {
             true => None,
             false => home.take(Instant::now()),
         };
@@ -285,7 +310,6 @@ impl Upstream {
                 close: destination.policy.requests_per_connection_max == 1,
             },
         );
-        outgoing.replayable = !has_body;
         let expects_continue = has_body && outgoing.expects_continue();
         let distrusted = Rc::clone(&home);
         let exchange = Exchange {
@@ -309,7 +333,6 @@ impl Upstream {
             };
             if let Some(rest) = rest.filter(|_| error.closed_while_idle()) {
                 distrusted.distrust(rest, Instant::now());
-                outgoing.wants_fresh = true;
             }
             error
         })
@@ -339,18 +362,16 @@ impl Upstream {
         let request = outgoing.take_as_http2(attempt);
         match stream.send(request).await {
             Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
-            Err(failed) => {
-                if let Some(body) = failed.body {
-                    outgoing.body = body;
-                    outgoing.replayable = true;
-                }
-                Err(UpstreamError::Stream {
-                    unsent: failed.unsent,
-                    rested,
-                    fault: failed.fault,
-                    source: failed.source,
-                })
-            }
+            Err(failed) => Err(UpstreamError::Stream {
+                reached: match (&failed.body, failed.unsent) {
+                    (Some(_), _) => Reached::Nobody,
+                    (None, true) => Reached::Refused,
+                    (None, false) => Reached::Upstream,
+                },
+                rested,
+                fault: failed.fault,
+                source: failed.source,
+            }),
         }
     }
 
@@ -427,7 +448,6 @@ impl Outgoing {
     /// The request in the terms of HTTP/2; takes the body along.
     fn take_as_http2(&mut self, attempt: u32) -> Request<Body> {
         self.settle_headers();
-        self.replayable = self.body.is_end_stream();
         let mut request = Request::new(std::mem::take(&mut self.body));
         *request.method_mut() = self.head.method.clone();
         *request.version_mut() = Version::HTTP_2;
@@ -445,41 +465,49 @@ impl Outgoing {
 // === impl UpstreamError ===
 
 impl UpstreamError {
-    /// Whether the request provably was not processed.
-    pub fn unsent(&self) -> bool {
+    /// How the attempt ended, as far as a retry policy looks at it.
+    pub fn ended(&self) -> Ended<'static> {
         match self {
-            Self::NoEndpoint => false,
-            Self::Connect(_) | Self::Full => true,
-            Self::Exchange { unsent, .. } | Self::Stream { unsent, .. } => *unsent,
+            Self::NoEndpoint => Ended::Final,
+            Self::Connect(_) | Self::Full => Ended::NotConnected,
+            Self::TryTimeout(_) => Ended::TimedOut,
+            Self::Stream {
+                reached,
+                rested,
+                fault,
+                ..
+            } => match reached {
+                Reached::Nobody => Ended::Unsent,
+                Reached::Refused => Ended::Refused,
+                Reached::Upstream if *rested && fault.is_silent_end() => Ended::ClosedWhileIdle,
+                Reached::Upstream => Ended::Reset,
+            },
+            Self::Exchange { unsent: true, .. } => Ended::Unsent,
+            Self::Exchange { reused, source, .. } => match source {
+                ExchangeError::Downstream(_) => Ended::Final,
+                source if *reused && source.is_silent_end() => Ended::ClosedWhileIdle,
+                ExchangeError::Io { .. }
+                | ExchangeError::Cut(_)
+                | ExchangeError::Closed { .. }
+                | ExchangeError::Head(_) => Ended::Reset,
+            },
         }
     }
 
-    /// Whether a connection that had served before was closed before any byte of an answer: most
-    /// likely the upstream closed it while it was idle.
-    pub fn closed_while_idle(&self) -> bool {
-        match self {
-            Self::Exchange { reused, source, .. } => *reused && source.is_silent_end(),
-            Self::Stream { rested, fault, .. } => *rested && fault.is_silent_end(),
-            Self::NoEndpoint | Self::Connect(_) | Self::Full => false,
-        }
+    /// Whether a connection that had served before was closed before any byte of an answer.
+    pub(crate) fn closed_while_idle(&self) -> bool {
+        matches!(self.ended(), Ended::ClosedWhileIdle)
     }
 
     /// Why there is no connection, if that is the error.
     pub(crate) fn connect_fault(&self) -> Option<ConnectFault> {
         match self {
             Self::Connect(error) => Some(error.fault()),
-            Self::NoEndpoint | Self::Full | Self::Exchange { .. } | Self::Stream { .. } => None,
-        }
-    }
-
-    /// Name of the cause in metrics.
-    pub fn cause(&self) -> &'static str {
-        match self {
-            Self::NoEndpoint => "no-endpoint",
-            Self::Connect(_) => "connect-failure",
-            Self::Full => "no-room",
-            Self::Stream { .. } => "refused-stream",
-            Self::Exchange { .. } => "reset-before-response",
+            Self::NoEndpoint
+            | Self::Full
+            | Self::TryTimeout(_)
+            | Self::Exchange { .. }
+            | Self::Stream { .. } => None,
         }
     }
 
@@ -489,6 +517,7 @@ impl UpstreamError {
             Self::NoEndpoint => Flags::UH,
             Self::Connect(_) => Flags::UF,
             Self::Full => Flags::UO,
+            Self::TryTimeout(_) => Flags::UT,
             Self::Stream { fault, .. } => match fault {
                 StreamFault::Refused | StreamFault::GoneAway | StreamFault::Reset => Flags::UR,
                 StreamFault::Closed | StreamFault::Unanswered => Flags::UC,

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::drain::Drain;
 use crate::listener::{self, Bound};
 use crate::request::limits::Limits;
+use crate::request::timeout::idle::{Quiet, Watch};
 use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
 use crate::telemetry::access_log::{AccessLog, Entry};
@@ -46,6 +47,8 @@ pub struct Worker {
     pub(crate) limits: Limits,
     /// The date in answers.
     pub(crate) clock: Clock,
+    /// Its requests that wait, if there is a limit of how long nothing may pass.
+    idle: Option<Rc<Watch>>,
 }
 
 /// What a worker is told.
@@ -86,6 +89,7 @@ pub fn spawn(
     metrics: &Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
     limits: Limits,
+    stream_idle_timeout: Option<Duration>,
 ) -> io::Result<Handle> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (publisher, metrics) = (publisher.clone(), Arc::clone(metrics));
@@ -110,7 +114,13 @@ pub fn spawn(
             };
             runtime.block_on(async {
                 let worker = Worker::new(&publisher, &metrics, access_log, Connector::Network);
-                run(Rc::new(worker.with_limits(limits)), received).await;
+                let mut worker = worker.with_limits(limits);
+                if let Some(timeout) = stream_idle_timeout {
+                    let watch = Watch::new();
+                    worker.idle = Some(Rc::clone(&watch));
+                    tokio::task::spawn_local(watch.run(timeout));
+                }
+                run(Rc::new(worker), received).await;
             });
         })?;
     start
@@ -198,6 +208,7 @@ impl Worker {
             drain: Rc::default(),
             limits: Limits::default(),
             clock: Clock::default(),
+            idle: None,
         }
     }
 
@@ -218,6 +229,11 @@ impl Worker {
     /// The configuration that a request sees from its beginning to its end.
     pub(crate) fn snapshot(&self) -> Current {
         self.reader.load()
+    }
+
+    /// Watches that one more request gets on, if there is a limit.
+    pub(crate) fn quiet(&self) -> Option<Quiet> {
+        self.idle.as_ref().map(Watch::begin)
     }
 
     /// Whether connections note the address they were reached at, which costs a system call.

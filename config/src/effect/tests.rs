@@ -103,17 +103,17 @@ fn policies_are_looked_at_on_all_four_levels() {
 }
 
 #[test]
-fn retries_are_silent_only_when_they_are_switched_off() {
-    let rule = |retries: Value| json!({"http": [{ "retries": retries }]});
+fn conditions_of_retries_that_cannot_hold_are_told_from_the_others() {
+    let rule = |on: &str| json!({"http": [{"retries": {"attempts": 2, "retryOn": on}}]});
 
-    assert_eq!(warnings(VS, &rule(json!({"attempts": 0}))), [""; 0]);
+    assert_eq!(warnings(VS, &rule("5xx,503,unavailable")), [""; 0]);
     assert_eq!(
-        warnings(VS, &rule(json!({"attempts": 2}))),
-        ["http[0].retries"]
+        warnings(VS, &rule("5xx,retriable-headers")),
+        ["http[0].retries.retryOn"]
     );
     assert_eq!(
-        warnings(VS, &rule(json!({"attempts": 0, "retryOn": "5xx"}))),
-        ["http[0].retries"]
+        warnings(VS, &rule("http3-post-connect-failure")),
+        ["http[0].retries.retryOn"]
     );
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
 use crate::upstream::endpoint::Member;
 
@@ -27,6 +28,7 @@ fn describe(destination: &Destination) -> Value {
         "direction": if key.inbound { "inbound" } else { "outbound" },
         "algorithm": destination.balancer.algorithm(),
         "policy": policy(&destination.policy),
+        "retries": retries(destination),
         "endpoints": destination.members().iter().map(endpoint).collect::<Vec<_>>(),
     })
 }
@@ -60,11 +62,31 @@ fn span(span: Duration) -> String {
     format!("{span:?}")
 }
 
+/// Use of the limit of retries.
+fn retries(destination: &Destination) -> Value {
+    let limit = match &destination.policy.retries {
+        RetryLimit::Standard => json!("20 % of requests, of what may have been processed"),
+        RetryLimit::Count(most) => json!({"maxRetries": most}),
+        RetryLimit::Share(share) => json!({
+            "percent": f64::from(share.millionths) / 10_000.0,
+            "minRetryConcurrency": share.retries_min,
+            "budgetInterval": share.interval.map(|interval| format!("{interval:?}")),
+        }),
+    };
+    json!({
+        "limit": limit,
+        "allowed": destination.retries_allowed(),
+        "active": destination.live.retries.active(),
+        "refused": destination.live.retries.refused(),
+    })
+}
+
 fn endpoint(member: &Member) -> Value {
     let endpoint = &member.endpoint;
     json!({
         "address": endpoint.addr.to_string(),
         "weight": member.weight,
+        "locality": member.locality,
         "active": endpoint.active(),
         "requests": endpoint.requests(),
         "failures": endpoint.failures(),

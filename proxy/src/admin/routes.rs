@@ -9,6 +9,7 @@ use crate::snapshot::Snapshot;
 use crate::table::host::VirtualHost;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::{Original, Redirect};
+use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
 use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
@@ -82,7 +83,7 @@ fn rule(rule: &Rule, destinations: &Destinations) -> Value {
         "when": conditions(rule),
         "then": action(route, destinations),
         "timeout": route.timeout.map(|timeout| format!("{timeout:?}")),
-        "retries": route.retries,
+        "retries": retries(&route.retries),
     });
     if let Some(origin) = &route.origin {
         value["origin"] = json!({
@@ -92,6 +93,17 @@ fn rule(rule: &Rule, destinations: &Destinations) -> Value {
         });
     }
     value
+}
+
+fn retries(policy: &RetryPolicy) -> Value {
+    if policy.attempts == 0 {
+        return json!({"attempts": 0});
+    }
+    json!({
+        "attempts": policy.attempts,
+        "on": policy.conditions(),
+        "perTryTimeout": policy.per_try_timeout.map(|limit| format!("{limit:?}")),
+    })
 }
 
 /// The conditions of a rule, each as a phrase; none means every request.

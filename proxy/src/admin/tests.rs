@@ -145,7 +145,11 @@ async fn routes_are_shown_as_people_read_them() {
                 "stickyBy": "source address",
             },
             "timeout": "1.5s",
-            "retries": 2,
+            "retries": {
+                "attempts": 2,
+                "on": ["connect-failure", "refused-stream"],
+                "perTryTimeout": null,
+            },
             "origin": {
                 "resource": "VirtualService default/reviews",
                 "position": 1,
@@ -199,8 +203,15 @@ async fn listeners_and_destinations_are_shown() {
                 "http2KeepAlive": null,
                 "protocol": "HTTP/1.1",
             },
+            "retries": {
+                "limit": "20 % of requests, of what may have been processed",
+                "allowed": 3,
+                "active": 0,
+                "refused": 0,
+            },
             "endpoints": [{
-                "address": "127.0.0.1:9081", "weight": 2, "active": 0, "requests": 0, "failures": 0,
+                "address": "127.0.0.1:9081", "weight": 2, "locality": null,
+                "active": 0, "requests": 0, "failures": 0,
                 "keepAlive": {"announced": null, "observed": null},
             }],
         }])

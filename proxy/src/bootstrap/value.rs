@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
@@ -10,6 +11,11 @@ const WORKERS_MAX: usize = 1_024;
 
 /// Longest namespace, as Kubernetes has it.
 const NAMESPACE_CHARS_MAX: usize = 63;
+
+/// Shortest duration of a flag: less would keep workers busy with looking.
+const SPAN_MIN: Duration = Duration::from_millis(100);
+/// Longest duration of a flag, a year.
+const SPAN_MAX: Duration = Duration::from_secs(8_760 * 3_600);
 
 /// Where a workload is, from wide to narrow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,6 +103,20 @@ pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
         .ok()
         .filter(|number: &NonZeroUsize| number.get() <= WORKERS_MAX);
     number.ok_or_else(|| format!("must be 1 to {WORKERS_MAX}"))
+}
+
+/// A duration as the configuration writes them, or 0; longer ones than can be told from for ever are
+/// not taken.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let parsed: Result<config::value::Duration, _> = text.parse();
+    let span = parsed.map_err(|error| error.to_string())?.get();
+    if span > SPAN_MAX || (!span.is_zero() && span < SPAN_MIN) {
+        return Err("must be 0, or from 100ms to 8760h".to_owned());
+    }
+    Ok(span)
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, String> {

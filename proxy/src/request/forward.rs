@@ -6,14 +6,16 @@ use crate::request::headers::{X_ORIGINAL_HOST, X_ORIGINAL_PATH};
 use crate::request::path::sendable;
 use crate::request::pipeline::Answered;
 use crate::request::record::Record;
+use crate::request::retry::{Attempts, Made, Refusal};
 use crate::request::route::{Routed, path_and_query, source};
-use crate::request::timeout::{Deadline, within};
+use crate::request::timeout::{Deadline, Time, grpc, within};
 use crate::request::{Downstream, Rejection, reply, retry};
 use crate::snapshot::Snapshot;
+use crate::table::retry::Asked;
 use crate::table::route::Route;
 use crate::table::split::{DestinationByPort, Split, Sticky, Target, stable_hash};
-use crate::upstream::Outgoing;
 use crate::upstream::destination::Destination;
+use crate::upstream::{Answer, Outgoing};
 use crate::worker::Worker;
 
 /// One request on its way to a target.
@@ -46,17 +48,8 @@ impl Call<'_> {
         if let Err(rejection) = self.edit(target, outgoing) {
             return self.reject(&rejection, record);
         }
-        let deadline = |limit| Deadline::new(limit, record.upload.clone());
-        let mut deadline = route.timeout.map(deadline);
-        let attempts = retry::run(&self.worker.upstream, route, destination, outgoing);
-        let Some(outcome) = within(&mut deadline, attempts).await else {
-            return self.reject(&Rejection::TimedOut, record);
-        };
-        if let Some(member) = outcome.member {
-            record.traffic = member.traffic;
-        }
-        record.attempted(destination, outcome.member, outcome.attempts);
-        match outcome.result {
+        let (outcome, deadline) = self.attempts(destination, outgoing, record).await;
+        match outcome {
             Ok(answer) => {
                 record.hold = Some(answer.hold);
                 record.spelling = answer.spelling;
@@ -77,6 +70,54 @@ impl Call<'_> {
                 self.reject(&rejection, record)
             }
         }
+    }
+
+    /// Sends the request as often as the route allows, within its time. Notes what was tried also
+    /// when the time is over first.
+    async fn attempts(
+        &self,
+        destination: &Destination,
+        outgoing: &mut Outgoing,
+        record: &mut Record,
+    ) -> (Result<Answer, Rejection>, Option<Deadline>) {
+        let (route, worker) = (self.route(), self.worker);
+        let grpc = record.is_grpc();
+        let caller = if grpc {
+            grpc::read(&outgoing.head.headers)
+        } else {
+            None
+        };
+        let time = Time::new(route.timeout, caller, record.upload.clone());
+        let made = Made::default();
+        let attempts = Attempts {
+            upstream: &worker.upstream,
+            policy: &route.retries,
+            destination,
+            asked: Asked {
+                idempotent: retry::is_idempotent(&outgoing.head.method),
+                grpc,
+            },
+            time: &time,
+            made: &made,
+        };
+        let quiet = worker.quiet();
+        let mut deadline =
+            (time.ends() || quiet.is_some()).then(|| Deadline::new(time.clone(), quiet));
+        let outcome = within(&mut deadline, attempts.run(outgoing)).await;
+        let member = made.last();
+        if let Some(member) = member {
+            record.traffic = member.traffic;
+        }
+        let refusal = outcome.as_ref().ok().and_then(|outcome| outcome.refusal);
+        record.attempted(destination, member, made.count(), refusal);
+        let result = match outcome {
+            Ok(outcome) => outcome.result.map_err(|error| match refusal {
+                Some(Refusal::Exhausted) => Rejection::RetriesExhausted(error),
+                Some(_) | None => Rejection::Upstream(error),
+            }),
+            Err(expired) => Err(Rejection::from(expired)),
+        };
+        (result, deadline)
     }
 
     fn route(&self) -> &Route {

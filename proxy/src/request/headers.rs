@@ -8,7 +8,7 @@ use crate::body::Body;
 use crate::request::path::normalize;
 use crate::request::{Arrived, Downstream, Rejection};
 use crate::table::Direction;
-use crate::upstream::Outgoing;
+use crate::upstream::{Outgoing, Sending};
 
 /// `x-forwarded-proto`.
 pub(crate) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -123,11 +123,10 @@ pub(crate) fn receive(
         rewritten,
         authority,
         body,
-        replayable: true,
         spelling,
         interim,
         upgrade,
-        wants_fresh: false,
+        sending: Sending::default(),
     })
 }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, Version};
 
 use crate::body::BodyError;
 use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
+use crate::request::retry::Refusal;
 use crate::request::{Downstream, Rejection};
 use crate::table::route::Route;
 use crate::telemetry::access_log::{Entry, Text};
@@ -40,6 +41,7 @@ pub(crate) struct LogFields {
     destination_rule: Option<Arc<str>>,
     subset: Arc<str>,
     attempts: u32,
+    retry_refused: &'static str,
     service_time: Option<Duration>,
 }
 
@@ -89,6 +91,7 @@ impl LogFields {
             destination_rule: None,
             subset: "".into(),
             attempts: 0,
+            retry_refused: "",
             service_time: None,
         }
     }
@@ -139,6 +142,11 @@ impl LogFields {
         self.service_time = Some(elapsed);
     }
 
+    /// Why there was no other attempt where the rule allows one.
+    pub(crate) fn refused(&mut self, refusal: Option<Refusal>) {
+        self.retry_refused = refusal.map_or("", Refusal::as_str);
+    }
+
     /// Headers as they are sent on.
     pub(crate) fn outgoing(&mut self, outgoing: &Outgoing) {
         let line = |headers: &HeaderMap, name| headers.get(name).cloned();
@@ -174,6 +182,7 @@ impl LogFields {
             destination_rule: Text::from(self.destination_rule.as_deref().unwrap_or_default()),
             subset: Text::from(&*self.subset),
             attempts: self.attempts,
+            retry_refused: Text::from(self.retry_refused),
             ..Entry::at(self.start_time)
         }
     }

@@ -12,10 +12,12 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
 use crate::message::spelling::Spelling;
+use crate::request::Rejection;
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::reply::{self, is_grpc};
-use crate::request::timeout::{Deadline, Upload};
+use crate::request::retry::Refusal;
+use crate::request::timeout::{Deadline, Expired, Upload};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
 use crate::telemetry::metrics::{Outcome, RequestProtocol, Sample};
@@ -139,9 +141,14 @@ impl Record {
         destination: &Destination,
         member: Option<&Member>,
         attempts: u32,
+        refusal: Option<Refusal>,
     ) {
+        if let Some(refusal) = refusal {
+            self.flags |= refusal.flags();
+        }
         if let Some(log) = &mut self.log {
             log.upstream(destination, member, attempts, self.started.elapsed());
+            log.refused(refusal);
         }
     }
 
@@ -200,8 +207,10 @@ impl http_body::Body for Recorded {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let deadline = this.deadline.as_mut();
-                return match deadline.map_or(Poll::Pending, |deadline| deadline.poll_expired(cx)) {
-                    Poll::Ready(()) => this.time_out(),
+                let passed = this.record.response_bytes.wrapping_add(1);
+                let expired = deadline.map_or(Poll::Pending, |it| it.poll_expired(cx, passed));
+                return match expired {
+                    Poll::Ready(expired) => this.time_out(expired),
                     Poll::Pending => Poll::Pending,
                 };
             }
@@ -271,10 +280,11 @@ impl Recorded {
         self.record.response_bytes += down;
     }
 
-    fn time_out(&mut self) -> Poll<Option<Result<Frame<Bytes>, RecordedError>>> {
-        self.record.flags |= Flags::UT;
+    fn time_out(&mut self, expired: Expired) -> Poll<Option<Result<Frame<Bytes>, RecordedError>>> {
+        let rejection = Rejection::from(expired);
+        self.record.flags |= rejection.flags();
         if let Some(log) = &mut self.record.log {
-            log.answered_by("response_timeout");
+            log.answered_by(reply::detail(&rejection));
         }
         self.body = Body::Empty;
         self.deadline = None;

@@ -27,7 +27,12 @@ struct Cause {
     /// Value of `x-meshproxy-error` and of the log's response code details. Constant, so that no
     /// address of the mesh leaks.
     detail: &'static str,
+    /// The gRPC status where it is not that of the HTTP status.
+    grpc: Option<u16>,
 }
+
+/// The gRPC status `DEADLINE_EXCEEDED`: what its clients make of it themselves at that time.
+const DEADLINE_EXCEEDED: u16 = 4;
 
 /// The answer to a request that was rejected; the record learns why.
 pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Body> {
@@ -35,6 +40,7 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
         status,
         text,
         detail,
+        grpc,
     } = cause(rejection);
     record.flags |= rejection.flags();
     if let Rejection::Malformed(malformed) = rejection {
@@ -47,7 +53,10 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
         Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         Cow::Owned(text) => Bytes::from(text),
     };
-    let mut response = answer(status, text, record.is_grpc());
+    let mut response = match record.is_grpc() {
+        true => grpc_answer(grpc.unwrap_or_else(|| grpc_status(status)), &text),
+        false => answer(status, text, false),
+    };
     let detail = HeaderValue::from_static(detail);
     response.headers_mut().insert(X_ERROR, detail);
     response
@@ -71,7 +80,7 @@ pub(crate) fn redirected(status: StatusCode, location: &str) -> Response<Body> {
 /// A response in the form that the caller expects.
 fn answer(status: StatusCode, text: Bytes, grpc: bool) -> Response<Body> {
     if grpc {
-        return grpc_answer(status, &text);
+        return grpc_answer(grpc_status(status), &text);
     }
     let typed = !text.is_empty();
     let mut response = Response::new(Body::full(text));
@@ -83,11 +92,17 @@ fn answer(status: StatusCode, text: Bytes, grpc: bool) -> Response<Body> {
     response
 }
 
+/// The cause of a rejection as the log knows it.
+pub(crate) fn detail(rejection: &Rejection) -> &'static str {
+    cause(rejection).detail
+}
+
 fn cause(rejection: &Rejection) -> Cause {
     let of = |status, text, detail| Cause {
         status,
         text: Cow::Borrowed(text),
         detail,
+        grpc: None,
     };
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
@@ -102,6 +117,24 @@ fn cause(rejection: &Rejection) -> Cause {
             StatusCode::GATEWAY_TIMEOUT,
             "upstream request timeout",
             "response_timeout",
+        ),
+        Rejection::DeadlineExceeded => Cause {
+            grpc: Some(DEADLINE_EXCEEDED),
+            ..of(
+                StatusCode::GATEWAY_TIMEOUT,
+                "deadline exceeded",
+                "deadline_exceeded",
+            )
+        },
+        Rejection::QuietRequest => of(
+            StatusCode::REQUEST_TIMEOUT,
+            "stream timeout",
+            "request_idle_timeout",
+        ),
+        Rejection::QuietUpstream => of(
+            StatusCode::GATEWAY_TIMEOUT,
+            "stream timeout",
+            "stream_idle_timeout",
         ),
         Rejection::Upstream(error) => upstream::cause(error, "reset reason"),
         Rejection::RetriesExhausted(error) => {
@@ -119,14 +152,14 @@ pub(crate) fn is_grpc(request: &HeaderMap) -> bool {
 }
 
 /// A trailers-only answer (gRPC over HTTP/2, "Responses").
-fn grpc_answer(status: StatusCode, text: &[u8]) -> Response<Body> {
+fn grpc_answer(status: u16, text: &[u8]) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
     );
-    headers.insert("grpc-status", HeaderValue::from(grpc_status(status)));
+    headers.insert("grpc-status", HeaderValue::from(status));
     headers.extend(grpc_message(text).map(|text| (GRPC_MESSAGE, text)));
     response
 }
@@ -170,12 +203,13 @@ mod tests {
         for (rejection, expected) in [
             (Rejection::NoRule, "12"),
             (Rejection::TimedOut, "14"),
+            (Rejection::DeadlineExceeded, "4"),
             (Rejection::Upstream(UpstreamError::NoEndpoint), "14"),
         ] {
             let cause = cause(&rejection);
 
-            let text = Bytes::from(cause.text.into_owned());
-            let response = answer(cause.status, text, true);
+            let status = cause.grpc.unwrap_or_else(|| grpc_status(cause.status));
+            let response = grpc_answer(status, cause.text.as_bytes());
 
             assert_eq!(response.status(), StatusCode::OK);
             assert_eq!(response.headers()["grpc-status"], expected);

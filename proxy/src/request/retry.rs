@@ -1,117 +1,247 @@
-//! Attempts: what provably was not processed is tried again, on another endpoint where there is one.
+//! Attempts: one after the other, until there is an answer to hand on or no other attempt may follow.
+//!
+//! Whether an attempt is worth repeating, the rule's policy says; whether it may be, is decided here:
+//! by the number of attempts, by what is left of the body, of the time and of the budget.
 
-use std::time::Duration;
+mod after;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
+use tokio::time::Instant;
 
-use crate::request::Rejection;
-use crate::table::route::Route;
-use crate::upstream::destination::Destination;
+use crate::body::replay::{Keep, Recording};
+use crate::request::timeout::grpc::{self, GRPC_TIMEOUT};
+use crate::request::timeout::{Deadline, Time, within};
+use crate::table::retry::{Asked, Cause, Ended, RetryPolicy};
+use crate::upstream::budget::Retrying;
+use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::Member;
 use crate::upstream::{Answer, Outgoing, Upstream, UpstreamError};
+pub(crate) use refusal::Refusal;
 
-/// Upper bound of the wait before the first retry; it doubles with each further one.
-const BACKOFF_BASE: Duration = Duration::from_millis(25);
-/// Upper bound of any wait between attempts.
-const BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// Longest `Retry-After` that is waited out; a caller is better served by a longer one itself.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 
-/// The answer of the last attempt, and how many there were.
-pub(crate) struct Outcome<'d> {
-    pub(crate) result: Result<Answer, Rejection>,
-    /// The endpoint of the last attempt.
-    pub(crate) member: Option<&'d Member>,
-    /// Attempts made.
-    pub(crate) attempts: u32,
+/// What the attempts of one request have in common.
+pub(crate) struct Attempts<'c, 'd> {
+    pub(crate) upstream: &'c Upstream,
+    pub(crate) policy: &'c RetryPolicy,
+    pub(crate) destination: &'d Destination,
+    pub(crate) asked: Asked,
+    pub(crate) time: &'c Time,
+    /// Read by the caller also when the time was over first.
+    pub(crate) made: &'c Made<'d>,
 }
 
-/// Makes attempts until one has an answer, or another would not be safe or allowed.
-pub(crate) async fn run<'d>(
-    upstream: &Upstream,
-    route: &Route,
-    destination: &'d Destination,
-    outgoing: &mut Outgoing,
-) -> Outcome<'d> {
-    let mut tried = Vec::new();
-    let mut attempts = 0;
-    loop {
-        let member = match upstream.pick(destination, &tried) {
-            Ok(member) => member,
-            Err(error) => {
-                let result = Err(Rejection::Upstream(error));
-                return Outcome {
-                    result,
-                    member: None,
-                    attempts,
-                };
+/// The attempts so far.
+#[derive(Default)]
+pub(crate) struct Made<'d> {
+    count: Cell<u32>,
+    /// The endpoint of the last one.
+    last: Cell<Option<&'d Member>>,
+}
+
+/// How the last attempt ended, and why there was no other one if there should have been.
+pub(crate) struct Outcome {
+    pub(crate) result: Result<Answer, UpstreamError>,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+// === impl Attempts ===
+
+impl Attempts<'_, '_> {
+    /// Makes attempts until one has an answer to hand on, or no other may follow.
+    pub(crate) async fn run(&self, outgoing: &mut Outgoing) -> Outcome {
+        self.destination.count_request();
+        self.keep_body(outgoing);
+        let mut avoided = Vec::new();
+        let mut tried = Vec::new();
+        let mut under_way: Option<Retrying> = None;
+        loop {
+            let result = self.attempt(outgoing, &avoided).await;
+            let cause = self.policy.cause(ended(&result), self.asked);
+            let Some(cause) = cause else {
+                return self.done(outgoing, result, None);
+            };
+            let wait = match self.admit(cause, &result, outgoing, &mut under_way) {
+                Ok(wait) => wait,
+                Err(refusal) => return self.done(outgoing, result, Some(refusal)),
+            };
+            let fresh = matches!(ended(&result), Ended::ClosedWhileIdle);
+            // Of an answer that is not wanted the rest is not read; its connection is closed.
+            drop(result);
+            self.upstream.count_retry(cause, self.asked);
+            tried.extend(self.made.last.get());
+            avoided = self.avoided(&tried);
+            // The connections beside one that died of idleness are as old, and it says nothing about
+            // the endpoint's health.
+            outgoing.sending.wants_fresh = fresh;
+            if !fresh {
+                tokio::time::sleep(wait).await;
             }
+        }
+    }
+
+    /// One attempt, within its own time if it has one.
+    async fn attempt(
+        &self,
+        outgoing: &mut Outgoing,
+        avoided: &[u64],
+    ) -> Result<Answer, UpstreamError> {
+        let member = self.upstream.pick(self.destination, avoided)?;
+        let number = self.made.count.get() + 1;
+        self.made.count.set(number);
+        self.made.last.set(Some(member));
+        if let Some(left) = self.time.left_for_caller() {
+            let headers = &mut outgoing.head.headers;
+            headers.insert(GRPC_TIMEOUT.clone(), grpc::value(left));
+        }
+        if let Some(recording) = &outgoing.sending.recording {
+            outgoing.body = recording.replay();
+        }
+        let limit = self.policy.per_try_timeout;
+        let deadline = |limit| Deadline::new(self.time.of_attempt(limit), None);
+        let mut deadline = limit.map(deadline);
+        let sent = self
+            .upstream
+            .send(self.destination, member, outgoing, number);
+        match within(&mut deadline, sent).await {
+            Ok(result) => result,
+            Err(_) => {
+                member.endpoint.failed();
+                Err(UpstreamError::TryTimeout(limit.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Has the body kept if it may be sent again.
+    fn keep_body(&self, outgoing: &mut Outgoing) {
+        use http_body::Body as _;
+        if outgoing.body.is_end_stream() || !self.policy.retries(self.asked) {
+            return;
+        }
+        // A stream can be refused when much was sent.
+        let may_be_refused = match self.destination.policy.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 | Protocol::AsDownstream => true,
         };
-        attempts += 1;
-        let error = match upstream.send(destination, member, outgoing, attempts).await {
+        let keep = match may_be_refused || self.policy.repeats_sent(self.asked) {
+            true => Keep::Sent,
+            false => Keep::Unsent,
+        };
+        let source = std::mem::take(&mut outgoing.body);
+        let recording = Recording::new(source, keep, &self.upstream.kept);
+        outgoing.sending.recording = Some(recording);
+    }
+
+    /// Whether an attempt may be repeated, and after which wait.
+    fn admit(
+        &self,
+        cause: Cause,
+        result: &Result<Answer, UpstreamError>,
+        outgoing: &Outgoing,
+        under_way: &mut Option<Retrying>,
+    ) -> Result<Duration, Refusal> {
+        let made = self.made.count.get();
+        if made > self.policy.attempts {
+            return Err(Refusal::Exhausted);
+        }
+        let recording = outgoing.sending.recording.as_ref();
+        if let Some(lost) = recording.and_then(Recording::lost) {
+            return Err(Refusal::Body(lost));
+        }
+        let wait = self.policy.backoff(made, self.upstream.random());
+        let wait = match result {
             Ok(answer) => {
-                return Outcome {
-                    result: Ok(answer),
-                    member: Some(member),
-                    attempts,
-                };
+                let asked = after::wait(answer.response.headers(), SystemTime::now());
+                let left = || self.time.left(Instant::now());
+                asked
+                    .map_or(Some(wait), |asked| longer(wait, asked, left()))
+                    .ok_or(Refusal::RetryAfter)?
             }
-            Err(error) => error,
+            Err(_) => wait,
         };
-        let safe = may_repeat(&error, outgoing);
-        if !safe || attempts > route.retries {
-            let rejection = if safe && attempts > 1 {
-                upstream.count_exhausted();
-                Rejection::RetriesExhausted(error)
-            } else {
-                Rejection::Upstream(error)
-            };
-            return Outcome {
-                result: Err(rejection),
-                member: Some(member),
-                attempts,
-            };
+        self.destination.admit_retry(cause, under_way)?;
+        Ok(wait)
+    }
+
+    /// Endpoints that the next attempt avoids while there are others.
+    fn avoided(&self, tried: &[&Member]) -> Vec<u64> {
+        if !self.policy.avoids_tried {
+            return Vec::new();
         }
-        upstream.count_retry(&error);
-        tried.push(member.endpoint.id);
-        // A connection that died of idleness says nothing about the endpoint's health.
-        if !error.closed_while_idle() {
-            tokio::time::sleep(backoff(attempts, upstream.random())).await;
+        match self.policy.prefers_far(self.made.count.get()) {
+            true => elsewhere(self.destination.members(), tried),
+            false => tried.iter().map(|member| member.endpoint.id).collect(),
         }
+    }
+
+    fn done(
+        &self,
+        outgoing: &Outgoing,
+        result: Result<Answer, UpstreamError>,
+        refusal: Option<Refusal>,
+    ) -> Outcome {
+        if let Some(recording) = &outgoing.sending.recording {
+            recording.finish();
+        }
+        if let Some(refusal) = refusal {
+            self.upstream.count_refusal(refusal);
+        }
+        Outcome { result, refusal }
     }
 }
 
-/// Whether repeating cannot do a thing twice: nothing was processed, or the connection had died
-/// before an answer and the method is idempotent (RFC 9110 §9.2.2).
-fn may_repeat(error: &UpstreamError, outgoing: &Outgoing) -> bool {
-    outgoing.replayable
-        && (error.unsent() || (error.closed_while_idle() && is_idempotent(&outgoing.head.method)))
+/// The longer of both waits, unless the one that is `asked` for is too long or does not fit into what
+/// is `left`.
+fn longer(wait: Duration, asked: Duration, left: Option<Duration>) -> Option<Duration> {
+    let fits = asked <= RETRY_AFTER_MAX && left.is_none_or(|left| asked < left);
+    fits.then(|| wait.max(asked))
 }
 
-fn is_idempotent(method: &Method) -> bool {
+/// What to avoid in order to go far: all that is where something was tried. If everything is, what
+/// was tried.
+fn elsewhere(members: &[Member], tried: &[&Member]) -> Vec<u64> {
+    let is_near = |member: &&Member| tried.iter().any(|it| it.locality == member.locality);
+    let near: Vec<u64> = members
+        .iter()
+        .filter(is_near)
+        .map(|it| it.endpoint.id)
+        .collect();
+    if near.len() < members.len() {
+        return near;
+    }
+    tried.iter().map(|member| member.endpoint.id).collect()
+}
+
+fn ended(result: &Result<Answer, UpstreamError>) -> Ended<'_> {
+    match result {
+        Ok(answer) => Ended::Answered(answer.response.status(), answer.response.headers()),
+        Err(error) => error.ended(),
+    }
+}
+
+/// Whether doing it twice is the same as doing it once (RFC 9110 §9.2.2).
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
     )
 }
 
-/// A wait with full jitter: between nothing and the bound, so that retries spread out.
-fn backoff(attempts: u32, random: u64) -> Duration {
-    let bound = BACKOFF_BASE.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-    let fraction = (random >> 11) as f64 / (1_u64 << 53) as f64;
-    bound.min(BACKOFF_MAX).mul_f64(fraction)
-}
+// === impl Made ===
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<'d> Made<'d> {
+    pub(crate) fn count(&self) -> u32 {
+        self.count.get()
+    }
 
-    #[test]
-    fn waits_grow_and_stay_bounded() {
-        for attempts in 1..40 {
-            let wait = backoff(attempts, u64::MAX);
-
-            let bound = BACKOFF_BASE * (1 << (attempts - 1).min(16));
-            assert!(wait <= bound.min(BACKOFF_MAX), "{attempts}: {wait:?}");
-        }
-        assert_eq!(backoff(1, 0), Duration::ZERO);
+    pub(crate) fn last(&self) -> Option<&'d Member> {
+        self.last.get()
     }
 }

@@ -10,11 +10,9 @@ use http::StatusCode;
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
 use crate::table::redirect::Redirect;
+use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
 use crate::table::split::Split;
-
-/// Attempts after the first when nothing else is said (Istio's default policy).
-pub const DEFAULT_RETRIES: u32 = 2;
 
 /// The compiled form of one HTTP rule, shared by its match blocks.
 #[derive(Debug)]
@@ -37,8 +35,8 @@ pub struct Route {
     pub rewrite: Option<PathRewrite>,
     /// Limit of the whole request, all attempts included.
     pub timeout: Option<Duration>,
-    /// Attempts after the first, of what provably was not processed.
-    pub retries: u32,
+    /// What is tried again.
+    pub retries: RetryPolicy,
 }
 
 /// What a rule does.
@@ -76,7 +74,7 @@ impl Route {
             cors: None,
             rewrite: None,
             timeout: None,
-            retries: DEFAULT_RETRIES,
+            retries: RetryPolicy::standard(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod exposition;
 mod groups;
 mod process;
 mod procfs;
+mod retries;
 mod series;
 mod traffics;
 mod worker;
@@ -29,6 +30,7 @@ use crate::telemetry::metrics::traffics::Traffics;
 
 pub use crate::telemetry::metrics::exposition::Scrape;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
+pub use crate::telemetry::metrics::retries::RetryCounters;
 pub use crate::telemetry::metrics::worker::WorkerMetrics;
 
 /// Combinations of labels of request metrics when nothing else is said. One costs 0.6 KiB in each

@@ -196,6 +196,7 @@ mod tests {
             ))),
             weight: *weight,
             traffic: TrafficId::UNKNOWN,
+            locality: None,
         };
         (1..).zip(weights).map(member).collect()
     }

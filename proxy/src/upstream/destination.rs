@@ -9,6 +9,7 @@ use socket2::TcpKeepalive;
 
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
+use crate::upstream::budget::{Retries, RetryLimit, Window};
 use crate::upstream::endpoint::Member;
 use crate::upstream::http2::STREAMS_DEFAULT;
 
@@ -53,6 +54,8 @@ pub struct Destination {
     pub rule: Option<Arc<str>>,
     /// What outlives reloads.
     pub live: Arc<Live>,
+    /// The requests of the last while, if the budget of retries counts them; outlives reloads.
+    pub(crate) window: Option<Arc<Window>>,
 }
 
 /// The state of a destination that outlives reloads.
@@ -60,6 +63,8 @@ pub struct Destination {
 pub struct Live {
     /// Place in the round of round robin.
     pub(crate) turn: AtomicUsize,
+    /// Retries of all workers.
+    pub(crate) retries: Arc<Retries>,
 }
 
 /// How connections and requests of a destination are treated.
@@ -81,6 +86,8 @@ pub struct Policy {
     pub ping: Option<Ping>,
     /// Protocol of the connections.
     pub protocol: Protocol,
+    /// What limits retries.
+    pub retries: RetryLimit,
 }
 
 /// Settings of TCP keep-alive, within what the system takes; unset leaves the system's own.
@@ -179,6 +186,7 @@ impl Default for Policy {
             streams_max: STREAMS_DEFAULT,
             ping: None,
             protocol: Protocol::Http1,
+            retries: RetryLimit::Standard,
         }
     }
 }

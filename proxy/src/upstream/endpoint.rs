@@ -45,6 +45,8 @@ pub struct Member {
     pub weight: u32,
     /// Labels of the traffic to it in metrics.
     pub traffic: TrafficId,
+    /// `region/zone/subzone`, as far as it is known.
+    pub locality: Option<Arc<str>>,
 }
 
 /// Counts a request as under way until dropped.

@@ -146,6 +146,7 @@ fn destinations() -> Destinations {
         endpoint: Arc::new(Endpoint::new(addr)),
         weight: 2,
         traffic: TrafficId::UNKNOWN,
+        locality: None,
     };
     let destination = Destination {
         key: DestinationKey {
@@ -159,6 +160,7 @@ fn destinations() -> Destinations {
         traffic: TrafficId::UNKNOWN,
         rule: None,
         live: Arc::new(Live::default()),
+        window: None,
     };
     Destinations(vec![Some(Arc::new(destination)), None].into())
 }

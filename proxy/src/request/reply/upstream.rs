@@ -28,6 +28,15 @@ pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 text: Cow::Borrowed("no healthy upstream"),
                 detail: "no_healthy_upstream",
+                grpc: None,
+            };
+        }
+        UpstreamError::TryTimeout(_) => {
+            return Cause {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                text: Cow::Borrowed("upstream request timeout"),
+                detail: "upstream_per_try_timeout",
+                grpc: None,
             };
         }
         UpstreamError::Full => unavailable("overflow", "upstream_streams_exhausted"),
@@ -50,6 +59,7 @@ pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
         status,
         text,
         detail,
+        grpc: None,
     }
 }
 
@@ -71,7 +81,7 @@ pub(crate) fn broken(error: &BodyError) -> (Flags, &'static str) {
             StreamFault::Protocol => (Flags::UPE, "upstream_body_invalid"),
         },
         // No answer has a client's body; the request's failure is told elsewhere.
-        BodyError::Client(_) => (Flags::DC, "downstream_body_error"),
+        BodyError::Client(_) | BodyError::Superseded => (Flags::DC, "downstream_body_error"),
     }
 }
 

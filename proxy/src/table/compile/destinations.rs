@@ -9,6 +9,7 @@ use config::mesh::{Address, Endpoint as Written, HostPolicy, Mesh, Resolution, S
 use config::resource::destination_rule::SimpleLb;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::budget::{retry_limit, window};
 use super::{Perspective, Resolved, policy};
 use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
 use crate::telemetry::metrics::Metrics;
@@ -302,6 +303,7 @@ impl Registry {
             Blueprint::Host(host) => self.to_host(host, key, endpoint),
         };
         Destination {
+            window: window(policy.retries.interval(), before),
             key: key.clone(),
             policy,
             balancer,
@@ -330,6 +332,7 @@ impl Registry {
             endpoint: endpoint(workload.addr.clone()),
             weight: 1,
             traffic,
+            locality: None,
         };
         (traffic, policy, Balancer::least_request(vec![only]))
     }
@@ -355,9 +358,12 @@ impl Registry {
             )
             | None => Balancer::least_request(members),
         };
+        let retries = retry_limit(&effective);
         let spoken = host.service.port(key.port).map(|port| port.protocol);
         let pool = effective.connection_pool.unwrap_or_default();
-        (traffic, policy::compile(spoken, pool), balancer)
+        let mut policy = policy::compile(spoken, pool);
+        policy.retries = retries;
+        (traffic, policy, balancer)
     }
 
     fn members(
@@ -371,12 +377,14 @@ impl Registry {
         let mut seen = FxHashSet::default();
         for written in host.endpoints(subset(key)) {
             let traffic = self.traffic(service, written, &host.service.namespace);
+            let locality = written.locality.as_deref().map(Arc::<str>::from);
             let addrs = self.addrs(host, written, key.port);
             for addr in addrs.into_iter().filter(|addr| seen.insert(addr.clone())) {
                 members.push(Member {
                     endpoint: endpoint(addr),
                     weight: written.weight,
                     traffic,
+                    locality: locality.clone(),
                 });
             }
         }

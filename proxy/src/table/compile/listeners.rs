@@ -19,6 +19,7 @@ use super::rules::{RuleCompiler, is_catch_all};
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::PathMatcher;
 use crate::table::redirect::Redirect;
+use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
 use crate::table::rules::{Rule, Rules};
 use crate::table::split::{DestinationByPort, Split, Target};
@@ -247,7 +248,9 @@ impl<'p> Plan<'p> {
             request_headers: Default::default(),
             response_headers: Default::default(),
         };
-        let host = every_request("inbound", Action::Forward(Split::new(vec![target], None)));
+        let mut route = Route::new("inbound", Action::Forward(Split::new(vec![target], None)));
+        route.retries = RetryPolicy::inbound();
+        let host = every_request(route);
         let mut hosts = HostTable::default();
         hosts.insert("*", &host);
         let bind = bind_addr(ingress.bind.as_deref(), self.perspective.bind, number);
@@ -626,7 +629,8 @@ fn default_endpoint(written: Option<&str>, port: u16) -> Option<EndpointAddr> {
 }
 
 fn redirecting_hosts(server: &Server) -> Vec<(String, Arc<VirtualHost>)> {
-    let host = every_request("https-redirect", Action::Redirect(Redirect::to_https()));
+    let redirect = Action::Redirect(Redirect::to_https());
+    let host = every_request(Route::new("https-redirect", redirect));
     let names = server
         .hosts
         .iter()
@@ -635,14 +639,15 @@ fn redirecting_hosts(server: &Server) -> Vec<(String, Arc<VirtualHost>)> {
 }
 
 /// A virtual host that does one thing with every request.
-fn every_request(name: &str, action: Action) -> Arc<VirtualHost> {
+fn every_request(route: Route) -> Arc<VirtualHost> {
+    let name = Arc::clone(&route.name);
     let rule = Rule {
         path: PathMatcher::Any,
         others: None,
-        route: Arc::new(Route::new(name, action)),
+        route: Arc::new(route),
     };
     Arc::new(VirtualHost {
-        name: name.into(),
+        name,
         ports: Box::default(),
         rules: Rules::new(vec![rule]),
     })

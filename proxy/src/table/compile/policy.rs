@@ -8,6 +8,7 @@ use config::resource::destination_rule::{
 };
 use config::value::Duration as Written;
 
+use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{
     CONNECT_TIMEOUT, IDLE_TIMEOUT, Ping, Policy, Protocol, TcpProbes,
 };
@@ -34,6 +35,7 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
         streams_max: streams_max(&http),
         ping: http.http2_keep_alive.as_ref().and_then(ping),
         protocol: protocol(spoken, &http),
+        retries: RetryLimit::Standard,
     }
 }
 

@@ -17,8 +17,9 @@ use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::Redirect;
+use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
-use crate::table::route::{Action, DEFAULT_RETRIES, DirectResponse, Route};
+use crate::table::route::{Action, DirectResponse, Route};
 use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::upstream::destination::DestinationId;
@@ -133,10 +134,6 @@ impl RuleCompiler<'_> {
             request_headers.authority = authority.parse().ok();
         }
         let timeout = written.timeout.map(config::value::Duration::get);
-        let retries = match &written.retries {
-            Some(retries) if retries.attempts == 0 => 0,
-            Some(_) | None => DEFAULT_RETRIES,
-        };
         Route {
             name: written.name.as_deref().unwrap_or("default").into(),
             origin: None,
@@ -150,7 +147,7 @@ impl RuleCompiler<'_> {
                 .map(|policy| Box::new(Cors::compile(policy))),
             rewrite: rewrite.and_then(PathRewrite::compile),
             timeout: timeout.filter(|timeout| !timeout.is_zero()),
-            retries,
+            retries: RetryPolicy::compile(written.retries.as_ref()),
         }
     }
 

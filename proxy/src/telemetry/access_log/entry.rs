@@ -77,6 +77,8 @@ pub struct Entry<'a> {
     pub subset: Text<'a>,
     /// How often it was sent; 0 if it never was.
     pub attempts: u32,
+    /// Why there was no other attempt where the rule allows one, such as `budget`.
+    pub retry_refused: Text<'a>,
 }
 
 // === impl Entry ===
@@ -115,6 +117,7 @@ impl<'a> Entry<'a> {
             destination_rule: none,
             subset: none,
             attempts: 0,
+            retry_refused: Text::default(),
         }
     }
 

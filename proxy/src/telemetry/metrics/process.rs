@@ -6,6 +6,7 @@ use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, 
 
 use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::procfs::ProcCollector;
+use crate::telemetry::metrics::retries::RetryCounters;
 
 /// The proxy's own metrics.
 #[derive(Debug, Clone)]
@@ -30,10 +31,8 @@ pub struct ProcessMetrics {
     pub upstream_connections_active: IntGauge,
     /// Connections to upstreams that wait in a pool.
     pub upstream_connections_idle: IntGauge,
-    /// Retries by `cause`, such as `connect-failure`. Resolve a cause once, not per request.
-    pub retries: IntCounterVec,
-    /// Requests that failed after their last retry.
-    pub retries_exhausted: IntCounter,
+    /// Retries that were made, and those that were not.
+    pub retries: RetryCounters,
     /// Connections that a panic ended.
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
@@ -111,11 +110,7 @@ impl ProcessMetrics {
                 "meshproxy_upstream_connections_idle",
                 "Connections to upstreams in a pool.",
             )?,
-            retries: all.counters("meshproxy_retries_total", "Retries by cause.", "cause")?,
-            retries_exhausted: all.counter(
-                "meshproxy_retries_exhausted_total",
-                "Requests that failed after their last retry.",
-            )?,
+            retries: all.retries()?,
             connection_panics: all.counter(
                 "meshproxy_connection_panics_total",
                 "Connections that a panic ended.",
@@ -159,14 +154,14 @@ impl Collected<'_> {
         Ok(gauge)
     }
 
-    fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec> {
-        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(counters.clone()))?;
         Ok(counters)
     }
 
     fn results(&self, (name, help): (&str, &str), [ok, failed]: [&str; 2]) -> Result<Results> {
-        let counters = self.counters(name, help, "result")?;
+        let counters = self.counters(name, help, &["result"])?;
         Ok(Results {
             ok: counters.get_metric_with_label_values(&[ok])?,
             failed: counters.get_metric_with_label_values(&[failed])?,
@@ -179,12 +174,30 @@ impl Collected<'_> {
         let rejections = self.counters(
             "meshproxy_downstream_rejections_total",
             "Requests and connections refused for their form, size or pace.",
-            "cause",
+            &["cause"],
         )?;
         for malformed in Malformed::ALL {
             rejections.get_metric_with_label_values(&[malformed.detail()])?;
         }
         Ok(rejections)
+    }
+
+    fn retries(&self) -> Result<RetryCounters> {
+        let made = self.counters(
+            "meshproxy_retries_total",
+            "Retries by cause, and whether the request was idempotent.",
+            &["cause", "idempotent"],
+        )?;
+        let refused = self.counters(
+            "meshproxy_retries_refused_total",
+            "Retries that the rule allowed and something else did not.",
+            &["cause"],
+        )?;
+        let exhausted = self.counter(
+            "meshproxy_retries_exhausted_total",
+            "Requests that failed after their last retry.",
+        )?;
+        RetryCounters::new(&made, &refused, exhausted)
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use super::*;
+use crate::request::retry::Refusal;
+use crate::table::retry::{Asked, Cause};
 
 const OK: Outcome = Outcome {
     code: 200,
@@ -256,11 +258,14 @@ fn workers_in_threads_lose_no_request() {
 #[test]
 fn the_proxy_says_what_it_is_and_how_it_does() {
     let metrics = Metrics::new(identity(), SERIES_MAX);
-    metrics
-        .process
-        .retries
-        .with_label_values(&["connect-failure"])
-        .inc();
+    let asked = Asked {
+        idempotent: true,
+        grpc: false,
+    };
+    let retries = &metrics.process.retries;
+    retries.made(Cause::ConnectFailure, asked).inc();
+    retries.refused(Refusal::Budget).inc();
+    retries.refused(Refusal::Exhausted).inc();
     metrics.process.config_reloads.failed.inc();
     metrics.process.upstream_connections.ok.inc_by(3);
 
@@ -271,7 +276,9 @@ fn the_proxy_says_what_it_is_and_how_it_does() {
         "meshproxy_config_reloads_total{result=\"failure\"} 1",
         "meshproxy_config_reloads_total{result=\"success\"} 0",
         "meshproxy_upstream_connections_total{result=\"ok\"} 3",
-        "meshproxy_retries_total{cause=\"connect-failure\"} 1",
+        "meshproxy_retries_total{cause=\"connect-failure\",idempotent=\"true\"} 1",
+        "meshproxy_retries_refused_total{cause=\"budget\"} 1",
+        "meshproxy_retries_exhausted_total 1",
         "meshproxy_metrics_overflow_total 0",
         &format!("meshproxy_build_info{{version=\"{version}\"}} 1"),
         &format!("istio_build{{component=\"proxy\",tag=\"{version}\"}} 1"),
