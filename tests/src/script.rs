@@ -88,16 +88,22 @@ impl Drop for Script {
 // === impl Peer ===
 
 impl Peer {
+    /// The head of the next request, with its body left unread; `None` at the end of the connection.
+    pub async fn head(&mut self) -> Option<String> {
+        let head_len = self.head_len().await?;
+        let head = String::from_utf8_lossy(&self.buffer[..head_len]).into_owned();
+        self.buffer.drain(..head_len);
+        self.heads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(head.clone());
+        Some(head)
+    }
+
     /// The next request: its head, with the body of the announced length read; `None` at the end of
     /// the connection.
     pub async fn request(&mut self) -> Option<String> {
-        let head_len = loop {
-            let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
-            if let Some(end) = end {
-                break end + 4;
-            }
-            self.read().await?;
-        };
+        let head_len = self.head_len().await?;
         let head = String::from_utf8_lossy(&self.buffer[..head_len]).into_owned();
         let whole = head_len + content_length(&head);
         while self.buffer.len() < whole {
@@ -169,6 +175,27 @@ impl Peer {
     pub fn reset(self) {
         // A close with a zero linger time is a reset; if it fails the close is a plain one.
         let _ = socket2::SockRef::from(&self.tcp).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    /// What has come and was not read yet, at least `bytes` unless the connection ends.
+    pub async fn bytes(&mut self, bytes: usize) -> Vec<u8> {
+        while self.buffer.len() < bytes {
+            if self.read().await.is_none() {
+                break;
+            }
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Reads until a head is whole, and says how long it is.
+    async fn head_len(&mut self) -> Option<usize> {
+        loop {
+            let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end {
+                return Some(end + 4);
+            }
+            self.read().await?;
+        }
     }
 
     async fn read(&mut self) -> Option<()> {

@@ -1,4 +1,11 @@
-//! The default retry: only what provably was not processed is tried again.
+//! Retries. In this file the default ones: only what provably was not processed is tried again.
+
+mod bodies;
+mod frames;
+mod grpc;
+mod limits;
+mod moments;
+mod streams;
 
 use std::net::SocketAddr;
 

@@ -230,3 +230,29 @@ spec:
     assert_eq!(client.get("private.other", "/").await.status, 404);
     assert_eq!(origins[1].requests(), 0);
 }
+
+#[tokio::test]
+async fn what_did_not_reach_the_own_workload_is_tried_again_unless_it_is_grpc() {
+    let dead = Port::reserve();
+    let port = Port::reserve();
+    let yaml = sidecar(&format!(
+        "  ingress:
+  - port: {{number: {port}, name: http, protocol: HTTP}}
+    bind: 127.0.0.1
+    defaultEndpoint: 127.0.0.1:{dead}"
+    ));
+    let proxy = Proxy::start_with(&yaml, &["--access-log", "json"]).await;
+    let mut client = Http1::connect(port.addr()).await;
+    let call = [("content-type", "application/grpc")];
+
+    assert_eq!(client.get(REVIEWS, "/plain").await.status, 503);
+    let reply = client.get_with(REVIEWS, "/call", &call).await;
+    assert_eq!(reply.header("grpc-status"), "14");
+
+    for (path, attempts, flags) in [("/plain", 3, "URX,UF"), ("/call", 1, "UF")] {
+        let line = proxy.stdout.line(path, |line| line.contains(path)).await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("lines are JSON");
+        assert_eq!(line["attempts"], attempts, "{path}");
+        assert_eq!(line["response_flags"], flags, "{path}");
+    }
+}

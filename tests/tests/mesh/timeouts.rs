@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use http::Method;
+use tests::client::{Body, request};
 use tests::origin::{Protocol, text};
 use tests::wait::PATIENCE;
 use tests::yaml::{self, Service};
 use tests::{Edge, Origin, Script};
+
+const IDLE: [&str; 4] = ["--stream-idle-timeout", "400ms", "--access-log", "json"];
 
 const HOST: &str = "slow.test";
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -84,4 +88,68 @@ async fn an_answer_that_begins_in_time_but_does_not_end_breaks_off() {
         ended.is_err(),
         "a whole answer cannot be made of a part: {ended:?}"
     );
+}
+
+/// An edge without a timeout in its rule, that gives up where nothing passes.
+async fn impatient(addr: std::net::SocketAddr) -> Edge {
+    let service = Service::new(HOST).at(addr).to_string();
+    let rules = "  - route: [{destination: {host: slow.test}}]";
+    Edge::start_with(&[service, yaml::routes(HOST, rules)], &IDLE).await
+}
+
+/// The flags of the one request in the log.
+async fn flags(edge: &Edge) -> String {
+    let is_line = |line: &str| line.contains("response_flags");
+    let line = edge.proxy.stdout.line("a line of the log", is_line).await;
+    let line: serde_json::Value = serde_json::from_str(&line).expect("lines are JSON");
+    line["response_flags"].as_str().expect("a text").to_owned()
+}
+
+#[tokio::test]
+async fn a_request_in_which_nothing_passes_is_given_up() {
+    let origin = Origin::serving(Protocol::Http1, |_| std::future::pending()).await;
+    let edge = impatient(origin.addr()).await;
+
+    let reply = edge.http1().await.get(HOST, "/").await;
+
+    assert_eq!(reply.brief(), (504, "stream timeout"));
+    assert_eq!(reply.header("x-meshproxy-error"), "stream_idle_timeout");
+    assert_eq!(flags(&edge).await, "SI");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_send_its_body_is_told_so() {
+    let origin = Origin::named("patient").await;
+    let edge = impatient(origin.addr()).await;
+    // Held open for as long as the test runs.
+    let (_sender, body) = http_body_util::channel::Channel::new(1);
+    let body: Body = http_body_util::BodyExt::boxed(body);
+    let post = request(Method::POST, HOST, "/", &[("content-length", "10")], body);
+
+    let response = edge.http1().await.begin(post).await.expect("an answer");
+
+    assert_eq!(response.status(), 408);
+    let error = &response.headers()["x-meshproxy-error"];
+    assert_eq!(error, "request_idle_timeout");
+    assert_eq!(flags(&edge).await, "SI");
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_on_its_way_breaks_off() {
+    let origin = Script::start(async |mut peer: tests::script::Peer| {
+        peer.request().await;
+        peer.say("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nthe beginning")
+            .await;
+        peer.request().await;
+    })
+    .await;
+    let edge = impatient(origin.addr()).await;
+    let mut client = edge.http1().await;
+
+    let response = client.begin(tests::client::get(HOST, "/")).await;
+    let response = response.expect("the head comes in time");
+    let ended = tests::soon("the end", tests::Reply::of(response)).await;
+
+    assert!(ended.is_err(), "{ended:?}");
+    assert_eq!(flags(&edge).await, "SI");
 }
