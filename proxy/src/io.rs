@@ -171,6 +171,11 @@ impl Prefixed {
     pub(crate) fn new(prefix: Bytes, io: Io) -> Self {
         Self { prefix, io }
     }
+
+    /// The stream alone; what was to be read first is given up.
+    pub(crate) fn into_inner(self) -> Io {
+        self.io
+    }
 }
 
 impl AsyncRead for Prefixed {

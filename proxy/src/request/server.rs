@@ -47,13 +47,15 @@ async fn serve(worker: Rc<Worker>, mut io: Io, downstream: Downstream, mut ticke
         return http1::serve(worker, &downstream, io, first, ticket).await;
     }
     let downstream = Rc::new(downstream);
+    let counts = Rc::clone(&worker);
     let answer = move |request: Request<Incoming>| {
         let (worker, downstream) = (Rc::clone(&worker), Rc::clone(&downstream));
         let arrived = Arrived::from(request);
         async move { pipeline::serve(worker, &downstream, arrived).await }
     };
     let io = Prefixed::new(first.freeze(), io);
-    if let Err(error) = http2::serve(io, ticket, answer).await {
+    let rejected = |cause| counts.count_rejection(cause);
+    if let Err(error) = http2::serve(io, ticket, rejected, answer).await {
         tracing::debug!(%error, "downstream connection ended");
     }
 }
