@@ -9,6 +9,7 @@ pub mod binary;
 pub mod body;
 pub mod client;
 pub mod edge;
+pub mod frames;
 pub mod lines;
 pub mod metrics;
 pub mod origin;
@@ -22,6 +23,7 @@ pub mod yaml;
 
 pub use client::{Http1, Http2};
 pub use edge::Edge;
+pub use frames::RawHttp2;
 pub use origin::Origin;
 pub use port::Port;
 pub use proxy::Proxy;

@@ -60,26 +60,6 @@ async fn serve(worker: Rc<Worker>, mut io: Io, downstream: Downstream, mut ticke
     }
 }
 
-/// Runs a connection; when the worker drains, lets it end after the request it is in. It is polled
-/// before it is told, so that one that came last still begins the request that came with it.
-async fn drive<C, T>(mut conn: Pin<T>, mut ticket: Ticket, end: impl Fn(Pin<&mut C>)) -> C::Output
-where
-    C: Future,
-    T: std::ops::DerefMut<Target = C>,
-{
-    let mut told = false;
-    poll_fn(|cx| {
-        let polled = conn.as_mut().poll(cx);
-        if polled.is_ready() || told || !ticket.is_told(cx) {
-            return polled;
-        }
-        told = true;
-        end(conn.as_mut());
-        conn.as_mut().poll(cx)
-    })
-    .await
-}
-
 /// Reads until it is clear whether the HTTP/2 preface comes; empty if the peer or the worker ends
 /// the connection first, or nothing comes in time. A connection that waits for its first byte has no
 /// buffer.

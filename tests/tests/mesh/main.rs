@@ -9,6 +9,7 @@ mod discovery;
 mod examples;
 mod failures;
 mod gibibyte;
+mod floods;
 mod headers;
 mod http1;
 mod lifecycle;

@@ -35,10 +35,10 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most concurrent requests of a connection; what is usual, and room for gRPC clients, which open
 /// another connection beyond it.
-const STREAMS_MAX: u32 = 128;
-/// Most streams that the peer reset before their request was begun. The conduct's budget is the
-/// limit that counts, so that honest cancellations that come together do no harm.
-const RESETS_PENDING_MAX: usize = STREAMS_MAX as usize;
+const STREAMS_MAX: u32 = 100;
+/// Most streams that the peer reset before their request was begun: more than can come in one turn,
+/// so that the conduct's budget is the limit that counts. Cancelling much at once is no attack.
+const RESETS_PENDING_MAX: usize = 1_024;
 /// Most streams that the library resets for errors of the peer in the life of a connection; the
 /// conduct's budget stops a flood of them long before.
 const ERRORS_MAX: usize = 1 << 16;

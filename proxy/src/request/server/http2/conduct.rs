@@ -131,7 +131,7 @@ impl Wear {
             // Two for each DATA frame are usual, for stream and connection.
             Self::Windows => (1, 2_000, 200, 4, 4),
             // Bodies that come after an early answer, streams beyond the limit.
-            Self::Errors => (1, 200, 20, 0, 0),
+            Self::Errors => (1, 500, 50, 0, 0),
         };
         Budget {
             cost,
