@@ -1,0 +1,80 @@
+//! `h2spec`, the conformance suite for HTTP/2 servers.
+//!
+//! `go install github.com/summerwind/h2spec/cmd/h2spec@latest` installs it; `H2SPEC` names the
+//! program where it is not in the path.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use tests::yaml::{self, Service};
+use tests::{Edge, Origin};
+use tokio::process::Command;
+
+/// What the suite finds wrong in clear text, and why it stays so: package, case, reason.
+const DEVIATIONS: &[(&str, &str, &str)] = &[(
+    "http2/3.5",
+    "Sends invalid connection preface",
+    "the port speaks HTTP/1.1 as well: what is no preface is an invalid request there and gets 400 \
+     before the connection is closed, where the suite wants it closed without a word",
+)];
+
+/// Cases of the suite in clear text.
+const CASES: usize = 145;
+
+/// Runs the suite; gives the number of its cases, and of those that failed the package and name.
+async fn run(addr: SocketAddr, arguments: &[&str]) -> (usize, Vec<(String, String)>) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let report = folder.path().join("report.xml");
+    let program = std::env::var("H2SPEC").unwrap_or_else(|_| "h2spec".to_owned());
+    let mut command = Command::new(&program);
+    command
+        .args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string()])
+        .arg("-j")
+        .arg(&report)
+        .args(arguments)
+        .kill_on_drop(true);
+    let output = command.output().await;
+    let output = output.unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    let text = std::fs::read_to_string(&report);
+    let text = text.unwrap_or_else(|error| panic!("no report ({error}): {output:?}"));
+    let cases: Vec<&str> = text.split("<testcase").skip(1).collect();
+    let failed = cases
+        .iter()
+        .filter(|case| case.contains("<failure") || case.contains("<error"))
+        .map(|case| (attribute(case, "package"), attribute(case, "classname")))
+        .collect();
+    (cases.len(), failed)
+}
+
+/// The value of an attribute of the element that `text` begins in.
+fn attribute(text: &str, name: &str) -> String {
+    let start = format!("{name}=\"");
+    let value = text.split_once(&start).map(|(_, rest)| rest);
+    let value = value.and_then(|rest| rest.split('"').next());
+    value.expect("a report has its attributes").to_owned()
+}
+
+#[tokio::test]
+#[ignore = "needs h2spec"]
+async fn clear_text_deviates_only_where_it_is_known_and_why() {
+    let origin = Origin::serving(tests::origin::Protocol::Http1, |_| async {
+        // Some cases need an answer that does not fit into a small window.
+        tests::origin::text(vec![b'x'; 5_000])
+    })
+    .await;
+    let service = Service::new("app.test").at(origin.addr()).to_string();
+    let rules = "  - route: [{destination: {host: app.test}}]";
+    let edge = Edge::start(&[service, yaml::routes("*", rules)]).await;
+
+    let (cases, failed) = run(edge.port.addr(), &[]).await;
+
+    assert_eq!(cases, CASES, "the suite has other cases than before");
+    let known = DEVIATIONS.iter();
+    let known: BTreeSet<_> = known
+        .map(|(package, case, _)| ((*package).to_owned(), (*case).to_owned()))
+        .collect();
+    let failed: BTreeSet<_> = failed.into_iter().collect();
+    assert_eq!(failed, known);
+    let metrics = edge.proxy.metrics().await;
+    assert_eq!(metrics.sum("meshproxy_connection_panics_total", &[]), 0.0);
+}
