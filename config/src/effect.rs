@@ -53,8 +53,29 @@ const SE: &str = "ServiceEntry";
 const WE: &str = "WorkloadEntry";
 const SC: &str = "Sidecar";
 
-/// Server protocols that need TLS or are opaque.
-const NOT_HTTP: &[&str] = &["HTTPS", "TLS", "TCP", "MONGO"];
+/// Server protocols that are not HTTP inside.
+const OPAQUE: &[&str] = &["TLS", "TCP", "MONGO"];
+/// Fields of a server's TLS that work or have rows of their own.
+const SERVED_TLS: &[&str] = &[
+    "httpsRedirect",
+    "mode",
+    "serverCertificate",
+    "privateKey",
+    "minProtocolVersion",
+    "maxProtocolVersion",
+    "credentialName",
+    "credentialNames",
+    "tlsCertificates",
+    "cipherSuites",
+];
+/// TLS modes of a server but the one that is served.
+const NOT_SIMPLE: &[&str] = &[
+    "PASSTHROUGH",
+    "MUTUAL",
+    "AUTO_PASSTHROUGH",
+    "ISTIO_MUTUAL",
+    "OPTIONAL_MUTUAL",
+];
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -96,8 +117,13 @@ const TABLE: &[Row] = &[
     row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, Deprecated("warmup.duration")),
     row(DR, "{policy}.loadBalancer.consistentHash.minimumRingSize", Present, Deprecated("ringHash.minimumRingSize")),
 
-    row(GW, "servers[].tls", BeyondFields(&["httpsRedirect"]), NoEffect("TLS of a gateway")),
-    row(GW, "servers[].port.protocol", OneOf(NOT_HTTP), NoEffect("servers that are not plain HTTP")),
+    row(GW, "servers[].tls", BeyondFields(SERVED_TLS), NoEffect("verification of clients")),
+    row(GW, "servers[].tls.mode", OneOf(NOT_SIMPLE), NoEffect("this mode; the server is not opened")),
+    row(GW, "servers[].tls.credentialName", Present, NoEffect("a certificate from a secret; the server is not opened")),
+    row(GW, "servers[].tls.credentialNames", Present, NoEffect("certificates from secrets; the server is not opened")),
+    row(GW, "servers[].tls.tlsCertificates", Present, NoEffect("more than one certificate; the server is not opened")),
+    row(GW, "servers[].tls.cipherSuites", Present, NoEffect("a choice of cipher suites; all of TLS 1.2 and 1.3 that are safe may be used")),
+    row(GW, "servers[].port.protocol", OneOf(OPAQUE), NoEffect("servers that speak neither HTTP nor HTTPS")),
 
     row(SE, "resolution", AbsentOrOneOf(&["NONE"]), NoEffect("resolution NONE")),
     row(SE, "resolution", OneOf(&["DYNAMIC_DNS"]), NoEffect("resolution DYNAMIC_DNS")),

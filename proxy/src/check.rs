@@ -8,6 +8,7 @@ use config::mesh::{Mesh, MeshSettings};
 use config::{Loaded, Loader, Problem, Severity};
 
 use crate::bootstrap::{CheckArgs, Output};
+use crate::tls::certificates::Certificates;
 
 /// Checks what the arguments name and prints the result to stdout: success, or failure if there are
 /// errors or stdout cannot be written.
@@ -32,7 +33,9 @@ fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
     // With a resource left out, others would be said to name what does not exist.
     if count(&problems, Severity::Error) == 0 {
         let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
-        problems.extend(loader.locate(analyze(&mesh, &loaded.resources)));
+        let mut findings = analyze(&mesh, &loaded.resources);
+        findings.extend(Certificates::load(&loaded.resources).1);
+        problems.extend(loader.locate(findings));
         let file = |problem: &Problem| {
             let position = loaded.files.iter().position(|file| **file == *problem.file);
             position.unwrap_or(usize::MAX)

@@ -2,6 +2,7 @@
 //!
 //! - `listener`, `request`: a connection is taken, its requests are served.
 //! - `table`: which rule a request meets and where it leads.
+//! - `tls`: how TLS is terminated.
 //! - `upstream`: one attempt at a destination.
 //! - `telemetry`: what is counted and logged.
 //!
@@ -22,5 +23,6 @@ pub mod snapshot;
 pub mod source;
 pub mod table;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

@@ -40,6 +40,8 @@ pub struct Downstream {
     pub peer: Option<SocketAddr>,
     /// Address that the caller reached; none on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// The name that the caller asked for in TLS, empty if it named none; `None` in plain text.
+    pub(crate) server_name: Option<Box<str>>,
     /// The caller's address as text, made when the first request needs it.
     peer_text: OnceCell<Option<HeaderValue>>,
 }
@@ -83,6 +85,7 @@ impl Downstream {
             bind,
             peer,
             local,
+            server_name: None,
             peer_text: OnceCell::new(),
         }
     }

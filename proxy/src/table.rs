@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::table::host::HostTable;
+use crate::table::host::{HostTable, VirtualHost};
+use crate::tls::server::TlsServers;
 
 /// Every listener of this proxy with its routes.
 #[derive(Debug, Default)]
@@ -44,8 +45,10 @@ pub struct Listener {
     pub port_rule: PortRule,
     /// What a request for a host that is not served gets.
     pub unknown_host: UnknownHost,
-    /// Hosts and their routes.
+    /// Hosts and their routes in plain text.
     pub hosts: HostTable,
+    /// Present where TLS is terminated; then every server has its own hosts.
+    pub tls: Option<TlsServers>,
 }
 
 /// An address to listen at.
@@ -97,6 +100,27 @@ impl Table {
             .binary_search_by(|listener| listener.bind.cmp(bind))
             .ok()?;
         Some(&self.listeners[index])
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The hosts for a connection that came in plain text (`None`) or asked for a name in TLS. A
+    /// connection that came before the listener changed from one to the other has none.
+    pub(crate) fn hosts_for(&self, server_name: Option<&str>) -> Option<&HostTable> {
+        match (&self.tls, server_name) {
+            (None, None) => Some(&self.hosts),
+            (Some(servers), Some(name)) => servers.find(name).map(|server| &server.hosts),
+            (Some(_), None) | (None, Some(_)) => None,
+        }
+    }
+
+    /// All hosts with their names as written, in no order.
+    pub(crate) fn all_hosts(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
+        let servers = self.tls.iter().flat_map(HostTable::iter);
+        let secured = servers.flat_map(|(_, server)| server.hosts.iter());
+        self.hosts.iter().chain(secured)
     }
 }
 

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::reply::Reply;
@@ -188,8 +189,16 @@ impl Http2 {
     /// If nobody takes the connection.
     pub async fn connect(addr: SocketAddr) -> Self {
         let tcp = soon("a connection", TcpStream::connect(addr)).await;
-        let tcp = tcp.unwrap_or_else(|error| panic!("connect to {addr}: {error}"));
-        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await;
+        Self::over(tcp.unwrap_or_else(|error| panic!("connect to {addr}: {error}"))).await
+    }
+
+    /// Speaks over a stream, such as one of TLS.
+    ///
+    /// # Panics
+    ///
+    /// If there is no handshake.
+    pub async fn over(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await;
         let (sender, conn) = handshake.expect("a handshake");
         tokio::spawn(conn);
         Self { sender }

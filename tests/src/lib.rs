@@ -17,6 +17,7 @@ pub mod port;
 pub mod proxy;
 pub mod reply;
 pub mod script;
+pub mod tls;
 pub mod wait;
 pub mod wire;
 pub mod yaml;

@@ -23,6 +23,7 @@ pub(super) fn listeners(table: &Table) -> Vec<Value> {
             "address": listener.bind.to_string(),
             "name": listener.name,
             "direction": listener.direction,
+            "tls": listener.tls.is_some(),
             "port": match listener.port_rule {
                 PortRule::Listener(port) => json!(port),
                 PortRule::Authority => json!("of the authority"),
@@ -31,7 +32,7 @@ pub(super) fn listeners(table: &Table) -> Vec<Value> {
                 UnknownHost::NotFound => 404,
                 UnknownHost::BadGateway => 502,
             },
-            "hosts": listener.hosts.iter().count(),
+            "hosts": listener.all_hosts().count(),
         })
     };
     table.listeners.iter().map(describe).collect()
@@ -53,7 +54,7 @@ pub(super) fn routes(snapshot: &Snapshot) -> Vec<Value> {
 /// Hosts in the order of their first name; those that share rules are one entry with all names.
 fn hosts(listener: &Listener, destinations: &Destinations) -> Vec<Value> {
     let mut by_host: BTreeMap<*const VirtualHost, (Vec<String>, &VirtualHost)> = BTreeMap::new();
-    for (name, host) in listener.hosts.iter() {
+    for (name, host) in listener.all_hosts() {
         by_host
             .entry(Arc::as_ptr(host))
             .or_insert_with(|| (Vec::new(), host))

@@ -179,6 +179,7 @@ async fn listeners_and_destinations_are_shown() {
             "address": "127.0.0.1:15001",
             "name": "outbound",
             "direction": "outbound",
+            "tls": false,
             "port": "of the authority",
             "unknownHost": 502,
             "hosts": 2,

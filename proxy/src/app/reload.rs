@@ -21,6 +21,7 @@ use crate::table::compile::{Compiled, Compiler, Perspective};
 use crate::table::{Bind, Table};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::Certificates;
 use crate::upstream::dns::{Resolver, Update};
 use crate::worker::{Command, Handle};
 
@@ -62,14 +63,17 @@ enum ReloadError {
 type NewSockets = BTreeMap<Bind, Vec<Bound>>;
 
 fn count(problems: &[Problem]) -> String {
-    match problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .count()
-    {
+    match count_errors(problems) {
         1 => "1 error".to_owned(),
         errors => format!("{errors} errors"),
     }
+}
+
+fn count_errors(problems: &[Problem]) -> usize {
+    let errors = problems.iter();
+    errors
+        .filter(|problem| problem.severity == Severity::Error)
+        .count()
 }
 
 // === impl Configuration ===
@@ -173,7 +177,7 @@ impl Configuration {
     /// Everything of the next generation that can fail.
     fn prepare(&mut self) -> Result<Next, ReloadError> {
         let mut clock = Stopwatch::start();
-        let loaded = self.loader.load(&self.paths);
+        let mut loaded = self.loader.load(&self.paths);
         let load = clock.lap();
         if loaded.has_errors() {
             return Err(ReloadError::Problems(loaded.problems));
@@ -184,7 +188,13 @@ impl Configuration {
         };
         let index = clock.lap();
         // A plan that cannot listen is dropped, which leaves the generation in use as it is.
-        let planned = self.compiler.plan(&mesh);
+        let (certificates, findings) = Certificates::load(mesh.gateways(self.compiler.viewer()));
+        let tls = self.loader.locate(findings);
+        if count_errors(&tls) > 0 {
+            return Err(ReloadError::Problems(tls));
+        }
+        loaded.problems.extend(tls);
+        let planned = self.compiler.plan(&mesh, &certificates);
         let sockets = bind_new(planned.table(), &self.listening, self.workers.len())?;
         let compiled = planned.commit();
         let compile = clock.lap();

@@ -105,6 +105,9 @@ pub(crate) fn receive(
     }
     remove_instructions(headers);
     reduce_te(headers);
+    if downstream.server_name.is_some() && !headers.contains_key(&X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
+    }
     let caller = match direction {
         Direction::Gateway => downstream.peer_text(),
         Direction::Inbound | Direction::Outbound => None,

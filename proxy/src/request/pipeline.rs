@@ -77,7 +77,7 @@ async fn forward(
         .ok_or(Rejection::UnknownHost)?;
     let random = || worker.upstream.random_wide();
     let mut outgoing = headers::receive(arrived, body, downstream, listener.direction, random)?;
-    let found = route::find(listener, &outgoing);
+    let found = route::find(listener, downstream.server_name.as_deref(), &outgoing);
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();
         log.outgoing(&outgoing);

@@ -18,9 +18,10 @@ pub(super) struct Routed<'s> {
     pub(super) matched_len: usize,
 }
 
-/// Finds the host, the port and the rule.
+/// Finds the host, the port and the rule. `server_name` is what a client in TLS asked for.
 pub(super) fn find<'s>(
     listener: &'s Listener,
+    server_name: Option<&str>,
     outgoing: &Outgoing,
 ) -> Result<Routed<'s>, Rejection> {
     let authority = outgoing.authority.to_str().unwrap_or_default();
@@ -29,7 +30,8 @@ pub(super) fn find<'s>(
         UnknownHost::NotFound => Rejection::UnknownHost,
         UnknownHost::BadGateway => Rejection::Blocked,
     };
-    let host = listener.hosts.find(name).ok_or_else(unknown)?;
+    let hosts = listener.hosts_for(server_name).ok_or_else(unknown)?;
+    let host = hosts.find(name).ok_or_else(unknown)?;
     let port = match listener.port_rule {
         PortRule::Listener(port) => port,
         PortRule::Authority => written_port.unwrap_or_else(|| host.default_port()),

@@ -6,7 +6,7 @@ mod http2;
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt;
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
 use crate::request::{Arrived, Downstream, pipeline};
+use crate::tls::{self, server::Agreed};
 use crate::worker::Worker;
 
 /// First read of a connection.
@@ -35,15 +36,33 @@ pub fn connection(
     serve(worker, io, downstream, ticket)
 }
 
-async fn serve(worker: Rc<Worker>, mut io: Io, downstream: Downstream, mut ticket: Ticket) {
+async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut ticket: Ticket) {
     let _counted = worker.count_connection();
+    let mut agreed = Agreed::Other;
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind);
+    if let Some(servers) = listener.and_then(|listener| listener.tls.as_ref()) {
+        // A handshake is large, and most connections have none.
+        match Box::pin(tls::server::accept(servers, io)).await {
+            Ok(secured) => {
+                (io, agreed) = (secured.io, secured.protocol);
+                downstream.server_name = Some(secured.server_name);
+            }
+            Err(error) => {
+                worker.count_rejection(error.cause());
+                tracing::debug!(error = &error as &dyn std::error::Error, "no TLS");
+                return;
+            }
+        }
+    }
+    drop(snapshot);
     ticket.wait(Some(worker.limits.idle_timeout));
     let first = match first_bytes(&mut io, &mut ticket, worker.limits.head_timeout).await {
         Ok(first) if !first.is_empty() => first,
         Ok(_) | Err(_) => return,
     };
     ticket.wait(None);
-    if !first.starts_with(http2::PREFACE) {
+    if agreed != Agreed::Http2 && !first.starts_with(http2::PREFACE) {
         return http1::serve(worker, &downstream, io, first, ticket).await;
     }
     let downstream = Rc::new(downstream);

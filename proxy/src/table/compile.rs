@@ -22,6 +22,7 @@ use rustc_hash::FxHashMap;
 use crate::table::Table;
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::Certificates;
 use crate::upstream::destination::Destinations;
 use destinations::Registry;
 use listeners::{HostCache, Plan};
@@ -80,16 +81,22 @@ impl Compiler {
         }
     }
 
-    /// Compiles a mesh.
+    /// For whom it compiles.
+    pub(crate) fn viewer(&self) -> &Viewer {
+        &self.perspective.viewer
+    }
+
+    /// Compiles a mesh that needs no certificates.
     pub fn compile(&mut self, mesh: &Mesh) -> Compiled {
-        self.plan(mesh).commit()
+        self.plan(mesh, &Certificates::default()).commit()
     }
 
     /// Compiles a mesh as far as its table, so that its listeners can be tried first. A plan that is
     /// dropped leaves everything as it was.
-    pub fn plan(&mut self, mesh: &Mesh) -> Planned<'_> {
+    pub fn plan(&mut self, mesh: &Mesh, certificates: &Certificates) -> Planned<'_> {
         self.registry.begin();
-        let mut plan = Plan::new(mesh, &self.perspective, &mut self.registry, &self.hosts);
+        let (perspective, registry) = (&self.perspective, &mut self.registry);
+        let mut plan = Plan::new(mesh, perspective, certificates, registry, &self.hosts);
         plan.gateways();
         plan.sidecar();
         let (listeners, hosts) = plan.finish();

@@ -6,15 +6,15 @@ use rustc_hash::FxHashMap;
 
 use crate::table::rules::Rules;
 
-/// The hosts of one listener.
-#[derive(Debug, Default)]
-pub struct HostTable {
+/// What a listener has for each host: a virtual host, or what answers to a name in TLS.
+#[derive(Debug)]
+pub struct HostTable<T = VirtualHost> {
     /// Lower-case names and addresses.
-    exact: FxHashMap<Arc<str>, Arc<VirtualHost>>,
+    exact: FxHashMap<Arc<str>, Arc<T>>,
     /// `*.` wildcards by what follows the star, dot included.
-    suffix: FxHashMap<Arc<str>, Arc<VirtualHost>>,
+    suffix: FxHashMap<Arc<str>, Arc<T>>,
     /// `*`.
-    any: Option<Arc<VirtualHost>>,
+    any: Option<Arc<T>>,
 }
 
 /// The rules for one host.
@@ -31,10 +31,20 @@ pub struct VirtualHost {
 
 // === impl HostTable ===
 
-impl HostTable {
+impl<T> Default for HostTable<T> {
+    fn default() -> Self {
+        Self {
+            exact: FxHashMap::default(),
+            suffix: FxHashMap::default(),
+            any: None,
+        }
+    }
+}
+
+impl<T> HostTable<T> {
     /// Adds a host: a name, an address, a `*.` wildcard or `*`. The first entry of a name stays, as
     /// the first of two conflicting resources wins. Returns whether the entry was taken.
-    pub fn insert(&mut self, name: &str, host: &Arc<VirtualHost>) -> bool {
+    pub fn insert(&mut self, name: &str, host: &Arc<T>) -> bool {
         let name = name.to_ascii_lowercase();
         if name == "*" {
             let free = self.any.is_none();
@@ -55,7 +65,7 @@ impl HostTable {
 
     /// The virtual host for `host` (no port): exact name, then the longest wildcard, then `*`. A dot
     /// at the end, which DNS takes for the root, makes no difference.
-    pub fn find(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+    pub fn find(&self, host: &str) -> Option<&Arc<T>> {
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.find_lower(&host.to_ascii_lowercase());
@@ -63,7 +73,7 @@ impl HostTable {
         self.find_lower(host)
     }
 
-    fn find_lower(&self, host: &str) -> Option<&Arc<VirtualHost>> {
+    fn find_lower(&self, host: &str) -> Option<&Arc<T>> {
         if let Some(found) = self.exact.get(host) {
             return Some(found);
         }
@@ -79,7 +89,7 @@ impl HostTable {
     }
 
     /// Every host with its name as written, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<T>)> {
         let exact = self
             .exact
             .iter()

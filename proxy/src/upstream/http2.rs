@@ -5,7 +5,6 @@ mod fault;
 pub(crate) mod headers;
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -87,20 +86,6 @@ struct Opening<'s> {
 
 /// Counts a request as waiting until dropped.
 struct Waiting<'s>(&'s Cell<usize>);
-
-/// Runs the tasks of HTTP/2 connections on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
 
 // === impl Terms ===
 

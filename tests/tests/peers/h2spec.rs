@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use tests::tls::Certificate;
 use tests::yaml::{self, Service};
-use tests::{Edge, Origin};
+use tests::{Edge, Origin, Port, Proxy};
 use tokio::process::Command;
 
 /// What the suite finds wrong in clear text, and why it stays so: package, case, reason.
@@ -18,7 +19,7 @@ const DEVIATIONS: &[(&str, &str, &str)] = &[(
      before the connection is closed, where the suite wants it closed without a word",
 )];
 
-/// Cases of the suite in clear text.
+/// Cases of the suite.
 const CASES: usize = 145;
 
 /// Runs the suite; gives the number of its cases, and of those that failed the package and name.
@@ -76,5 +77,31 @@ async fn clear_text_deviates_only_where_it_is_known_and_why() {
     let failed: BTreeSet<_> = failed.into_iter().collect();
     assert_eq!(failed, known);
     let metrics = edge.proxy.metrics().await;
+    assert_eq!(metrics.sum("meshproxy_connection_panics_total", &[]), 0.0);
+}
+
+#[tokio::test]
+#[ignore = "needs h2spec"]
+async fn nothing_deviates_over_tls() {
+    let origin = Origin::serving(tests::origin::Protocol::Http1, |_| async {
+        tests::origin::text(vec![b'x'; 5_000])
+    })
+    .await;
+    let certificate = Certificate::of(&["127.0.0.1"]);
+    let port = Port::reserve();
+    let gateway = yaml::gateway(&port).replace(
+        "protocol: HTTP}",
+        &format!("protocol: HTTPS}}\n    tls: {{{}}}", certificate.fields()),
+    );
+    let service = Service::new("app.test").at(origin.addr()).to_string();
+    let rules = "  - route: [{destination: {host: app.test}}]";
+    let yaml = gateway + &service + &yaml::routes("*", rules);
+    let proxy = Proxy::start(&yaml).await;
+
+    let (cases, failed) = run(port.addr(), &["-t", "-k"]).await;
+
+    assert_eq!(cases, CASES, "the suite has other cases than before");
+    assert_eq!(failed, []);
+    let metrics = proxy.metrics().await;
     assert_eq!(metrics.sum("meshproxy_connection_panics_total", &[]), 0.0);
 }

@@ -61,6 +61,7 @@ fn table() -> Table {
             port_rule: PortRule::Authority,
             unknown_host: UnknownHost::BadGateway,
             hosts,
+            tls: None,
         })],
     }
 }

@@ -77,11 +77,11 @@ pub(super) async fn serve(
                 refuse(&worker, downstream, &wire, malformed).await;
                 After::Linger
             }
-            Next::End | Next::Told => return,
+            Next::End | Next::Told => After::End,
         };
         match after {
             After::Next => {}
-            After::End => return,
+            After::End => return poll_fn(|cx| wire.poll_farewell(cx)).await,
             After::Linger => return linger(&wire).await,
         }
     }

@@ -359,7 +359,7 @@ impl Sender<'_> {
                     }
                 }
             }
-            Poll::Ready(Ok(()))
+            self.wire.poll_flush(cx).map_err(|_| Broken)
         });
         written.await?;
         self.out.clear();

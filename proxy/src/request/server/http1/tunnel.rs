@@ -136,6 +136,8 @@ impl Flow {
                 self.closed = true;
                 return Poll::Ready(Ok(()));
             }
+            // What TLS holds back goes out before the wait.
+            ready!(Pin::new(&mut *to).poll_flush(cx))?;
             // A silent tunnel holds no memory.
             if ready_or_release(from.poll_read_ready(cx), &mut self.buf)? {
                 self.buf.reserve(COPY_BYTES);

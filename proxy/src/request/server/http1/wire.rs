@@ -244,7 +244,7 @@ impl Wire {
         loop {
             if rest.is_empty() {
                 if self.interim.is_empty() {
-                    return Poll::Ready(Ok(()));
+                    return self.poll_flush(cx);
                 }
                 *rest = Bytes::from(self.interim.take());
             }
@@ -272,6 +272,26 @@ impl Wire {
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Sends what the stream itself holds back, as TLS does.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.inner.borrow_mut();
+        match Pin::new(&mut inner.io).poll_flush(cx) {
+            Poll::Pending if inner.ticket.is_late() => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            polled => polled,
+        }
+    }
+
+    /// Says that nothing more comes, where a close alone would not.
+    pub(super) fn poll_farewell(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        match inner.io.says_end() && !inner.ticket.is_late() {
+            true => Pin::new(&mut inner.io).poll_shutdown(cx).map(|_| ()),
+            false => Poll::Ready(()),
         }
     }
 

@@ -11,11 +11,11 @@ fn a_plan_that_is_dropped_changes_nothing() {
     let mut compiler = compiler();
     let before = compiler.compile(&first);
 
-    let planned = compiler.plan(&other);
+    let planned = compiler.plan(&other, &Certificates::default());
     assert!(planned.table().listeners[0].hosts.find("ratings").is_some());
     drop(planned);
     let meanwhile = refreshed(&mut compiler);
-    drop(compiler.plan(&other));
+    drop(compiler.plan(&other, &Certificates::default()));
     let after = compiler.compile(&first);
 
     let (old, new) = (only_listener(&before), only_listener(&after));
@@ -36,7 +36,7 @@ fn what_a_dropped_plan_compiled_is_numbered_again() {
     let mut compiler = compiler();
     compiler.compile(&mesh(&[REVIEWS]));
 
-    drop(compiler.plan(&other));
+    drop(compiler.plan(&other, &Certificates::default()));
     compiler.refresh();
     let compiled = compiler.compile(&other);
 
