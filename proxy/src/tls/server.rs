@@ -115,3 +115,20 @@ impl HandshakeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_not_waited_for_long() {
+        let start = tokio::time::Instant::now();
+        let (_near, far) = tokio::io::duplex(64);
+
+        let ended = accept(&TlsServers::default(), Io::Memory(far)).await;
+
+        let error = ended.expect_err("no handshake");
+        assert_eq!(error.cause(), "tls_timeout");
+        assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
+    }
+}

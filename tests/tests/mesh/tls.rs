@@ -4,7 +4,7 @@ use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
 use tests::tls::Certificate;
 use tests::yaml::{self, Service};
-use tests::{Http2, Origin, Port, Proxy, binary, eventually, soon};
+use tests::{Http1, Http2, Origin, Port, Proxy, binary, eventually, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -214,4 +214,25 @@ async fn a_new_certificate_is_shown_after_a_reload_and_open_connections_stay() {
         .connect(port.addr(), "app.test", &[], ALL_VERSIONS)
         .await;
     tls.expect_err("not the old one");
+}
+
+#[tokio::test]
+async fn a_plain_connection_does_not_outlive_the_change_of_its_port_to_tls() {
+    let cert = Certificate::of(&["app.test"]);
+    let origin = Origin::named("app").await;
+    let port = Port::reserve();
+    let routes = routes("app.test", &origin);
+    let secured = gateway(&port, &[("app.test", cert.fields())]) + &routes;
+    let proxy = Proxy::start(&(yaml::gateway(&port) + &routes)).await;
+    let mut plain = Http1::connect(port.addr()).await;
+    assert_eq!(plain.get("app.test", "/").await.brief(), (200, "app"));
+
+    proxy.apply(&secured).await;
+
+    assert_eq!(plain.get("app.test", "/").await.status, 404);
+    let tls = cert
+        .connect(port.addr(), "app.test", &[], ALL_VERSIONS)
+        .await;
+    let answer = get(tls.expect("its certificate"), "app.test").await;
+    assert!(answer.ends_with("app"), "{answer}");
 }
