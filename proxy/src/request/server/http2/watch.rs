@@ -126,11 +126,13 @@ impl Watch {
         let now = self.clock.get() + 1;
         self.clock.set(now);
         let is_late = |since: u32| now - since > LOOKS_MAX;
-        if self.retired.get() || self.blocked.get().is_some_and(is_late) {
-            return Found::Stuck;
-        }
         let places = self.places.borrow();
         let is_idle = places.len() == self.free.borrow().len();
+        // A retired connection may still answer what it was asked before it said so.
+        let is_over = self.retired.get() && is_idle;
+        if is_over || self.blocked.get().is_some_and(is_late) {
+            return Found::Stuck;
+        }
         // Resets throw away what was handed out, so that this may be wrong, at the price of a new
         // connection for a peer that asked for nothing in the time.
         if is_idle && self.handed.get() > self.sent.get() && is_late(self.moved.get()) {

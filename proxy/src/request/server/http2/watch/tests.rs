@@ -75,6 +75,9 @@ fn a_rest_that_never_leaves_ends_the_connection() {
     let found = looks(&watch);
 
     assert_eq!(found.last(), Some(&Found::Lingering));
+    let last_request = watch.enter();
+    assert_eq!(watch.look(), Found::Moving { ended: 0 });
+    drop(last_request);
     assert_eq!(watch.look(), Found::Stuck);
 
     let watch = Rc::new(Watch::default());
