@@ -471,21 +471,16 @@ impl UpstreamError {
             Self::NoEndpoint => Ended::Final,
             Self::Connect(_) | Self::Full => Ended::NotConnected,
             Self::TryTimeout(_) => Ended::TimedOut,
-            Self::Stream {
-                reached,
-                rested,
-                fault,
-                ..
-            } => match reached {
+            Self::Stream { reached, .. } => match reached {
                 Reached::Nobody => Ended::Unsent,
                 Reached::Refused => Ended::Refused,
-                Reached::Upstream if *rested && fault.is_silent_end() => Ended::ClosedWhileIdle,
+                Reached::Upstream if self.closed_while_idle() => Ended::ClosedWhileIdle,
                 Reached::Upstream => Ended::Reset,
             },
             Self::Exchange { unsent: true, .. } => Ended::Unsent,
-            Self::Exchange { reused, source, .. } => match source {
+            Self::Exchange { source, .. } => match source {
                 ExchangeError::Downstream(_) => Ended::Final,
-                source if *reused && source.is_silent_end() => Ended::ClosedWhileIdle,
+                _ if self.closed_while_idle() => Ended::ClosedWhileIdle,
                 ExchangeError::Io { .. }
                 | ExchangeError::Cut(_)
                 | ExchangeError::Closed { .. }
@@ -494,9 +489,14 @@ impl UpstreamError {
         }
     }
 
-    /// Whether a connection that had served before was closed before any byte of an answer.
+    /// Whether a connection that had served before was closed before any byte of an answer, and
+    /// perhaps before any byte of the request went out.
     pub(crate) fn closed_while_idle(&self) -> bool {
-        matches!(self.ended(), Ended::ClosedWhileIdle)
+        match self {
+            Self::Exchange { reused, source, .. } => *reused && source.is_silent_end(),
+            Self::Stream { rested, fault, .. } => *rested && fault.is_silent_end(),
+            Self::NoEndpoint | Self::Full | Self::Connect(_) | Self::TryTimeout(_) => false,
+        }
     }
 
     /// Why there is no connection, if that is the error.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::request::limits::{HEADERS_MAX, Limits};
+use crate::request::path::Normalization;
 
 /// Largest head that can be allowed, in bytes.
 const HEAD_BYTES_MAX: usize = 1 << 20;
@@ -41,6 +42,15 @@ pub(super) struct LimitArgs {
     #[arg(long, value_name = "TIME", env = "MESHPROXY_CLIENT_IDLE_TIMEOUT",
         default_value = "1h", value_parser = span)]
     client_idle_timeout: Duration,
+    /// How far paths are brought to normal form before rules and upstreams see them.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        env = "MESHPROXY_PATH_NORMALIZATION",
+        default_value = "base"
+    )]
+    path_normalization: Normalization,
 }
 
 // === impl LimitArgs ===
@@ -54,6 +64,7 @@ impl LimitArgs {
             head_timeout: self.request_head_timeout,
             stall_timeout: self.client_stall_timeout,
             idle_timeout: self.client_idle_timeout,
+            normalization: self.path_normalization,
         }
     }
 }

@@ -126,6 +126,7 @@ fn limits_of_clients_are_flags_within_bounds() {
         "--request-head-timeout=5s",
         "--client-stall-timeout=6s",
         "--client-idle-timeout=2m",
+        "--path-normalization=decode-and-merge-slashes",
     ]);
 
     let expected = Limits {
@@ -135,6 +136,7 @@ fn limits_of_clients_are_flags_within_bounds() {
         head_timeout: std::time::Duration::from_secs(5),
         stall_timeout: std::time::Duration::from_secs(6),
         idle_timeout: std::time::Duration::from_secs(120),
+        normalization: crate::request::path::Normalization::DecodeAndMergeSlashes,
     };
     assert_eq!(set.limits, expected);
     for flag in [

@@ -24,9 +24,13 @@ pub(crate) struct ConnectionOptions {
     nominated: Vec<HeaderName>,
 }
 
+/// Most digits of a length: 2^64 has as many. Leading zeros beyond that are no number to every parser.
+const LENGTH_DIGITS_MAX: usize = 20;
+
 /// Digits only, as RFC 9110 §8.6 has it; no sign, no list.
 pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let sized = (1..=LENGTH_DIGITS_MAX).contains(&value.len());
+    let digits = sized && value.iter().all(u8::is_ascii_digit);
     digits
         .then(|| std::str::from_utf8(value).ok()?.parse().ok())
         .flatten()
@@ -119,6 +123,7 @@ mod tests {
             "5, 5",
             "1 0",
             "18446744073709551616",
+            "000000000000000000003",
         ] {
             assert_eq!(content_length(value.as_bytes()), None, "{value}");
         }

@@ -45,6 +45,10 @@ impl Call<'_> {
             return self.reject(&Rejection::UnknownDestination, record);
         };
         record.traffic = destination.traffic;
+        if outgoing.authority.is_empty() {
+            // HTTP/1.0 needs no host, HTTP/1.1 does; the service's is as good as any.
+            outgoing.authority = destination.key.authority();
+        }
         if let Err(rejection) = self.edit(target, outgoing) {
             return self.reject(&rejection, record);
         }

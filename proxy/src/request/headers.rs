@@ -5,6 +5,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::body::Body;
+use crate::request::limits::Limits;
+use crate::request::malformed::Malformed;
 use crate::request::path::normalize;
 use crate::request::{Arrived, Downstream, Rejection};
 use crate::table::Direction;
@@ -66,13 +68,19 @@ pub(crate) fn passes(name: &HeaderName, value: &HeaderValue) -> bool {
     !is_hop_by_hop(name) && *name != X_ATTEMPT_COUNT
 }
 
+/// Where a request comes in, and by which limits.
+pub(crate) struct Reception<'r> {
+    pub(crate) downstream: &'r Downstream,
+    pub(crate) direction: Direction,
+    pub(crate) limits: &'r Limits,
+}
+
 /// Takes a request in: finds its authority, brings its path to normal form, drops what concerned
 /// the connection, and adds what the next hop should know.
 pub(crate) fn receive(
     arrived: Arrived,
     body: Body,
-    downstream: &Downstream,
-    direction: Direction,
+    reception: &Reception<'_>,
     random: impl FnOnce() -> u128,
 ) -> Result<Outgoing, Rejection> {
     let Arrived {
@@ -90,7 +98,7 @@ pub(crate) fn receive(
         .uri
         .path_and_query()
         .is_some_and(|it| it.as_str().starts_with('?'));
-    let rewritten = match normalize(path) {
+    let rewritten = match normalize(path, reception.limits.normalization) {
         Ok(None) if rootless => head.uri.query().map(|query| format!("/?{query}")),
         Ok(None) => None,
         Ok(Some(path)) => Some(match head.uri.query() {
@@ -101,15 +109,18 @@ pub(crate) fn receive(
     };
     let headers = &mut head.headers;
     if head.version == Version::HTTP_2 {
+        if headers.len() > reception.limits.headers_max {
+            return Err(Malformed::TooManyHeaders.into());
+        }
         unite_lines(headers)?;
     }
     remove_instructions(headers);
     reduce_te(headers);
-    if downstream.server_name.is_some() && !headers.contains_key(&X_FORWARDED_PROTO) {
+    if reception.downstream.server_name.is_some() && !headers.contains_key(&X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
     }
-    let caller = match direction {
-        Direction::Gateway => downstream.peer_text(),
+    let caller = match reception.direction {
+        Direction::Gateway => reception.downstream.peer_text(),
         Direction::Inbound | Direction::Outbound => None,
     };
     let made_for = caller.and_then(|caller| add_forwarded_for(headers, caller));
@@ -159,6 +170,13 @@ fn check_target(head: &http::request::Parts) -> Result<(), Rejection> {
 fn authority(head: &http::request::Parts) -> Result<HeaderValue, Rejection> {
     if let Some(authority) = head.uri.authority() {
         let host = without_user_info(authority)?;
+        // In HTTP/2 both say the same or the request is malformed (RFC 9113 §8.3.1).
+        let written = head.headers.get(header::HOST);
+        let differs =
+            |written: &HeaderValue| !written.as_bytes().eq_ignore_ascii_case(host.as_bytes());
+        if head.version == Version::HTTP_2 && written.is_some_and(differs) {
+            return Err(Malformed::Host.into());
+        }
         return HeaderValue::from_str(host).map_err(|_| Rejection::BadRequest("invalid authority"));
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();

@@ -1,6 +1,8 @@
-//! How large a request may be and how long a client may keep us waiting.
+//! How large a request may be, how long a client may keep us waiting, and how its path is read.
 
 use std::time::Duration;
+
+use crate::request::path::Normalization;
 
 /// Most header lines that can be allowed.
 pub(crate) const HEADERS_MAX: usize = 256;
@@ -20,6 +22,8 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// How long a connection may be open without a request.
     pub idle_timeout: Duration,
+    /// How far paths are brought to normal form.
+    pub normalization: Normalization,
 }
 
 impl Default for Limits {
@@ -31,6 +35,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(3_600),
+            normalization: Normalization::Base,
         }
     }
 }

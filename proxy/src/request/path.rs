@@ -1,10 +1,11 @@
 //! The normal form of a path (RFC 3986 §6.2.2): what rules match is what the upstream sees.
 //!
-//! As Istio's default (`BASE`): dot segments are removed, also those with path parameters, which some
+//! By default (Istio's `BASE`): dot segments are removed, also those with path parameters, which some
 //! servers leave out of account (`/a/..;x/b`); percent-encoded unreserved characters are decoded, and
 //! `\` becomes `/`. Repeated slashes and all other escapes stay as they came, because a signature may
 //! cover them.
 
+use clap::ValueEnum;
 use http::uri::PathAndQuery;
 
 /// What is wrong with a path that has no normal form.
@@ -18,13 +19,47 @@ pub enum PathError {
     Nul,
 }
 
+/// How far a path is brought to normal form, as Istio's `meshConfig.pathNormalization` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Normalization {
+    /// Not at all: what a rule of authorization says of a path, an upstream may read otherwise.
+    None,
+    /// RFC 3986.
+    #[default]
+    Base,
+    /// The same, and slashes that follow one another become one.
+    MergeSlashes,
+    /// The same, once escaped slashes and backslashes are what they stand for.
+    DecodeAndMergeSlashes,
+}
+
 /// The normal form of `path` (without query), or `None` if it is in normal form already.
-pub fn normalize(path: &str) -> Result<Option<String>, PathError> {
-    if !needs_work(path.as_bytes()) {
+pub fn normalize(path: &str, how: Normalization) -> Result<Option<String>, PathError> {
+    let merges = match how {
+        Normalization::None => return Ok(None),
+        Normalization::Base => false,
+        Normalization::MergeSlashes | Normalization::DecodeAndMergeSlashes => true,
+    };
+    if !needs_work(path.as_bytes(), merges) {
         return Ok(None);
     }
-    let decoded = decode_unreserved(path)?;
-    Ok(Some(remove_dot_segments(&decoded)))
+    let decoded = decode(path, how == Normalization::DecodeAndMergeSlashes)?;
+    let normal = remove_dot_segments(&decoded);
+    Ok(Some(if merges {
+        merge_slashes(&normal)
+    } else {
+        normal
+    }))
+}
+
+fn merge_slashes(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for char in path.chars() {
+        if char != '/' || !merged.ends_with('/') {
+            merged.push(char);
+        }
+    }
+    merged
 }
 
 /// What a rewrite made of a path, with `query` behind it, as it can stand in a request: it begins with
@@ -55,10 +90,11 @@ pub(crate) fn sendable(path: &str, query: Option<&str>) -> Option<String> {
 }
 
 /// One pass over what is nearly always a clean path.
-fn needs_work(path: &[u8]) -> bool {
+fn needs_work(path: &[u8], merges: bool) -> bool {
     let mut before = 0;
     for &byte in path {
-        if matches!(byte, b'%' | b'\\' | b'#') || (byte == b'.' && before == b'/') {
+        let slashes = merges && byte == b'/' && before == b'/';
+        if matches!(byte, b'%' | b'\\' | b'#') || (byte == b'.' && before == b'/') || slashes {
             return true;
         }
         before = byte;
@@ -66,7 +102,7 @@ fn needs_work(path: &[u8]) -> bool {
     false
 }
 
-fn decode_unreserved(path: &str) -> Result<String, PathError> {
+fn decode(path: &str, slashes: bool) -> Result<String, PathError> {
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -79,6 +115,10 @@ fn decode_unreserved(path: &str) -> Result<String, PathError> {
             b'\\' => out.push('/'),
             _ => match bytes.get(from + 1..from + 3).and_then(hex) {
                 Some(0) => return Err(PathError::Nul),
+                Some(b'/' | b'\\') if slashes => {
+                    out.push('/');
+                    used = 3;
+                }
                 Some(byte) if is_unreserved(byte) && !completes_escape(&out, byte) => {
                     out.push(char::from(byte));
                     used = 3;
@@ -146,6 +186,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn base(path: &str) -> Result<Option<String>, PathError> {
+        normalize(path, Normalization::Base)
+    }
+
+    #[test]
+    fn slashes_are_merged_and_decoded_only_if_asked() {
+        use Normalization::{Base, DecodeAndMergeSlashes, MergeSlashes, None};
+        for (path, how, expected) in [
+            ("/a/../b", None, "/a/../b"),
+            ("//a///b", Base, "//a///b"),
+            ("//a///b/", MergeSlashes, "/a/b/"),
+            ("/a//../b", MergeSlashes, "/a/b"),
+            ("/a%2Fb", MergeSlashes, "/a%2Fb"),
+            ("/a%2fb%5C%2e%2e//c", DecodeAndMergeSlashes, "/a/c"),
+            ("/%252f", DecodeAndMergeSlashes, "/%252f"),
+        ] {
+            let normal = normalize(path, how).expect("a path");
+            assert_eq!(
+                normal.as_deref().unwrap_or(path),
+                expected,
+                "{path} {how:?}"
+            );
+        }
+    }
+
     #[test]
     fn paths_have_one_form() {
         for (path, expected) in [
@@ -168,21 +233,18 @@ mod tests {
             ("/%%32e%%32%65/x", "/%%32e%%32e/x"),
             ("/%2%2e%2f%61", "/%2.%2fa"),
         ] {
-            assert_eq!(normalize(path), Ok(Some(expected.to_owned())), "{path}");
+            assert_eq!(base(path), Ok(Some(expected.to_owned())), "{path}");
         }
         for path in ["/", "/a.b/c", "//a//b", "/..a"] {
-            assert!(
-                matches!(normalize(path), Ok(None)) || path == "/..a",
-                "{path}"
-            );
+            assert!(matches!(base(path), Ok(None)) || path == "/..a", "{path}");
         }
-        assert_eq!(normalize("/..a"), Ok(Some("/..a".to_owned())));
+        assert_eq!(base("/..a"), Ok(Some("/..a".to_owned())));
     }
 
     #[test]
     fn what_cannot_be_normal_is_refused() {
-        assert_eq!(normalize("/a#b"), Err(PathError::Fragment));
-        assert_eq!(normalize("/a%00"), Err(PathError::Nul));
+        assert_eq!(base("/a#b"), Err(PathError::Fragment));
+        assert_eq!(base("/a%00"), Err(PathError::Nul));
     }
 
     #[test]
@@ -208,10 +270,10 @@ mod tests {
 
         #[test]
         fn the_normal_form_is_stable(path in "/[aeE256./%\\\\]{0,24}") {
-            if let Ok(Some(normal)) = normalize(&path) {
+            if let Ok(Some(normal)) = base(&path) {
                 prop_assert!(!normal.split('/').any(|segment| matches!(segment, "." | "..")));
                 prop_assert!(!normal.to_ascii_lowercase().contains("%2e"), "{}", normal);
-                let again = normalize(&normal);
+                let again = base(&normal);
                 prop_assert!(matches!(&again, Ok(None)) || again == Ok(Some(normal)));
             }
         }

@@ -7,6 +7,7 @@ use http::Response;
 use crate::body::{Body, Received, Watched};
 use crate::request::cors::{self, Verdict};
 use crate::request::forward::Call;
+use crate::request::headers::Reception;
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::record::{Record, Recorded};
@@ -76,7 +77,12 @@ async fn forward(
         .listener(&downstream.bind)
         .ok_or(Rejection::UnknownHost)?;
     let random = || worker.upstream.random_wide();
-    let mut outgoing = headers::receive(arrived, body, downstream, listener.direction, random)?;
+    let reception = Reception {
+        downstream,
+        direction: listener.direction,
+        limits: &worker.limits,
+    };
+    let mut outgoing = headers::receive(arrived, body, &reception, random)?;
     let found = route::find(listener, downstream.server_name.as_deref(), &outgoing);
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();

@@ -72,7 +72,8 @@ impl Attempts<'_, '_> {
                 Ok(wait) => wait,
                 Err(refusal) => return self.done(outgoing, result, Some(refusal)),
             };
-            let fresh = matches!(ended(&result), Ended::ClosedWhileIdle);
+            let stale = result.as_ref().err();
+            let fresh = stale.is_some_and(UpstreamError::closed_while_idle);
             // Of an answer that is not wanted the rest is not read; its connection is closed.
             drop(result);
             self.upstream.count_retry(cause, self.asked);

@@ -97,12 +97,11 @@ async fn first_bytes(io: &mut Io, ticket: &mut Ticket, limit: Duration) -> io::R
         buf.reserve(FIRST_READ_BYTES);
         let mut read = pin!(io.read_buf(&mut buf));
         let read = poll_fn(|cx| match read.as_mut().poll(cx) {
-            Poll::Ready(read) => Poll::Ready(read.map(Some)),
-            Poll::Pending if ticket.is_told(cx) || ticket.is_late() => Poll::Ready(Ok(Some(0))),
-            // Ready for nothing: wait again.
-            Poll::Pending => Poll::Ready(Ok(None)),
+            Poll::Ready(read) => Poll::Ready(read),
+            Poll::Pending if ticket.is_told(cx) || ticket.is_late() => Poll::Ready(Ok(0)),
+            Poll::Pending => Poll::Pending,
         });
-        let Some(read) = read.await? else { continue };
+        let read = read.await?;
         let undecided = http2::PREFACE.starts_with(&buf) && buf.len() < http2::PREFACE.len();
         if read == 0 || !undecided {
             return Ok(buf);

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
+use http::HeaderValue;
+
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
 use crate::upstream::budget::{Retries, RetryLimit, Window};
@@ -145,6 +147,17 @@ impl Destination {
 }
 
 // === impl DestinationKey ===
+
+impl DestinationKey {
+    /// The host, with its port where that is not the default one: what a request calls it.
+    pub(crate) fn authority(&self) -> HeaderValue {
+        let text = match self.port {
+            80 => self.host.to_string(),
+            port => format!("{}:{port}", self.host),
+        };
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+    }
+}
 
 impl fmt::Display for DestinationKey {
     /// The form that access logs know: `outbound|9080|v1|reviews.default.svc.cluster.local`.

@@ -41,6 +41,15 @@ pub(crate) fn grpc_interop(side: &str) -> PathBuf {
     built(&format!("bin/grpc-interop-{side}"), &what)
 }
 
+/// The conformance suite for HTTP/2.
+///
+/// # Panics
+///
+/// If it is not installed.
+pub(crate) fn h2spec() -> PathBuf {
+    built("bin/h2spec", "`h2spec`, a Go module")
+}
+
 /// A program of our own, in a language of the peers.
 pub(crate) fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -20,7 +20,12 @@ fn received(
         interim: None,
         upgrade: None,
     };
-    receive(arrived, Body::Empty, &downstream(), direction, || 0)
+    let reception = Reception {
+        downstream: &downstream(),
+        direction,
+        limits: &Limits::default(),
+    };
+    receive(arrived, Body::Empty, &reception, || 0)
 }
 
 #[test]

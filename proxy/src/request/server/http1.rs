@@ -151,7 +151,6 @@ impl Exchange<'_> {
         let Some(response) = self.answer(pin!(answering)).await else {
             return (After::End, None);
         };
-        self.wire.finish();
         match answer::send(self.worker, self.wire, self.out, &asked, response).await {
             Ok(Sent::Tunnel(response)) => (After::End, tunnel::Tunnel::new(*response)),
             Ok(Sent::Whole { keep_alive }) => (self.after(keep_alive).await, None),
@@ -186,6 +185,7 @@ impl Exchange<'_> {
 
     /// What remains of the request decides whether there can be another.
     async fn after(&mut self, keep_alive: bool) -> After {
+        self.wire.finish();
         if self.wire.is_complete() {
             return if keep_alive { After::Next } else { After::End };
         }

@@ -72,7 +72,7 @@ const ROWS: [Row; 11] = [
     row(Moment::AfterHead, "head.test", OF_LOSS, 503, "UC"),
     row(Moment::WithinBody, "body.test", OF_LOSS, 503, "UC"),
     row(Moment::AfterRequest, "request.test", OF_LOSS, 503, "UC"),
-    row(Moment::WithinAnswersHead, "part.test", OF_LOSS, 502, "UPE"),
+    row(Moment::WithinAnswersHead, "part.test", OF_LOSS, 503, "UC"),
     row(Moment::NoHttp, "garbage.test", OF_LOSS, 502, "UPE"),
     row(Moment::Answer(500), "answer500.test", &["5xx"], 500, ""),
     row(Moment::Answer(503), "answer503.test", &["5xx", "gateway", "codes"], 503, ""),

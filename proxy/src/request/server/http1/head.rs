@@ -134,8 +134,8 @@ fn target_of(target: Bytes, method: &Method, limits: &Limits) -> Result<Uri, Mal
         _ if asterisk => false,
         _ => origin_form || uri.scheme().is_some(),
     };
-    let named = authority.is_some_and(|authority| authority.contains('@'));
-    match known_form && !named && uri.scheme_str().is_none_or(is_http) {
+    let clear = authority.is_none_or(|authority| is_authority(authority.as_bytes()));
+    match known_form && clear && uri.scheme_str().is_none_or(is_http) {
         true => Ok(uri),
         false => Err(Malformed::Target),
     }
@@ -267,32 +267,60 @@ impl Lines {
     }
 }
 
-/// Whether a host is made of what an authority may have (RFC 3986 §3.2), without user information.
+/// Whether a host is what an authority may be (RFC 3986 §3.2), without user information: a name or an
+/// address, and perhaps a port.
 fn is_authority(host: &[u8]) -> bool {
-    let allowed = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b':'
-                    | b'['
-                    | b']'
-                    | b'%'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b';'
-                    | b'='
-            )
+    let split_at = |at: usize| (&host[..at], &host[at..]);
+    let (name, port) = match host.first() {
+        Some(b'[') => match memchr::memchr(b']', host) {
+            Some(end) => split_at(end + 1),
+            None => return false,
+        },
+        _ => split_at(memchr::memchr(b':', host).unwrap_or(host.len())),
     };
-    !host.is_empty() && host.iter().all(allowed)
+    let known = match name.strip_prefix(b"[") {
+        Some(address) => {
+            let address = address.strip_suffix(b"]").unwrap_or_default();
+            let address = std::str::from_utf8(address).unwrap_or_default();
+            address.parse::<std::net::Ipv6Addr>().is_ok()
+        }
+        None => !name.is_empty() && name.iter().all(is_name),
+    };
+    known && is_port(port)
+}
+
+/// Nothing, or a colon with a number or, as RFC 3986 §3.2.3 allows, without.
+fn is_port(port: &[u8]) -> bool {
+    match port.strip_prefix(b":") {
+        None => port.is_empty(),
+        Some(b"") => true,
+        Some(digits) => {
+            let digits = std::str::from_utf8(digits).ok();
+            let digits = digits.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+            digits.is_some_and(|digits| digits.parse::<u16>().is_ok())
+        }
+    }
+}
+
+fn is_name(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+        )
 }
 
 #[cfg(test)]
