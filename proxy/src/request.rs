@@ -50,7 +50,7 @@ pub struct Downstream {
 #[derive(Debug)]
 pub struct Arrived {
     /// Method, target, headers and version.
-    pub(crate) head: http::request::Parts,
+    pub(crate) head: Box<http::request::Parts>,
     /// None where there is none.
     pub(crate) body: Option<Received>,
     /// How an HTTP/1 head was written.
@@ -67,7 +67,7 @@ impl From<Request<Incoming>> for Arrived {
     fn from(request: Request<Incoming>) -> Self {
         let (head, body) = request.into_parts();
         Self {
-            head,
+            head: Box::new(head),
             body: (!body.is_end_stream()).then_some(Received::Http2(body)),
             spelling: None,
             interim: None,

@@ -66,7 +66,7 @@ pub struct Upstream {
 #[derive(Debug)]
 pub struct Outgoing {
     /// Method, target, headers and version as they came, edited.
-    pub head: http::request::Parts,
+    pub head: Box<http::request::Parts>,
     /// Path and query that take the place of the original ones.
     pub rewritten: Option<String>,
     /// Authority towards the upstream.
@@ -105,7 +105,7 @@ pub struct Answer {
     /// Head and body.
     pub response: Response<Body>,
     /// What is held until the answer is complete.
-    pub hold: Hold,
+    pub hold: Option<Hold>,
     /// How an HTTP/1 head was written.
     pub(crate) spelling: Option<Spelling>,
 }
@@ -225,7 +225,7 @@ impl Upstream {
         member: &Member,
         outgoing: &mut Outgoing,
         attempt: u32,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<Box<Answer>, UpstreamError> {
         let policy = &destination.policy;
         let active = member.endpoint.begin();
         let home = self.pool.home(&member.endpoint, Limits::of(policy));
@@ -235,31 +235,33 @@ impl Upstream {
             Protocol::AsDownstream => outgoing.head.version == Version::HTTP_2,
         };
         let sent = if outgoing.head.method == Method::CONNECT {
-            let connected = self.connect(destination, member).await;
+            let connected = Box::pin(self.connect(destination, member)).await;
             connected.map(|(io, open)| {
                 let through = Box::new(Switched::connected(io, open));
-                (Response::new(Body::Tunnel(through)), None, None)
+                (
+                    Answer::new(Response::new(Body::Tunnel(through)), None),
+                    None,
+                )
             })
         // Only HTTP/1.1 can switch to another protocol.
         } else if http2 && outgoing.upgrade.is_none() {
             let answer = Box::pin(self.send_http2(destination, member, home, outgoing, attempt));
             let answer = answer.await;
-            answer.map(|(response, stream)| (response, stream, None))
+            answer.map(|(response, stream)| (Answer::new(response, None), stream))
         } else {
             let answer = self
                 .send_http1(destination, member, home, outgoing, attempt)
                 .await;
-            answer.map(|(response, spelling)| (response, None, Some(spelling)))
+            answer.map(|answer| (answer, None))
         };
         match sent {
-            Ok((response, stream, spelling)) => Ok(Answer {
-                response,
-                hold: Hold {
+            Ok((mut answer, stream)) => {
+                answer.hold = Some(Hold {
                     _active: active,
                     _stream: stream,
-                },
-                spelling,
-            }),
+                });
+                Ok(answer)
+            }
             Err(error) => {
                 member.endpoint.failed();
                 Err(error)
@@ -274,7 +276,7 @@ impl Upstream {
         home: Rc<Home>,
         outgoing: &mut Outgoing,
         attempt: u32,
-    ) -> Result<(Response<Body>, Spelling), UpstreamError> {
+    ) -> Result<Box<Answer>, UpstreamError> {
         // What is repeated because a connection had been closed is not left to another such one.
         let resting = match outgoing.sending.wants_fresh {
             true => None,
@@ -283,7 +285,8 @@ impl Upstream {
         let (conn, rest) = match resting {
             Some(Rested { conn, rest }) => (conn, Some(rest)),
             None => {
-                let (io, open) = self.connect(destination, member).await?;
+                // In a box: it is large, and most requests find a connection.
+                let (io, open) = Box::pin(self.connect(destination, member)).await?;
                 (Connection::new(io, open), None)
             }
         };
@@ -398,6 +401,19 @@ impl Upstream {
                 Err(UpstreamError::Connect(error))
             }
         }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// In a box from the beginning, because it is handed on by every stage of an attempt.
+    pub(crate) fn new(response: Response<Body>, spelling: Option<Spelling>) -> Box<Self> {
+        Box::new(Self {
+            response,
+            hold: None,
+            spelling,
+        })
     }
 }
 

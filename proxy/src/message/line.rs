@@ -74,6 +74,11 @@ impl LineAt {
 impl ConnectionOptions {
     /// Notes the options of one line.
     pub(crate) fn see(&mut self, value: &[u8]) {
+        // What nearly everybody says.
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return;
+        }
         for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;

@@ -139,7 +139,33 @@ impl Spelling {
 
 /// Whether `spelled` is `name` in some case.
 fn is_spelling(spelled: &[u8], name: &HeaderName) -> bool {
-    spelled.eq_ignore_ascii_case(name.as_str().as_bytes())
+    let name = name.as_str().as_bytes();
+    if spelled.len() != name.len() {
+        return false;
+    }
+    let same = |at: usize, len: usize| {
+        let (mut one, mut other) = ([0; 8], [0; 8]);
+        one[..len].copy_from_slice(&spelled[at..at + len]);
+        other[..len].copy_from_slice(&name[at..at + len]);
+        same_letters(u64::from_ne_bytes(one), u64::from_ne_bytes(other))
+    };
+    let len = name.len();
+    if len < 8 {
+        return same(0, len);
+    }
+    // The last eight may overlap those before.
+    (0..len / 8).all(|word| same(word * 8, 8)) && same(len - 8, 8)
+}
+
+/// Whether eight characters are equal but for the case of letters; those of `lower` are in lower
+/// case. A letter's case is one bit, which no other character may differ by.
+fn same_letters(spelled: u64, lower: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let ascii = lower & (ONES * 0x7f);
+    let from_a = ascii + ONES * (0x80 - b'a' as u64);
+    let beyond_z = ascii + ONES * (0x7f - b'z' as u64);
+    let letters = from_a & !beyond_z & !lower & (ONES * 0x80);
+    (spelled ^ lower) & !(letters >> 2) == 0
 }
 
 // === impl Place ===

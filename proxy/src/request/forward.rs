@@ -1,10 +1,13 @@
 //! A request that is sent on: which target, how it is changed for it, and how the answer is.
 
+use std::pin::pin;
+
+use http::Response;
 use http::header::{self, HeaderValue};
 
+use crate::body::Body;
 use crate::request::headers::{X_ORIGINAL_HOST, X_ORIGINAL_PATH};
 use crate::request::path::sendable;
-use crate::request::pipeline::Answered;
 use crate::request::record::Record;
 use crate::request::retry::{Attempts, Made, Refusal};
 use crate::request::route::{Routed, path_and_query, source};
@@ -36,7 +39,7 @@ impl Call<'_> {
         split: &Split,
         outgoing: &mut Outgoing,
         record: &mut Record,
-    ) -> Answered {
+    ) -> Response<Body> {
         let route = self.route();
         let (key, cookie) = self.sticky_key(split, outgoing);
         let target = split.choose(key, self.worker.upstream.random());
@@ -52,19 +55,22 @@ impl Call<'_> {
         if let Err(rejection) = self.edit(target, outgoing) {
             return self.reject(&rejection, record);
         }
-        let (outcome, deadline) = self.attempts(destination, outgoing, record).await;
-        match outcome {
+        match self.attempts(destination, outgoing, record).await {
             Ok(answer) => {
-                record.hold = Some(answer.hold);
-                record.spelling = answer.spelling;
-                let mut response = answer.response;
+                let Answer {
+                    mut response,
+                    hold,
+                    spelling,
+                } = *answer;
+                record.hold = hold;
+                record.spelling = spelling;
                 let headers = response.headers_mut();
                 route.response_headers.apply(headers);
                 target.response_headers.apply(headers);
                 if let Some(cookie) = cookie {
                     headers.append(header::SET_COOKIE, cookie);
                 }
-                (response, deadline)
+                response
             }
             Err(rejection) => {
                 // What failed may be the request's body, and the upstream only showed it.
@@ -83,7 +89,7 @@ impl Call<'_> {
         destination: &Destination,
         outgoing: &mut Outgoing,
         record: &mut Record,
-    ) -> (Result<Answer, Rejection>, Option<Deadline>) {
+    ) -> Result<Box<Answer>, Rejection> {
         let (route, worker) = (self.route(), self.worker);
         let grpc = record.is_grpc();
         let caller = if grpc {
@@ -105,33 +111,36 @@ impl Call<'_> {
             made: &made,
         };
         let quiet = worker.quiet();
-        let mut deadline =
-            (time.ends() || quiet.is_some()).then(|| Deadline::new(time.clone(), quiet));
-        let outcome = within(&mut deadline, attempts.run(outgoing)).await;
+        if time.ends() || quiet.is_some() {
+            record.deadline = Some(Deadline::new(time.clone(), quiet));
+        }
+        let work = pin!(attempts.run(outgoing));
+        let outcome = within(&mut record.deadline, work).await;
         let member = made.last();
         if let Some(member) = member {
             record.traffic = member.traffic;
         }
         let refusal = outcome.as_ref().ok().and_then(|outcome| outcome.refusal);
         record.attempted(destination, member, made.count(), refusal);
-        let result = match outcome {
+        match outcome {
             Ok(outcome) => outcome.result.map_err(|error| match refusal {
                 Some(Refusal::Exhausted) => Rejection::RetriesExhausted(error),
                 Some(_) | None => Rejection::Upstream(error),
             }),
             Err(expired) => Err(Rejection::from(expired)),
-        };
-        (result, deadline)
+        }
     }
 
     fn route(&self) -> &Route {
         &self.routed.rule.route
     }
 
-    fn reject(&self, rejection: &Rejection, record: &mut Record) -> Answered {
+    fn reject(&self, rejection: &Rejection, record: &mut Record) -> Response<Body> {
+        // An answer of our own is not waited for.
+        record.deadline = None;
         let mut response = reply::reject(rejection, record);
         self.route().response_headers.apply(response.headers_mut());
-        (response, None)
+        response
     }
 
     fn destination(&self, target: &Target) -> Option<&Destination> {

@@ -1,5 +1,7 @@
 //! What the proxy itself does with headers: hop-by-hop, `x-forwarded-*`, request id.
 
+mod present;
+
 use http::header::{self, HeaderName};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -11,6 +13,7 @@ use crate::request::path::normalize;
 use crate::request::{Arrived, Downstream, Rejection};
 use crate::table::Direction;
 use crate::upstream::{Outgoing, Sending};
+use present::Present;
 
 /// `x-forwarded-proto`.
 pub(crate) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -45,6 +48,7 @@ fn is_instruction(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "x-envoy-attempt-count"
+            | "x-envoy-expected-rq-timeout-ms"
             | "x-envoy-force-trace"
             | "x-envoy-hedge-on-per-try-timeout"
             | "x-envoy-internal"
@@ -114,23 +118,31 @@ pub(crate) fn receive(
         }
         unite_lines(headers)?;
     }
-    remove_instructions(headers);
-    reduce_te(headers);
-    if reception.downstream.server_name.is_some() && !headers.contains_key(&X_FORWARDED_PROTO) {
+    let mut present = Present::of(headers);
+    if present.instruction {
+        remove_instructions(headers);
+    }
+    if present.te {
+        reduce_te(headers);
+    }
+    if reception.downstream.server_name.is_some() && !present.forwarded_proto {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
+        present.forwarded_proto = true;
     }
     let caller = match reception.direction {
         Direction::Gateway => reception.downstream.peer_text(),
         Direction::Inbound | Direction::Outbound => None,
     };
-    let made_for = caller.and_then(|caller| add_forwarded_for(headers, caller));
-    let id = headers.get(&X_REQUEST_ID);
-    let lacks_id = id.is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_BYTES_MAX);
-    if lacks_id {
+    let made_for = caller.and_then(|caller| match present.forwarded_for {
+        true => extend_forwarded_for(headers, caller),
+        false => Some(caller.clone()),
+    });
+    let lacks_id = !present.request_id || !has_usable_id(headers);
+    if lacks_id && present.request_id {
         headers.remove(&X_REQUEST_ID);
     }
     Ok(Outgoing {
-        adds_proto: !headers.contains_key(&X_FORWARDED_PROTO),
+        adds_proto: !present.forwarded_proto,
         made_for,
         made_id: lacks_id.then(|| request_id(random())),
         head,
@@ -230,9 +242,6 @@ fn joined(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Option<He
 
 /// Removes what the caller tells a proxy; what a rule sets later is meant for the upstream.
 fn remove_instructions(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_instruction) {
-        return;
-    }
     let told: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_instruction(name))
@@ -259,12 +268,15 @@ fn reduce_te(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the caller to `x-forwarded-for`: behind all that is there, whatever the number of lines, or
-/// as a header of our own, which is returned.
-fn add_forwarded_for(headers: &mut HeaderMap, caller: &HeaderValue) -> Option<HeaderValue> {
-    if !headers.contains_key(&X_FORWARDED_FOR) {
-        return Some(caller.clone());
-    }
+/// Whether the caller's `x-request-id` can be passed on.
+fn has_usable_id(headers: &HeaderMap) -> bool {
+    let id = headers.get(&X_REQUEST_ID);
+    id.is_some_and(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX)
+}
+
+/// Adds the caller to `x-forwarded-for`: behind all that is there, whatever the number of lines, so
+/// that nothing is left to be added.
+fn extend_forwarded_for(headers: &mut HeaderMap, caller: &HeaderValue) -> Option<HeaderValue> {
     let lines = headers.get_all(&X_FORWARDED_FOR).iter().chain([caller]);
     let lines: Vec<&[u8]> = lines
         .map(HeaderValue::as_bytes)

@@ -12,14 +12,11 @@ use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
-use crate::request::timeout::{Deadline, Upload};
+use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, headers, reply};
 use crate::table::route::{Action, Route};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
-
-/// The answer to a request, and the end of its time if it has one.
-pub(super) type Answered = (Response<Body>, Option<Deadline>);
 
 /// Answers one request: by its route, or with the reason why not.
 pub(crate) async fn serve(
@@ -31,12 +28,11 @@ pub(crate) async fn serve(
     let log = logs.then(|| Box::new(LogFields::new(downstream, &arrived.head)));
     let mut record = Box::new(Record::new(Rc::clone(&worker), &arrived.head, log));
     let body = watch(arrived.body.take(), &mut record);
-    let (response, deadline) = match forward(&worker, downstream, arrived, body, &mut record).await
-    {
-        Ok(answered) => answered,
-        Err(rejection) => (reply::reject(&rejection, &mut record), None),
+    let response = match forward(&worker, downstream, arrived, body, &mut record).await {
+        Ok(response) => response,
+        Err(rejection) => reply::reject(&rejection, &mut record),
     };
-    record.complete_with(response, deadline)
+    record.complete_with(response)
 }
 
 /// The answer to what never became a request.
@@ -50,7 +46,7 @@ pub(crate) fn refuse(
         .then(|| Box::new(LogFields::unreadable(downstream)));
     let mut record = Box::new(Record::unreadable(Rc::clone(worker), log));
     let response = reply::reject(&Rejection::Malformed(malformed), &mut record);
-    record.complete_with(response, None)
+    record.complete_with(response)
 }
 
 /// Puts a watch on the request's body where there is one.
@@ -70,7 +66,7 @@ async fn forward(
     arrived: Arrived,
     body: Body,
     record: &mut Record,
-) -> Result<Answered, Rejection> {
+) -> Result<Response<Body>, Rejection> {
     let snapshot = worker.snapshot();
     let listener = snapshot
         .table
@@ -94,11 +90,16 @@ async fn forward(
         log.route(route);
     }
     let origin = match judge_origin(route, &outgoing) {
-        Verdict::Answered(response) => return Ok((*response, None)),
+        Verdict::Answered(response) => {
+            if let Some(log) = &mut record.log {
+                log.answered_by("cors_response");
+            }
+            return Ok(*response);
+        }
         Verdict::Allowed(origin) => Some(origin),
         Verdict::Silent => None,
     };
-    let (mut response, deadline) = match &route.action {
+    let mut response = match &route.action {
         Action::Forward(split) => {
             let call = Call {
                 worker,
@@ -108,12 +109,12 @@ async fn forward(
             };
             call.forward(split, &mut outgoing, record).await
         }
-        Action::Redirect(_) | Action::Direct(_) => (answer_here(&routed, &outgoing, record), None),
+        Action::Redirect(_) | Action::Direct(_) => answer_here(&routed, &outgoing, record),
     };
     if let (Some(origin), Some(policy)) = (origin, &route.cors) {
         cors::mark(policy, origin, response.headers_mut());
     }
-    Ok((response, deadline))
+    Ok(response)
 }
 
 fn judge_origin(route: &Route, outgoing: &Outgoing) -> Verdict {

@@ -49,6 +49,8 @@ pub(crate) struct Record {
     pub(crate) log: Option<Box<LogFields>>,
     /// What the request occupies at its upstream.
     pub(crate) hold: Option<Hold>,
+    /// The end of its time, if it has one.
+    pub(crate) deadline: Option<Deadline>,
     /// How an HTTP/1 answer was written.
     pub(crate) spelling: Option<Spelling>,
 }
@@ -60,7 +62,6 @@ pub(crate) struct Recorded {
     /// Length of the whole body, if it is known.
     length: Option<u64>,
     record: Box<Record>,
-    deadline: Option<Deadline>,
 }
 
 /// Why an answer ended before its end.
@@ -103,6 +104,7 @@ impl Record {
             response_bytes: 0,
             log,
             hold: None,
+            deadline: None,
             spelling: None,
         }
     }
@@ -116,7 +118,6 @@ impl Record {
     pub(crate) fn complete_with(
         mut self: Box<Self>,
         response: http::Response<Body>,
-        deadline: Option<Deadline>,
     ) -> http::Response<Recorded> {
         self.status = Some(response.status());
         if self.grpc {
@@ -126,7 +127,6 @@ impl Record {
             length: body.size_hint().exact(),
             body,
             record: self,
-            deadline,
         })
     }
 
@@ -206,8 +206,8 @@ impl http_body::Body for Recorded {
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                let deadline = this.deadline.as_mut();
                 let passed = this.record.response_bytes.wrapping_add(1);
+                let deadline = this.record.deadline.as_mut();
                 let expired = deadline.map_or(Poll::Pending, |it| it.poll_expired(cx, passed));
                 return match expired {
                     Poll::Ready(expired) => this.time_out(expired),
@@ -287,7 +287,7 @@ impl Recorded {
             log.answered_by(reply::detail(&rejection));
         }
         self.body = Body::Empty;
-        self.deadline = None;
+        self.record.deadline = None;
         Poll::Ready(Some(Err(RecordedError::TimedOut)))
     }
 }

@@ -9,6 +9,7 @@ mod refusal;
 mod tests;
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
@@ -48,7 +49,7 @@ pub(crate) struct Made<'d> {
 
 /// How the last attempt ended, and why there was no other one if there should have been.
 pub(crate) struct Outcome {
-    pub(crate) result: Result<Answer, UpstreamError>,
+    pub(crate) result: Result<Box<Answer>, UpstreamError>,
     pub(crate) refusal: Option<Refusal>,
 }
 
@@ -93,12 +94,14 @@ impl Attempts<'_, '_> {
         &self,
         outgoing: &mut Outgoing,
         avoided: &[u64],
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<Box<Answer>, UpstreamError> {
         let member = self.upstream.pick(self.destination, avoided)?;
         let number = self.made.count.get() + 1;
         self.made.count.set(number);
         self.made.last.set(Some(member));
-        if let Some(left) = self.time.left_for_caller() {
+        if self.asked.grpc
+            && let Some(left) = self.time.left_for_upstream()
+        {
             let headers = &mut outgoing.head.headers;
             headers.insert(GRPC_TIMEOUT.clone(), grpc::value(left));
         }
@@ -108,9 +111,10 @@ impl Attempts<'_, '_> {
         let limit = self.policy.per_try_timeout;
         let deadline = |limit| Deadline::new(self.time.of_attempt(limit), None);
         let mut deadline = limit.map(deadline);
-        let sent = self
-            .upstream
-            .send(self.destination, member, outgoing, number);
+        let sent = pin!(
+            self.upstream
+                .send(self.destination, member, outgoing, number)
+        );
         match within(&mut deadline, sent).await {
             Ok(result) => result,
             Err(_) => {
@@ -144,7 +148,7 @@ impl Attempts<'_, '_> {
     fn admit(
         &self,
         cause: Cause,
-        result: &Result<Answer, UpstreamError>,
+        result: &Result<Box<Answer>, UpstreamError>,
         outgoing: &Outgoing,
         under_way: &mut Option<Retrying>,
     ) -> Result<Duration, Refusal> {
@@ -185,7 +189,7 @@ impl Attempts<'_, '_> {
     fn done(
         &self,
         outgoing: &Outgoing,
-        result: Result<Answer, UpstreamError>,
+        result: Result<Box<Answer>, UpstreamError>,
         refusal: Option<Refusal>,
     ) -> Outcome {
         if let Some(recording) = &outgoing.sending.recording {
@@ -220,7 +224,7 @@ fn elsewhere(members: &[Member], tried: &[&Member]) -> Vec<u64> {
     tried.iter().map(|member| member.endpoint.id).collect()
 }
 
-fn ended(result: &Result<Answer, UpstreamError>) -> Ended<'_> {
+fn ended(result: &Result<Box<Answer>, UpstreamError>) -> Ended<'_> {
     match result {
         Ok(answer) => Ended::Answered(answer.response.status(), answer.response.headers()),
         Err(error) => error.ended(),

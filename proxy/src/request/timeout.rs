@@ -136,10 +136,18 @@ impl Time {
         Some(end.saturating_duration_since(now))
     }
 
-    /// What is left if the caller said how long it waits. Otherwise the clock is not asked.
-    pub(crate) fn left_for_caller(&self) -> Option<Duration> {
-        self.caller_end?;
-        self.left(Instant::now())
+    /// What is left to tell the upstream of a gRPC call: of the caller's time and of the rule's, which
+    /// is whole while the request is incomplete. Without either the clock is not asked.
+    pub(crate) fn left_for_upstream(&self) -> Option<Duration> {
+        self.began?;
+        let now = Instant::now();
+        let left = |end: Instant| end.saturating_duration_since(now);
+        let caller = self.caller_end.map(left);
+        let rule = self.limit.map(|limit| self.rule_end().map_or(limit, left));
+        match (caller, rule) {
+            (Some(caller), Some(rule)) => Some(caller.min(rule)),
+            (caller, rule) => caller.or(rule),
+        }
     }
 
     /// Whether the end is not known yet because the request is incomplete.
@@ -201,12 +209,12 @@ impl Deadline {
     }
 }
 
-/// Runs `work` until it ends or the time is over.
+/// Runs `work` until it ends or the time is over. It is pinned by the caller, because it is large:
+/// moving it here would cost more than all the rest of this.
 pub(crate) async fn within<T>(
     deadline: &mut Option<Deadline>,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Expired> {
-    let mut work = std::pin::pin!(work);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));

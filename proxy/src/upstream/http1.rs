@@ -27,8 +27,8 @@ use crate::io::Io;
 use crate::message::chunked::{ChunkError, Decoded};
 use crate::message::interim::Interim;
 use crate::message::line::LineAt;
-use crate::message::spelling::Spelling;
 use crate::request::limits::Limits;
+use crate::upstream::Answer;
 use crate::upstream::connect::Open;
 use crate::upstream::pool::Home;
 use decode::BodyDecoder;
@@ -107,7 +107,7 @@ pub enum ReadError {
 /// An upstream connection that speaks another protocol from now on.
 #[derive(Debug)]
 pub struct Switched {
-    conn: Connection,
+    conn: Box<Connection>,
     /// What it speaks; none behind a CONNECT.
     pub(crate) protocol: Option<HeaderValue>,
 }
@@ -122,7 +122,7 @@ pub struct ResponseBody {
 
 #[derive(Debug)]
 struct Reading {
-    conn: Connection,
+    conn: Box<Connection>,
     decoder: BodyDecoder,
     /// What remains of the request.
     sender: Option<Sender>,
@@ -154,8 +154,9 @@ pub(crate) struct Exchange<'a> {
 // === impl Connection ===
 
 impl Connection {
-    pub(crate) fn new(io: Io, open: Open) -> Self {
-        Self {
+    /// In a box, because it goes from the pool to a request and back again and again.
+    pub(crate) fn new(io: Io, open: Open) -> Box<Self> {
+        Box::new(Self {
             io,
             opened: Instant::now(),
             buf: BytesMut::new(),
@@ -164,7 +165,7 @@ impl Connection {
             interim: 0,
             filled: false,
             _open: open,
-        }
+        })
     }
 
     /// Requests sent on it.
@@ -193,9 +194,9 @@ impl Connection {
     ///
     /// Dropping the future closes the connection; it is never reused half-way.
     pub(crate) async fn exchange(
-        mut self,
+        mut self: Box<Self>,
         exchange: Exchange<'_>,
-    ) -> Result<(Response<Body>, Spelling), ExchangeError> {
+    ) -> Result<Box<Answer>, ExchangeError> {
         self.requests += 1;
         self.interim = 0;
         let waits = exchange.expects_continue;
@@ -314,11 +315,11 @@ impl Connection {
 
     /// Turns a head into a response; an answer that came whole sends the connection home at once.
     fn into_response(
-        mut self,
+        mut self: Box<Self>,
         head: decode::Head,
         sender: Option<Sender>,
         home: Rc<Home>,
-    ) -> (Response<Body>, Spelling) {
+    ) -> Box<Answer> {
         let decode::Head {
             status,
             headers,
@@ -363,7 +364,7 @@ impl Connection {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        (response, spelling)
+        Answer::new(response, Some(spelling))
     }
 
     /// Drops the memory that a connection has no use for while it rests.
@@ -422,7 +423,7 @@ impl Switched {
             buf,
             _open: open,
             ..
-        } = self.conn;
+        } = *self.conn;
         (io, buf, open)
     }
 }

@@ -62,14 +62,14 @@ pub(crate) struct Home {
 
 #[derive(Debug)]
 struct Idle {
-    conn: Connection,
+    conn: Box<Connection>,
     since: Instant,
 }
 
 /// A connection that is used again.
 #[derive(Debug)]
 pub(crate) struct Rested {
-    pub(crate) conn: Connection,
+    pub(crate) conn: Box<Connection>,
     /// How long it had rested.
     pub(crate) rest: Duration,
 }
@@ -164,11 +164,11 @@ impl Home {
     }
 
     /// Keeps a connection whose exchange is complete, unless a limit says otherwise.
-    pub(crate) fn take_back(&self, conn: Connection) {
+    pub(crate) fn take_back(&self, conn: Box<Connection>) {
         self.put(conn, Instant::now());
     }
 
-    fn put(&self, conn: Connection, now: Instant) {
+    fn put(&self, conn: Box<Connection>, now: Instant) {
         let Limits { requests, .. } = self.limits.get();
         let worn = (requests != 0 && conn.requests() >= requests) || self.is_old(&conn, now);
         let mut idle = self.idle.borrow_mut();

@@ -66,6 +66,24 @@ fn changes_show_and_nothing_else() {
 
 proptest! {
     #[test]
+    fn names_are_compared_as_they_are_defined(
+        one in "[a-z0-9!#$%&'*+.^_`|~-]{1,20}",
+        other in "[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,20}",
+        upper in any::<u32>(),
+    ) {
+        let name = HeaderName::from_bytes(one.as_bytes()).expect("a name");
+        let cased: Vec<u8> = one
+            .bytes()
+            .enumerate()
+            .map(|(at, byte)| if upper >> (at % 32) & 1 == 1 { byte.to_ascii_uppercase() } else { byte })
+            .collect();
+        prop_assert!(is_spelling(&cased, &name));
+        for bytes in [other.as_bytes(), &cased.iter().map(|byte| byte ^ 0x20).collect::<Vec<u8>>()] {
+            prop_assert_eq!(is_spelling(bytes, &name), bytes.eq_ignore_ascii_case(one.as_bytes()));
+        }
+    }
+
+    #[test]
     fn a_head_that_nobody_changed_is_written_as_it_came(
         lines in proptest::collection::vec(("[abAB]{1,2}", "[0-9]{1,2}"), 0..12)
     ) {

@@ -14,7 +14,7 @@ fn received(
 ) -> Result<Outgoing, Rejection> {
     let request = build(Request::builder()).body(()).expect("a request");
     let arrived = Arrived {
-        head: request.into_parts().0,
+        head: Box::new(request.into_parts().0),
         body: None,
         spelling: None,
         interim: None,

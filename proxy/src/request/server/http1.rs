@@ -68,7 +68,7 @@ pub(super) async fn serve(
                     wire: &wire,
                     out: &mut out,
                 };
-                match exchange.run(*head).await {
+                match exchange.run(head).await {
                     (after, None) => after,
                     (_, Some(tunnel)) => return tunnel.run(wire).await,
                 }

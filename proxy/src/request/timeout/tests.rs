@@ -1,4 +1,5 @@
 use super::*;
+use std::pin::pin;
 
 use std::future::pending;
 
@@ -26,7 +27,7 @@ async fn the_time_runs_from_the_complete_request() {
         upload.finish();
         pending::<()>().await;
     };
-    let ended = within(&mut deadline, slow_upload).await;
+    let ended = within(&mut deadline, pin!(slow_upload)).await;
 
     assert_eq!(ended, Err(Expired::Limit));
     assert_eq!(start.elapsed().as_secs(), 12);
@@ -38,11 +39,11 @@ async fn without_a_body_the_time_runs_at_once() {
     let mut deadline = deadline(TWO_SECONDS, None, None);
 
     assert_eq!(
-        within(&mut deadline, pending::<()>()).await,
+        within(&mut deadline, pin!(pending::<()>())).await,
         Err(Expired::Limit)
     );
     assert_eq!(start.elapsed().as_secs(), 2);
-    assert_eq!(within(&mut None, async { 7 }).await, Ok(7));
+    assert_eq!(within(&mut None, pin!(async { 7 })).await, Ok(7));
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -56,7 +57,7 @@ async fn the_end_of_a_body_that_another_task_reads_starts_the_time() {
     });
 
     assert_eq!(
-        within(&mut deadline, pending::<()>()).await,
+        within(&mut deadline, pin!(pending::<()>())).await,
         Err(Expired::Limit)
     );
 
@@ -71,12 +72,12 @@ async fn the_callers_own_time_runs_from_the_beginning_and_the_first_end_counts()
     let start = Instant::now();
 
     let mut incomplete = deadline(TWO_SECONDS, caller(5), Some(&upload));
-    let ended = within(&mut incomplete, pending::<()>()).await;
+    let ended = within(&mut incomplete, pin!(pending::<()>())).await;
     assert_eq!(ended, Err(Expired::Caller));
     assert_eq!(start.elapsed().as_secs(), 5);
 
     let mut patient = deadline(TWO_SECONDS, caller(5), None);
-    let ended = within(&mut patient, pending::<()>()).await;
+    let ended = within(&mut patient, pin!(pending::<()>())).await;
     assert_eq!(ended, Err(Expired::Limit), "the rule caps what callers ask");
     assert_eq!(start.elapsed().as_secs(), 7);
 }
@@ -94,7 +95,7 @@ async fn an_end_that_becomes_known_comes_before_a_later_one() {
     };
 
     assert_eq!(
-        within(&mut deadline, slow_upload).await,
+        within(&mut deadline, pin!(slow_upload)).await,
         Err(Expired::Limit)
     );
     assert_eq!(start.elapsed().as_secs(), 12);
@@ -105,6 +106,14 @@ async fn what_is_left_is_known_once_the_request_is_complete() {
     let upload = Rc::new(Upload::default());
     let time = Time::new(TWO_SECONDS, None, Some(Rc::clone(&upload)));
     assert_eq!(time.left(Instant::now()), None);
+    assert_eq!(
+        time.left_for_upstream(),
+        TWO_SECONDS,
+        "none of it has passed"
+    );
+    let caller = Time::new(TWO_SECONDS, Some(Duration::from_secs(1)), None);
+    assert_eq!(caller.left_for_upstream(), Some(Duration::from_secs(1)));
+    assert_eq!(Time::new(None, None, None).left_for_upstream(), None);
 
     upload.finish();
     tokio::time::advance(Duration::from_millis(500)).await;
@@ -113,7 +122,7 @@ async fn what_is_left_is_known_once_the_request_is_complete() {
         time.left(Instant::now()),
         Some(Duration::from_millis(1_500))
     );
-    assert_eq!(time.left_for_caller(), None);
+    assert_eq!(time.left_for_upstream(), Some(Duration::from_millis(1_500)));
     let attempt = time.of_attempt(Duration::from_secs(1));
     assert_eq!(attempt.left(Instant::now()), Some(Duration::from_secs(1)));
     tokio::time::advance(Duration::from_secs(5)).await;

@@ -1,5 +1,6 @@
 //! Writing a request: its head, and the framing of its body.
 
+use std::cell::Cell;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -127,14 +128,11 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
 
 /// Writes the headers that pass, with the authority where the host stood.
 fn encode_headers(out: &mut Vec<u8>, head: &RequestHead<'_>) {
-    if !head.headers.contains_key(header::HOST) {
-        out.extend_from_slice(b"host: ");
-        out.extend_from_slice(head.authority);
-        out.extend_from_slice(b"\r\n");
-    }
+    let host_written = Cell::new(false);
     let start = out.len();
     let write = |out: &mut Vec<u8>, line: Line<'_>| {
         if *line.name == header::HOST {
+            host_written.set(true);
             out.extend_from_slice(line.spelled);
             out.extend_from_slice(b": ");
             out.extend_from_slice(head.authority);
@@ -146,6 +144,11 @@ fn encode_headers(out: &mut Vec<u8>, head: &RequestHead<'_>) {
     let plain = Spelling::default();
     let spelling = head.spelling.unwrap_or(&plain);
     spelling.lines(head.headers, out, write, |out| out.truncate(start));
+    if !host_written.get() {
+        out.extend_from_slice(b"host: ");
+        out.extend_from_slice(head.authority);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Whether servers expect a length even where there is nothing (RFC 9110 §8.6).

@@ -21,7 +21,7 @@ fn open() -> Open {
 }
 
 /// A connection and the other end of it.
-fn connected() -> (Connection, Upstream) {
+fn connected() -> (Box<Connection>, Upstream) {
     let (near, far) = tokio::io::duplex(1 << 20);
     (
         Connection::new(Io::Memory(near), open()),
@@ -52,7 +52,7 @@ impl Upstream {
     }
 }
 
-async fn get(conn: Connection, home: Rc<Home>) -> Result<Response<Body>, ExchangeError> {
+async fn get(conn: Box<Connection>, home: Rc<Home>) -> Result<Response<Body>, ExchangeError> {
     let mut body = Body::Empty;
     let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let method = Method::GET;
@@ -68,7 +68,7 @@ async fn get(conn: Connection, home: Rc<Home>) -> Result<Response<Body>, Exchang
         home,
     })
     .await
-    .map(|(response, _)| response)
+    .map(|answer| answer.response)
 }
 
 /// The answer to a GET when the upstream writes `answer` and then closes if told so.

@@ -16,7 +16,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 /// A connection and the other end of it.
-fn connected() -> (Connection, StdUnixStream) {
+fn connected() -> (Box<Connection>, StdUnixStream) {
     let (near, far) = StdUnixStream::pair().expect("a pair of sockets");
     near.set_nonblocking(true).expect("a socket option");
     let near = UnixStream::from_std(near).expect("a runtime");

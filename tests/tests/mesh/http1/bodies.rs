@@ -3,7 +3,7 @@
 use tests::Script;
 use tests::script::Peer;
 
-use super::{HOST, edge, logged};
+use super::{HOST, edge, logged, with_rules};
 
 /// Answers every request with exactly this.
 async fn saying(answer: &'static str) -> Script {
@@ -83,6 +83,29 @@ async fn what_has_no_body_leaves_the_connection_in_step() {
         let head = client.head().await;
         assert!(head.contains("\r\ncontent-length: 1000\r\n"), "{head}");
     }
+}
+
+#[tokio::test]
+async fn the_head_of_an_answer_of_our_own_says_its_length() {
+    let rules = "
+  - directResponse: {status: 200, body: {string: hello}}
+";
+    let origin = saying("").await;
+    let edge = with_rules(origin.addr(), rules, &[]).await;
+    let mut client = edge.wire().await;
+
+    for _ in 0..2 {
+        client
+            .say(format!("HEAD / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+            .await;
+        let head = client.head().await;
+        assert!(head.contains("\r\ncontent-length: 5\r\n"), "{head}");
+    }
+    client
+        .say(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+        .await;
+    client.head().await;
+    assert_eq!(client.until("hello").await, "hello", "in step");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Sending an answer: its head as the upstream spelled it, its body framed for the client.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -71,6 +72,13 @@ pub(super) async fn send(
     mut response: Response<Recorded>,
 ) -> Result<Sent, Broken> {
     let framing = Framing::of(&response, asked);
+    // An answer of our own to HEAD says what GET would get (RFC 9110 §9.3.2); an upstream's says it
+    // or does not.
+    let unsent = response
+        .body()
+        .size_hint()
+        .exact()
+        .filter(|length| *length > 0);
     let told = poll_fn(|cx| Poll::Ready(wire.is_told(cx))).await;
     // Interim answers that came together with this one go first.
     let interim = poll_fn(|cx| wire.poll_interim(cx)).await;
@@ -84,6 +92,7 @@ pub(super) async fn send(
         response: &response,
         spelling: spelling.as_ref(),
         framing,
+        unsent: unsent.filter(|_| asked.method == Method::HEAD),
         version: asked.version,
         connection: match (tunnel, keep_alive, asked.version) {
             (true, _, _) => Connection::Tunnel,
@@ -123,9 +132,13 @@ impl Framing {
         if bodiless {
             return Self::Bodiless;
         }
-        let announced = response.headers().get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|it| it.to_str().ok()?.parse().ok());
-        match announced.or_else(|| response.body().size_hint().exact()) {
+        // What is known of the body is what its upstream announced, and spares a search.
+        let known = response.body().size_hint().exact();
+        let announced = || {
+            let value = response.headers().get(header::CONTENT_LENGTH)?;
+            value.to_str().ok()?.parse().ok()
+        };
+        match known.or_else(announced) {
             Some(length) => Self::Length(length),
             None if asked.version == Version::HTTP_10 => Self::Close,
             None => Self::Chunked,
@@ -148,6 +161,8 @@ struct HeadWriter<'h> {
     response: &'h Response<Recorded>,
     spelling: Option<&'h Spelling>,
     framing: Framing,
+    /// Length of a body that is not sent, if it is to be told.
+    unsent: Option<u64>,
     version: Version,
     connection: Connection,
 }
@@ -160,7 +175,13 @@ impl HeadWriter<'_> {
         let headers = self.response.headers();
         self.status_line(out, status);
         let start = out.len();
+        let (dated, announced) = (Cell::new(false), Cell::new(false));
         let write = |out: &mut Vec<u8>, line: Line<'_>| {
+            match *line.name {
+                header::DATE => dated.set(true),
+                header::CONTENT_LENGTH => announced.set(true),
+                _ => {}
+            }
             if self.passes(line.name, status) {
                 write_line(out, line.spelled, line.value.as_bytes());
             }
@@ -168,10 +189,10 @@ impl HeadWriter<'_> {
         let plain = Spelling::default();
         let spelling = self.spelling.unwrap_or(&plain);
         spelling.lines(headers, out, write, |out| out.truncate(start));
-        if !headers.contains_key(header::DATE) && !status.is_informational() {
+        if !dated.get() && !status.is_informational() {
             worker.clock.write_date(out);
         }
-        self.framing_line(out, headers);
+        self.framing_line(out, announced.get());
         out.extend_from_slice(match self.connection {
             Connection::Unsaid => b"",
             Connection::Close => b"connection: close\r\n",
@@ -214,15 +235,20 @@ impl HeadWriter<'_> {
         !is_hop_by_hop(name)
     }
 
-    fn framing_line(&self, out: &mut Vec<u8>, headers: &HeaderMap) {
-        match self.framing {
-            Framing::Length(length) if !headers.contains_key(header::CONTENT_LENGTH) => {
+    fn framing_line(&self, out: &mut Vec<u8>, announced: bool) {
+        let length = match self.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Bodiless => self.unsent,
+            Framing::Chunked | Framing::Close => None,
+        };
+        match (self.framing, length) {
+            (_, Some(length)) if !announced => {
                 let mut digits = String::new();
                 let _ = write!(digits, "{length}");
                 write_line(out, b"content-length", digits.as_bytes());
             }
-            Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            Framing::Length(_) | Framing::Bodiless | Framing::Close => {}
+            (Framing::Chunked, _) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            (Framing::Length(_) | Framing::Bodiless | Framing::Close, _) => {}
         }
     }
 }

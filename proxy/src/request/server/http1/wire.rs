@@ -77,7 +77,7 @@ struct Inner {
 #[derive(Debug)]
 pub(super) enum Next {
     /// A request.
-    Head(Box<Head>),
+    Head(Head),
     /// Something else.
     Malformed(Malformed),
     /// Nothing: closed, or idle for too long.
@@ -160,7 +160,7 @@ impl Wire {
         loop {
             if !inner.input.is_empty() {
                 match head::parse(&mut inner.input, &mut inner.places, &self.limits) {
-                    Ok(Some(head)) => return Poll::Ready(Next::Head(Box::new(head))),
+                    Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
                     Ok(None) => {}
                     Err(malformed) => return Poll::Ready(Next::Malformed(malformed)),
                 }

@@ -1,0 +1,72 @@
+//! Which headers that the proxy deals with a request has: one pass over the names instead of a search
+//! for each, since most requests have none of them.
+
+use http::HeaderMap;
+use http::header;
+
+/// Headers that are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Present {
+    pub(super) te: bool,
+    pub(super) forwarded_for: bool,
+    pub(super) forwarded_proto: bool,
+    pub(super) request_id: bool,
+    /// One that tells a proxy what to do.
+    pub(super) instruction: bool,
+}
+
+// === impl Present ===
+
+impl Present {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            if *name == header::TE {
+                present.te = true;
+                continue;
+            }
+            let Some(rest) = name.as_str().strip_prefix("x-") else {
+                continue;
+            };
+            match rest {
+                "forwarded-for" => present.forwarded_for = true,
+                "forwarded-proto" => present.forwarded_proto = true,
+                "request-id" => present.request_id = true,
+                rest => present.instruction |= rest.starts_with("envoy-"),
+            }
+        }
+        present
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn what_is_there_is_found_in_one_pass() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Present::of(&headers), Present::default());
+        for name in [
+            "accept",
+            "te",
+            "x-a",
+            "x-request-id",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-envoy-max-retries",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+
+        let all = Present {
+            te: true,
+            forwarded_for: true,
+            forwarded_proto: true,
+            request_id: true,
+            instruction: true,
+        };
+        assert_eq!(Present::of(&headers), all);
+    }
+}
