@@ -6,3 +6,4 @@ pub mod chunked;
 pub(crate) mod interim;
 pub(crate) mod line;
 pub(crate) mod spelling;
+pub(crate) mod target;

@@ -46,6 +46,10 @@ const KEPT_HEADS_MAX: usize = 64;
 /// Largest such buffer in bytes.
 const KEPT_HEAD_BYTES_MAX: usize = 8 * 1024;
 
+/// A reused connection that fails later than this after a request began did not die of idleness: the
+/// upstream had the request, and may have worked on it.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
+
 /// The upstream side of one worker.
 #[derive(Debug)]
 pub struct Upstream {
@@ -133,7 +137,7 @@ pub enum UpstreamError {
     Exchange {
         /// Whether nothing of the request can have been processed.
         unsent: bool,
-        /// Whether the connection had served a request before.
+        /// Whether the connection had served a request before, and failed soon after this one began.
         reused: bool,
         /// What happened.
         source: ExchangeError,
@@ -278,9 +282,10 @@ impl Upstream {
         attempt: u32,
     ) -> Result<Box<Answer>, UpstreamError> {
         // What is repeated because a connection had been closed is not left to another such one.
+        let began = Instant::now();
         let resting = match outgoing.sending.wants_fresh {
             true => None,
-            false => home.take(Instant::now()),
+            false => home.take(began),
         };
         let (conn, rest) = match resting {
             Some(Rested { conn, rest }) => (conn, Some(rest)),
@@ -331,7 +336,7 @@ impl Upstream {
         result.map_err(|source| {
             let error = UpstreamError::Exchange {
                 unsent: matches!(source, ExchangeError::Io { unsent: true, .. }),
-                reused: rest.is_some(),
+                reused: rest.is_some() && began.elapsed() <= STALE_WITHIN,
                 source,
             };
             if let Some(rest) = rest.filter(|_| error.closed_while_idle()) {
@@ -361,7 +366,7 @@ impl Upstream {
         let open = async || self.connect(destination, member).await;
         let terms = Terms::of(&destination.policy);
         let stream = home.http2.stream(&terms, open).await?;
-        let rested = stream.rested();
+        let (rested, began) = (stream.rested(), Instant::now());
         let request = outgoing.take_as_http2(attempt);
         match stream.send(request).await {
             Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
@@ -371,7 +376,7 @@ impl Upstream {
                     (None, true) => Reached::Refused,
                     (None, false) => Reached::Upstream,
                 },
-                rested,
+                rested: rested && began.elapsed() <= STALE_WITHIN,
                 fault: failed.fault,
                 source: failed.source,
             }),

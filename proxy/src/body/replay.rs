@@ -19,6 +19,9 @@ use crate::body::{Body, BodyError};
 
 /// Most bytes of one request that are kept; the same as Envoy's buffer in Istio.
 pub(crate) const REPLAY_BYTES_MAX: usize = 1024 * 1024;
+/// Parts below this size are copied, so that what is kept is what is counted: a buffer for reading has
+/// room for a few times as much.
+const COPIED_BYTES_MAX: usize = 2 * 1024;
 /// Most bytes that one worker keeps for all of its requests.
 const WORKER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What a part costs beside its bytes: a body in very small parts would otherwise take many times its
@@ -217,7 +220,12 @@ impl Shared {
         }
         self.bytes += cost;
         self.kept.0.set(self.kept.0.get() + cost);
-        self.parts.push_back(data.clone());
+        // A small part would keep the whole buffer that it was read into.
+        let part = match data.len() < COPIED_BYTES_MAX {
+            true => Bytes::copy_from_slice(data),
+            false => data.clone(),
+        };
+        self.parts.push_back(part);
         self.read_parts += 1;
     }
 

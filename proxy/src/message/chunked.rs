@@ -213,7 +213,7 @@ fn trailers(buf: &mut BytesMut) -> Result<Decoded, ChunkError> {
 
 /// Whether a field may stand behind a body: not what frames, routes or authenticates a message,
 /// since who merges trailers into the head would act on it too late (RFC 9110 §6.5.1).
-fn may_trail(name: &HeaderName) -> bool {
+pub(crate) fn may_trail(name: &HeaderName) -> bool {
     let forbidden = [
         header::AUTHORIZATION,
         header::CONNECTION,
@@ -231,8 +231,10 @@ fn may_trail(name: &HeaderName) -> bool {
         header::TRANSFER_ENCODING,
         header::UPGRADE,
     ];
-    let instruction = name.as_str().starts_with("x-envoy-") || name.as_str() == "x-forwarded-for";
-    !forbidden.contains(name) && !instruction
+    let text = name.as_str();
+    let instruction = text.starts_with("x-envoy-") || text == "x-forwarded-for";
+    let of_connection = matches!(text, "keep-alive" | "proxy-connection");
+    !forbidden.contains(name) && !instruction && !of_connection
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
 /// Most bytes of interim answers that wait; further ones are left out, which costs a hint.
 const WAITING_BYTES_MAX: usize = 16 * 1024;
@@ -23,7 +23,9 @@ impl Interim {
         let start = waiting.len();
         let reason = status.canonical_reason().unwrap_or_default();
         waiting.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
-        for (name, value) in headers {
+        // A length would be that of a body, and an interim answer has none (RFC 9110 §8.6).
+        let lines = headers.iter();
+        for (name, value) in lines.filter(|(name, _)| **name != header::CONTENT_LENGTH) {
             waiting.extend_from_slice(name.as_str().as_bytes());
             waiting.extend_from_slice(b": ");
             waiting.extend_from_slice(value.as_bytes());

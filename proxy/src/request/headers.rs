@@ -7,6 +7,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::body::Body;
+use crate::message::line::content_length;
+use crate::message::target::{is_authority, is_visible};
 use crate::request::limits::Limits;
 use crate::request::malformed::Malformed;
 use crate::request::path::normalize;
@@ -113,9 +115,7 @@ pub(crate) fn receive(
     };
     let headers = &mut head.headers;
     if head.version == Version::HTTP_2 {
-        if headers.len() > reception.limits.headers_max {
-            return Err(Malformed::TooManyHeaders.into());
-        }
+        check_http2(headers, &head.uri, reception.limits)?;
         unite_lines(headers)?;
     }
     let mut present = Present::of(headers);
@@ -183,6 +183,9 @@ fn authority(head: &http::request::Parts) -> Result<HeaderValue, Rejection> {
     if let Some(authority) = head.uri.authority() {
         let host = without_user_info(authority)?;
         // In HTTP/2 both say the same or the request is malformed (RFC 9113 §8.3.1).
+        if !is_authority(host.as_bytes()) {
+            return Err(Malformed::Host.into());
+        }
         let written = head.headers.get(header::HOST);
         let differs =
             |written: &HeaderValue| !written.as_bytes().eq_ignore_ascii_case(host.as_bytes());
@@ -193,7 +196,8 @@ fn authority(head: &http::request::Parts) -> Result<HeaderValue, Rejection> {
     }
     let mut hosts = head.headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Ok(host.clone()),
+        (Some(host), None) if is_authority(host.as_bytes()) => Ok(host.clone()),
+        (Some(_), None) => Err(Malformed::Host.into()),
         (Some(_), Some(_)) => Err(Rejection::BadRequest("more than one host header")),
         (None, _) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
         (None, _) => Err(Rejection::BadRequest("no host header")),
@@ -204,6 +208,25 @@ fn without_user_info(authority: &Authority) -> Result<&str, Rejection> {
     match authority.as_str().contains('@') {
         true => Err(Rejection::BadRequest("user information in request target")),
         false => Ok(authority.as_str()),
+    }
+}
+
+/// What the parser of HTTP/1 refuses and that of HTTP/2 does not: the request may go on by HTTP/1.
+fn check_http2(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(), Malformed> {
+    if headers.len() > limits.headers_max {
+        return Err(Malformed::TooManyHeaders);
+    }
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > limits.target_bytes_max {
+        return Err(Malformed::TargetTooLong);
+    }
+    if !is_visible(target.as_bytes()) {
+        return Err(Malformed::Target);
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    match lengths.all(|length| content_length(length.as_bytes()).is_some()) {
+        true => Ok(()),
+        false => Err(Malformed::Framing),
     }
 }
 

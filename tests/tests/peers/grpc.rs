@@ -1,6 +1,7 @@
 //! gRPC's own interop suite: client and server of grpc-go with the proxy between them. Each case
 //! checks by itself what arrives, and its program fails if that is not right.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 
 use tests::wait::PATIENCE;
@@ -42,14 +43,29 @@ async fn complaint(case: &str, addr: SocketAddr) -> Option<String> {
     (!output.status.success()).then(|| format!("{case}: {}: {said}", output.status))
 }
 
-/// A server that takes connections, which it does at every address.
+/// Ports that are tried before the suite gives up.
+const PORTS_MAX: usize = 10;
+
+/// A server that takes connections. It listens at every address of the machine, so that a port which
+/// is free at ours may be taken at another: then it ends at once, and the next port is tried.
 async fn server() -> (Running, SocketAddr) {
-    let port = Port::reserve();
-    let arguments = [format!("--port={port}")];
-    let server = Running::start(&tools::grpc_interop("server"), &arguments);
-    let connects = async || TcpStream::connect(port.addr()).await.is_ok();
-    eventually("a gRPC server", connects, |connects| *connects).await;
-    (server, port.addr())
+    for _ in 0..PORTS_MAX {
+        let port = Port::reserve();
+        let arguments = [format!("--port={port}")];
+        let server = Running::start(&tools::grpc_interop("server"), &arguments);
+        let server = RefCell::new(server);
+        let (watched, addr) = (&server, port.addr());
+        let state = || async move {
+            let connects = TcpStream::connect(addr).await.is_ok();
+            (connects, watched.borrow_mut().has_ended())
+        };
+        let settled = |(connects, ended): &(bool, bool)| *connects || *ended;
+        let (connects, _) = eventually("a gRPC server", state, settled).await;
+        if connects {
+            return (server.into_inner(), addr);
+        }
+    }
+    panic!("no gRPC server at any of {PORTS_MAX} ports");
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ async fn run(addr: SocketAddr, arguments: &[&str]) -> (usize, Vec<(String, Strin
     let mut command = Command::new(&program);
     command
         .args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string()])
+        // Two seconds, its default, are little on a busy machine.
+        .args(["--timeout", "10"])
         .arg("-j")
         .arg(&report)
         .args(arguments)

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 pub(crate) struct Running {
     /// What it prints.
     pub(crate) stdout: Lines,
-    _child: Child,
+    child: Child,
 }
 
 // === impl Running ===
@@ -33,8 +33,13 @@ impl Running {
             .unwrap_or_else(|error| panic!("start {}: {error}", program.display()));
         Self {
             stdout: Lines::of(child.stdout.take().expect("piped")),
-            _child: child,
+            child,
         }
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// The address on loopback that its first line announces, for the programs of `tests/programs`.

@@ -81,7 +81,10 @@ pub(super) async fn serve(
         };
         match after {
             After::Next => {}
-            After::End => return poll_fn(|cx| wire.poll_farewell(cx)).await,
+            After::End => {
+                wire.expect_end(LINGER);
+                return poll_fn(|cx| wire.poll_farewell(cx)).await;
+            }
             After::Linger => return linger(&wire).await,
         }
     }
@@ -117,7 +120,8 @@ async fn refuse(
 
 /// Ends our side and waits, within bounds, until the client has ended its own.
 async fn linger(wire: &Wire) {
-    poll_fn(|cx| wire.poll_close(cx, LINGER)).await;
+    wire.expect_end(LINGER);
+    poll_fn(|cx| wire.poll_close(cx)).await;
     poll_fn(|cx| wire.poll_silence(cx)).await;
 }
 
@@ -153,7 +157,7 @@ impl Exchange<'_> {
         };
         match answer::send(self.worker, self.wire, self.out, &asked, response).await {
             Ok(Sent::Tunnel(response)) => (After::End, tunnel::Tunnel::new(*response)),
-            Ok(Sent::Whole { keep_alive }) => (self.after(keep_alive).await, None),
+            Ok(Sent::Whole { keep_alive }) => (self.after(&asked, keep_alive).await, None),
             Err(answer::Broken) => (After::End, None),
         }
     }
@@ -184,10 +188,15 @@ impl Exchange<'_> {
     }
 
     /// What remains of the request decides whether there can be another.
-    async fn after(&mut self, keep_alive: bool) -> After {
+    async fn after(&mut self, asked: &Asked, keep_alive: bool) -> After {
         self.wire.finish();
         if self.wire.is_complete() {
-            return if keep_alive { After::Next } else { After::End };
+            return match (keep_alive, asked.keep_alive) {
+                (true, _) => After::Next,
+                (false, false) => After::End,
+                // The client does not know yet: what it sends meanwhile must not cost it the answer.
+                (false, true) => After::Linger,
+            };
         }
         if !keep_alive {
             return After::Linger;

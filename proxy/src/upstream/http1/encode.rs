@@ -16,6 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::message::chunked::may_trail;
 use crate::message::spelling::{Line, Spelling};
 use crate::request::headers::{RequestId, X_FORWARDED_FOR, passes};
 use crate::upstream::http1::ExchangeError;
@@ -143,7 +144,10 @@ fn encode_headers(out: &mut Vec<u8>, head: &RequestHead<'_>) {
     };
     let plain = Spelling::default();
     let spelling = head.spelling.unwrap_or(&plain);
-    spelling.lines(head.headers, out, write, |out| out.truncate(start));
+    spelling.lines(head.headers, out, write, |out| {
+        out.truncate(start);
+        host_written.set(false);
+    });
     if !host_written.get() {
         out.extend_from_slice(b"host: ");
         out.extend_from_slice(head.authority);
@@ -334,7 +338,7 @@ impl Sender {
     fn fill_trailers(&mut self, trailers: HeaderMap) {
         if self.chunked {
             self.first.extend_from_slice(b"0\r\n");
-            for (name, value) in &trailers {
+            for (name, value) in trailers.iter().filter(|(name, _)| may_trail(name)) {
                 self.first.extend_from_slice(name.as_str().as_bytes());
                 self.first.extend_from_slice(b": ");
                 self.first.extend_from_slice(value.as_bytes());

@@ -2,7 +2,8 @@
 
 use http_body_util::BodyExt as _;
 use tests::origin::{Protocol, body, text};
-use tests::{Origin, eventually};
+use tests::script::Peer;
+use tests::{Origin, Script, eventually};
 
 use super::{HOST, edge, logged};
 
@@ -107,5 +108,36 @@ async fn a_connection_without_requests_is_closed_after_a_while() {
 
     assert_eq!(rested.rest().await, (String::new(), true));
     assert_eq!(silent.rest().await, (String::new(), true));
-    assert_eq!(active(&edge).await, 0.0);
+    eventually(
+        "the end of both",
+        async || active(&edge).await,
+        |it| *it == 0.0,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_is_not_blamed_for_an_upstream_that_takes_its_time() {
+    const BODY_BYTES: usize = 16 << 20;
+    // It reads nothing of the body for longer than a client may pause.
+    let origin = Script::start(async |mut peer: Peer| {
+        peer.hear_head().await;
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        let heard = peer.hear(BODY_BYTES).await.len();
+        peer.answer(&heard.to_string()).await;
+    })
+    .await;
+    let edge = edge(origin.addr(), &["--client-stall-timeout", "1s"]).await;
+    let mut client = edge.wire().await;
+
+    client
+        .say(format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
+        ))
+        .await;
+    client.say(vec![b'x'; BODY_BYTES]).await;
+
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(client.until("16777216").await, "16777216");
 }

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::{Body as _, Frame};
 
 use super::wire::{Patience, Wire};
+use crate::message::chunked::may_trail;
 use crate::message::spelling::{Line, Spelling};
 use crate::request::headers::is_hop_by_hop;
 use crate::request::record::{Recorded, RecordedError};
@@ -81,8 +82,11 @@ pub(super) async fn send(
         .filter(|length| *length > 0);
     let told = poll_fn(|cx| Poll::Ready(wire.is_told(cx))).await;
     // Interim answers that came together with this one go first.
-    let interim = poll_fn(|cx| wire.poll_interim(cx)).await;
-    interim.map_err(|_| Broken)?;
+    if wire.has_interim() {
+        wire.expect_progress();
+        let interim = poll_fn(|cx| wire.poll_interim(cx)).await;
+        interim.map_err(|_| Broken)?;
+    }
     let keep_alive =
         asked.keep_alive && !told && framing != Framing::Close && !wire.awaits_continue();
     let tunnel = response.body().is_tunnel();
@@ -179,6 +183,8 @@ impl HeadWriter<'_> {
         let write = |out: &mut Vec<u8>, line: Line<'_>| {
             match *line.name {
                 header::DATE => dated.set(true),
+                // One line is enough, and nothing says nothing.
+                header::CONTENT_LENGTH if announced.get() || line.value.is_empty() => return,
                 header::CONTENT_LENGTH => announced.set(true),
                 _ => {}
             }
@@ -188,7 +194,12 @@ impl HeadWriter<'_> {
         };
         let plain = Spelling::default();
         let spelling = self.spelling.unwrap_or(&plain);
-        spelling.lines(headers, out, write, |out| out.truncate(start));
+        // What was written is undone with all that is known of it.
+        spelling.lines(headers, out, write, |out| {
+            out.truncate(start);
+            dated.set(false);
+            announced.set(false);
+        });
         if !dated.get() && !status.is_informational() {
             worker.clock.write_date(out);
         }
@@ -350,7 +361,7 @@ impl Sender<'_> {
         match self.framing {
             Framing::Chunked => {
                 self.out.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers {
+                for (name, value) in trailers.iter().filter(|(name, _)| may_trail(name)) {
                     write_line(self.out, name.as_str().as_bytes(), value.as_bytes());
                 }
                 self.out.extend_from_slice(b"\r\n");

@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, Uri, Version};
 use crate::message::chunked::Chunked;
 use crate::message::line::{ConnectionOptions, LineAt, content_length, has_bare_lf};
 use crate::message::spelling::Spelling;
+use crate::message::target::{is_authority, is_visible};
 use crate::request::limits::{HEADERS_MAX, Limits};
 use crate::request::malformed::Malformed;
 
@@ -112,8 +113,7 @@ fn target_of(target: Bytes, method: &Method, limits: &Limits) -> Result<Uri, Mal
     if target.len() > limits.target_bytes_max {
         return Err(Malformed::TargetTooLong);
     }
-    let visible = |byte: &u8| byte.is_ascii_graphic() && *byte != b'#';
-    if !target.iter().all(visible) {
+    if !is_visible(&target) {
         return Err(Malformed::Target);
     }
     let origin_form = target.starts_with(b"/");
@@ -262,62 +262,6 @@ impl Lines {
             _ => !self.options.close,
         }
     }
-}
-
-/// Whether a host is what an authority may be (RFC 3986 §3.2), without user information: a name or an
-/// address, and perhaps a port.
-fn is_authority(host: &[u8]) -> bool {
-    let split_at = |at: usize| (&host[..at], &host[at..]);
-    let (name, port) = match host.first() {
-        Some(b'[') => match memchr::memchr(b']', host) {
-            Some(end) => split_at(end + 1),
-            None => return false,
-        },
-        _ => split_at(memchr::memchr(b':', host).unwrap_or(host.len())),
-    };
-    let known = match name.strip_prefix(b"[") {
-        Some(address) => {
-            let address = address.strip_suffix(b"]").unwrap_or_default();
-            let address = std::str::from_utf8(address).unwrap_or_default();
-            address.parse::<std::net::Ipv6Addr>().is_ok()
-        }
-        None => !name.is_empty() && name.iter().all(is_name),
-    };
-    known && is_port(port)
-}
-
-/// Nothing, or a colon with a number or, as RFC 3986 §3.2.3 allows, without.
-fn is_port(port: &[u8]) -> bool {
-    match port.strip_prefix(b":") {
-        None => port.is_empty(),
-        Some(b"") => true,
-        Some(digits) => {
-            let digits = std::str::from_utf8(digits).ok();
-            let digits = digits.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
-            digits.is_some_and(|digits| digits.parse::<u16>().is_ok())
-        }
-    }
-}
-
-/// Whether a byte may stand in a name (RFC 3986 §3.2.2), by its value.
-static NAME_BYTES: [bool; 256] = {
-    let others = b"-._~%!$&'()*+;=";
-    let mut allowed = [false; 256];
-    let mut byte = 0;
-    while byte < allowed.len() {
-        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        allowed[others[at] as usize] = true;
-        at += 1;
-    }
-    allowed
-};
-
-fn is_name(byte: &u8) -> bool {
-    NAME_BYTES[usize::from(*byte)]
 }
 
 #[cfg(test)]

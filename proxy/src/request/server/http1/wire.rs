@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -62,15 +62,31 @@ struct Inner {
     filled: bool,
     /// Whether the client has ended its side.
     ended: bool,
+    /// Whether the end is to be a reset.
+    reset: bool,
+    /// Whether `input` begins with a head that was not whole when it had so many bytes.
+    seen: usize,
     /// When the request was complete, as far as a body is concerned.
     complete: Instant,
     expects_continue: bool,
     /// Why the body can no longer be read.
     failed: Option<Malformed>,
     /// The task that reads the body, if it waits.
-    reader: Option<Waker>,
+    reader: Reader,
     /// The connection's task, if another one reads the body.
     server: Option<Waker>,
+}
+
+/// Who waits for more of a body; is told, too, when there is no connection any more.
+#[derive(Debug, Default)]
+struct Reader(Option<Waker>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(reader) = self.0.take() {
+            reader.wake();
+        }
+    }
 }
 
 /// What comes next on a connection.
@@ -100,7 +116,8 @@ pub(super) enum Patience {
 /// The body of the request that a connection is in.
 #[derive(Debug)]
 pub struct ClientBody {
-    wire: Rc<Wire>,
+    /// The connection may be over while another task still holds the body.
+    wire: Weak<Wire>,
     request: u64,
     over: bool,
     length: Option<u64>,
@@ -136,10 +153,12 @@ impl Wire {
                 coding: Coding::Length(0),
                 filled: false,
                 ended: false,
+                reset: false,
+                seen: 0,
                 complete: Instant::now(),
                 expects_continue: false,
                 failed: None,
-                reader: None,
+                reader: Reader::default(),
                 server: None,
             }),
             limits,
@@ -158,10 +177,13 @@ impl Wire {
         let inner = &mut *self.inner.borrow_mut();
         let told = inner.ticket.is_told(cx);
         loop {
-            if !inner.input.is_empty() {
+            if inner.may_have_head(self.limits.head_bytes_max) {
                 match head::parse(&mut inner.input, &mut inner.places, &self.limits) {
-                    Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
-                    Ok(None) => {}
+                    Ok(Some(head)) => {
+                        inner.seen = 0;
+                        return Poll::Ready(Next::Head(head));
+                    }
+                    Ok(None) => inner.seen = inner.input.len(),
                     Err(malformed) => return Poll::Ready(Next::Malformed(malformed)),
                 }
             }
@@ -202,13 +224,13 @@ impl Wire {
         inner.complete = Instant::now();
         // Who has sent a part of the body does not wait for leave to do so.
         inner.expects_continue = head.expects_continue && inner.input.is_empty();
+        // The client is waited for once somebody asks for its body.
+        inner.ticket.wait(None);
         if inner.is_complete() {
-            inner.ticket.wait(None);
             return None;
         }
-        inner.ticket.wait(Some(self.limits.stall_timeout));
         Some(ClientBody {
-            wire: Rc::clone(self),
+            wire: Rc::downgrade(self),
             request: self.request.get(),
             over: false,
             length: match head.coding {
@@ -236,6 +258,15 @@ impl Wire {
     /// Ends the body's right to read, so that what remains can be discarded.
     pub(super) fn finish(&self) {
         self.request.set(self.request.get() + 1);
+        let reader = self.inner.borrow_mut().reader.0.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Whether interim answers wait.
+    pub(super) fn has_interim(&self) -> bool {
+        !self.interim.is_empty() || !self.interim_rest.borrow().is_empty()
     }
 
     /// Sends interim answers that wait, as far as the socket takes them.
@@ -289,7 +320,7 @@ impl Wire {
     /// Says that nothing more comes, where a close alone would not.
     pub(super) fn poll_farewell(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.inner.borrow_mut();
-        match inner.io.says_end() && !inner.ticket.is_late() {
+        match inner.io.says_end() && !inner.reset && !inner.ticket.is_late() {
             true => Pin::new(&mut inner.io).poll_shutdown(cx).map(|_| ()),
             false => Poll::Ready(()),
         }
@@ -301,10 +332,10 @@ impl Wire {
         inner.ticket.wait(Some(self.limits.stall_timeout));
     }
 
-    /// Ends the wait for the client: it is the upstream's turn.
+    /// Ends the wait for the client: it is the upstream's turn, unless more of the body is awaited.
     pub(super) fn expect_nothing(&self) {
         let inner = self.inner.borrow();
-        if inner.is_complete() && !inner.ended {
+        if inner.reader.0.is_none() && !inner.ended {
             inner.ticket.wait(None);
         }
     }
@@ -345,7 +376,7 @@ impl Wire {
     pub(super) fn stall(&self) {
         let inner = &mut *self.inner.borrow_mut();
         inner.failed = Some(Malformed::BodyTimeout);
-        if let Some(reader) = inner.reader.take() {
+        if let Some(reader) = inner.reader.0.take() {
             reader.wake();
         }
     }
@@ -386,17 +417,25 @@ impl Wire {
         }
     }
 
-    /// Ends our side of the connection and gives the client `limit` to end its own.
-    pub(super) fn poll_close(&self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+    /// Begins the wait for the end of the connection.
+    pub(super) fn expect_end(&self, limit: Duration) {
+        self.inner.borrow().ticket.wait(Some(limit));
+    }
+
+    /// Ends our side of the connection.
+    pub(super) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.inner.borrow_mut();
-        let closed = Pin::new(&mut inner.io).poll_shutdown(cx);
-        inner.ticket.wait(Some(limit));
-        closed.map(|_| ())
+        match inner.ticket.is_late() {
+            true => Poll::Ready(()),
+            false => Pin::new(&mut inner.io).poll_shutdown(cx).map(|_| ()),
+        }
     }
 
     /// Makes the end of the connection a reset, where an ordinary end would look like that of a body.
     pub(super) fn reset(&self) {
-        self.inner.borrow().io.reset_on_close();
+        let inner = &mut *self.inner.borrow_mut();
+        inner.reset = true;
+        inner.io.reset_on_close();
     }
 
     /// Takes the socket and what was read from it, for a tunnel.
@@ -411,6 +450,19 @@ impl Wire {
 impl Inner {
     fn is_complete(&self) -> bool {
         matches!(self.coding, Coding::Length(0))
+    }
+
+    /// Whether it is worth to read the head in `input`: it is new, twice as long as when it was read
+    /// last, too long, or seems to end. So a head that comes byte by byte is not read from its
+    /// beginning with every byte.
+    fn may_have_head(&self, bytes_max: usize) -> bool {
+        let (len, seen) = (self.input.len(), self.seen);
+        if len == 0 || seen == 0 {
+            return len > 0;
+        }
+        let new = &self.input[seen.saturating_sub(3).min(len)..];
+        let ends = |lines: &[u8]| new.windows(lines.len()).any(|it| it == lines);
+        len >= bytes_max || len >= 2 * seen || ends(b"\n\r\n") || ends(b"\n\n")
     }
 
     /// Reads into the buffer; 0 is the end of the stream. Memory is taken once there is something to
@@ -437,7 +489,13 @@ impl Inner {
             self.input.reserve(room);
         }
         let spare = self.input.capacity() - self.input.len();
-        let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input));
+        let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) else {
+            // TLS cannot tell before the read that there is nothing.
+            if self.input.is_empty() {
+                self.input = BytesMut::new();
+            }
+            return Poll::Pending;
+        };
         self.filled = matches!(read, Ok(count) if count == spare);
         self.ended = matches!(read, Ok(0));
         Poll::Ready(read)
@@ -498,7 +556,7 @@ impl Inner {
     fn completed(&mut self) {
         self.complete = Instant::now();
         self.ticket.wait(None);
-        self.reader = None;
+        self.reader.0 = None;
         if let Some(server) = self.server.take() {
             server.wake();
         }
@@ -516,13 +574,13 @@ impl ClientBody {
         if self.over {
             return Poll::Ready(None);
         }
-        if self.request != self.wire.request.get() {
-            return Poll::Ready(Some(Err(ClientError::Answered)));
-        }
-        let inner = &mut *self.wire.inner.borrow_mut();
+        let wire = match self.wire.upgrade() {
+            Some(wire) if wire.request.get() == self.request => wire,
+            Some(_) | None => return Poll::Ready(Some(Err(ClientError::Answered))),
+        };
+        let inner = &mut *wire.inner.borrow_mut();
         if std::mem::take(&mut inner.expects_continue) {
-            self.wire
-                .interim
+            wire.interim
                 .push(StatusCode::CONTINUE, &http::HeaderMap::new());
             // The connection's task sends it; it may not be this one.
             if let Some(server) = inner.server.take() {
@@ -531,17 +589,22 @@ impl ClientBody {
         }
         match inner.poll_frame(cx) {
             Poll::Ready(frame) => {
-                let goes_on = matches!(&frame, Some(Ok(frame)) if frame.is_data());
-                if goes_on && !inner.is_complete() {
-                    inner.ticket.wait(Some(self.wire.limits.stall_timeout));
+                // What is not asked for is not waited for: a slow upstream is not the client's fault.
+                if inner.reader.0.take().is_some() {
+                    inner.ticket.wait(None);
                 }
+                let goes_on = matches!(&frame, Some(Ok(frame)) if frame.is_data());
                 self.over = !goes_on || inner.is_complete();
                 Poll::Ready(frame)
             }
             Poll::Pending => {
-                match &inner.reader {
+                match &inner.reader.0 {
                     Some(reader) if reader.will_wake(cx.waker()) => {}
-                    _ => inner.reader = Some(cx.waker().clone()),
+                    Some(_) => inner.reader.0 = Some(cx.waker().clone()),
+                    None => {
+                        inner.reader.0 = Some(cx.waker().clone());
+                        inner.ticket.wait(Some(wire.limits.stall_timeout));
+                    }
                 }
                 Poll::Pending
             }
