@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::body::replay::Replay;
-use crate::request::server::http1::wire::{ClientBody, ClientError};
+use crate::request::server::http1::body::{ClientBody, ClientError};
 use crate::request::timeout::Upload;
 use crate::upstream::http1::{ResponseBody, Switched};
 

@@ -6,9 +6,10 @@
 //! one task: nothing is handed to another to read a body or to write an answer.
 
 mod answer;
+pub(crate) mod body;
 mod head;
 mod tunnel;
-pub(crate) mod wire;
+mod wire;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

@@ -4,16 +4,16 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::StatusCode;
 use http_body::Frame;
 use tokio::io::AsyncWrite as _;
 use tokio_util::io::poll_read_buf;
 
+use super::body::{ClientBody, ClientError};
 use super::head::{self, Coding, Head};
 use crate::drain::Ticket;
 use crate::io::Io;
@@ -38,20 +38,20 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// One downstream connection's socket and what was read from it.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    inner: RefCell<Inner>,
-    limits: Limits,
+    pub(super) inner: RefCell<Inner>,
+    pub(super) limits: Limits,
     /// Interim answers that wait to be sent.
-    interim: Rc<Interim>,
+    pub(super) interim: Rc<Interim>,
     /// Bytes of an interim answer that the socket did not take yet.
     interim_rest: RefCell<Bytes>,
     /// The request whose body may be read, counted from 1.
-    request: Cell<u64>,
+    pub(super) request: Cell<u64>,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
     io: Io,
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
     /// Read and not yet used.
     input: BytesMut,
     /// Memory for reading heads.
@@ -68,18 +68,18 @@ struct Inner {
     seen: usize,
     /// When the request was complete, as far as a body is concerned.
     complete: Instant,
-    expects_continue: bool,
+    pub(super) expects_continue: bool,
     /// Why the body can no longer be read.
     failed: Option<Malformed>,
     /// The task that reads the body, if it waits.
-    reader: Reader,
+    pub(super) reader: Reader,
     /// The connection's task, if another one reads the body.
-    server: Option<Waker>,
+    pub(super) server: Option<Waker>,
 }
 
 /// Who waits for more of a body; is told, too, when there is no connection any more.
 #[derive(Debug, Default)]
-struct Reader(Option<Waker>);
+pub(super) struct Reader(pub(super) Option<Waker>);
 
 impl Drop for Reader {
     fn drop(&mut self) {
@@ -111,33 +111,6 @@ pub(super) enum Patience {
     Gone,
     /// Its body paused too long.
     Stalled,
-}
-
-/// The body of the request that a connection is in.
-#[derive(Debug)]
-pub struct ClientBody {
-    /// The connection may be over while another task still holds the body.
-    wire: Weak<Wire>,
-    request: u64,
-    over: bool,
-    length: Option<u64>,
-}
-
-/// Why the body of a request ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// It breaks the rules.
-    #[error(transparent)]
-    Malformed(Malformed),
-    /// The client went away.
-    #[error("client closed the connection within its request")]
-    Ended,
-    /// The connection failed.
-    #[error("connection to client")]
-    Io(#[source] io::Error),
-    /// The request was answered without it.
-    #[error("request was answered already")]
-    Answered,
 }
 
 // === impl Wire ===
@@ -229,15 +202,11 @@ impl Wire {
         if inner.is_complete() {
             return None;
         }
-        Some(ClientBody {
-            wire: Rc::downgrade(self),
-            request: self.request.get(),
-            over: false,
-            length: match head.coding {
-                Coding::Length(length) => Some(length),
-                Coding::Chunked(_) => None,
-            },
-        })
+        let length = match head.coding {
+            Coding::Length(length) => Some(length),
+            Coding::Chunked(_) => None,
+        };
+        Some(ClientBody::new(self, length))
     }
 
     /// Whether the connection is to end after the request it is in.
@@ -448,7 +417,7 @@ impl Wire {
 // === impl Inner ===
 
 impl Inner {
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         matches!(self.coding, Coding::Length(0))
     }
 
@@ -502,7 +471,7 @@ impl Inner {
     }
 
     /// The next part of the body.
-    fn poll_frame(
+    pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
@@ -560,63 +529,5 @@ impl Inner {
         if let Some(server) = self.server.take() {
             server.wake();
         }
-    }
-}
-
-// === impl ClientBody ===
-
-impl ClientBody {
-    /// The next part.
-    pub(crate) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let wire = match self.wire.upgrade() {
-            Some(wire) if wire.request.get() == self.request => wire,
-            Some(_) | None => return Poll::Ready(Some(Err(ClientError::Answered))),
-        };
-        let inner = &mut *wire.inner.borrow_mut();
-        if std::mem::take(&mut inner.expects_continue) {
-            wire.interim
-                .push(StatusCode::CONTINUE, &http::HeaderMap::new());
-            // The connection's task sends it; it may not be this one.
-            if let Some(server) = inner.server.take() {
-                server.wake();
-            }
-        }
-        match inner.poll_frame(cx) {
-            Poll::Ready(frame) => {
-                // What is not asked for is not waited for: a slow upstream is not the client's fault.
-                if inner.reader.0.take().is_some() {
-                    inner.ticket.wait(None);
-                }
-                let goes_on = matches!(&frame, Some(Ok(frame)) if frame.is_data());
-                self.over = !goes_on || inner.is_complete();
-                Poll::Ready(frame)
-            }
-            Poll::Pending => {
-                match &inner.reader.0 {
-                    Some(reader) if reader.will_wake(cx.waker()) => {}
-                    Some(_) => inner.reader.0 = Some(cx.waker().clone()),
-                    None => {
-                        inner.reader.0 = Some(cx.waker().clone());
-                        inner.ticket.wait(Some(wire.limits.stall_timeout));
-                    }
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        self.over
-    }
-
-    /// Its whole length, if the client said it.
-    pub(crate) fn length(&self) -> Option<u64> {
-        self.length
     }
 }
