@@ -3,7 +3,6 @@
 mod present;
 
 use http::header::{self, HeaderName};
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::body::Body;
@@ -97,6 +96,10 @@ pub(crate) fn receive(
         ..
     } = arrived;
     check_target(&head)?;
+    if head.version == Version::HTTP_2 {
+        check_http2(&head, reception.limits)?;
+        unite_lines(&mut head.headers)?;
+    }
     let authority = authority(&head)?;
     let path = head.uri.path();
     // Behind an authority a query needs no path before it.
@@ -114,10 +117,6 @@ pub(crate) fn receive(
         Err(_) => return Err(Rejection::BadRequest("invalid request target")),
     };
     let headers = &mut head.headers;
-    if head.version == Version::HTTP_2 {
-        check_http2(headers, &head.uri, reception.limits)?;
-        unite_lines(headers)?;
-    }
     let mut present = Present::of(headers);
     if present.instruction {
         remove_instructions(headers);
@@ -178,55 +177,46 @@ fn check_target(head: &http::request::Parts) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2).
-fn authority(head: &http::request::Parts) -> Result<HeaderValue, Rejection> {
+/// `:authority`, the authority of an absolute target, or `Host` (RFC 9112 §3.2); what it is made of was
+/// looked at before.
+fn authority(head: &http::request::Parts) -> Result<HeaderValue, Malformed> {
     if let Some(authority) = head.uri.authority() {
-        let host = without_user_info(authority)?;
-        // In HTTP/2 both say the same or the request is malformed (RFC 9113 §8.3.1).
-        if !is_authority(host.as_bytes()) {
-            return Err(Malformed::Host.into());
-        }
-        let written = head.headers.get(header::HOST);
-        let differs =
-            |written: &HeaderValue| !written.as_bytes().eq_ignore_ascii_case(host.as_bytes());
-        if head.version == Version::HTTP_2 && written.is_some_and(differs) {
-            return Err(Malformed::Host.into());
-        }
-        return HeaderValue::from_str(host).map_err(|_| Rejection::BadRequest("invalid authority"));
+        return HeaderValue::from_str(authority.as_str()).map_err(|_| Malformed::Host);
     }
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_authority(host.as_bytes()) => Ok(host.clone()),
-        (Some(_), None) => Err(Malformed::Host.into()),
-        (Some(_), Some(_)) => Err(Rejection::BadRequest("more than one host header")),
-        (None, _) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
-        (None, _) => Err(Rejection::BadRequest("no host header")),
-    }
-}
-
-fn without_user_info(authority: &Authority) -> Result<&str, Rejection> {
-    match authority.as_str().contains('@') {
-        true => Err(Rejection::BadRequest("user information in request target")),
-        false => Ok(authority.as_str()),
+    match head.headers.get(header::HOST) {
+        Some(host) => Ok(host.clone()),
+        None if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
+        None => Err(Malformed::Host),
     }
 }
 
 /// What the parser of HTTP/1 refuses and that of HTTP/2 does not: the request may go on by HTTP/1.
-fn check_http2(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(), Malformed> {
-    if headers.len() > limits.headers_max {
+fn check_http2(head: &http::request::Parts, limits: &Limits) -> Result<(), Malformed> {
+    if head.headers.len() > limits.headers_max {
         return Err(Malformed::TooManyHeaders);
     }
-    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    let target = head.uri.path_and_query();
+    let target = target.map_or("", |target| target.as_str());
     if target.len() > limits.target_bytes_max {
         return Err(Malformed::TargetTooLong);
     }
     if !is_visible(target.as_bytes()) {
         return Err(Malformed::Target);
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    match lengths.all(|length| content_length(length.as_bytes()).is_some()) {
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    if !lengths.all(|length| content_length(length.as_bytes()).is_some()) {
+        return Err(Malformed::Framing);
+    }
+    // One host, whether it is said once or twice (RFC 9113 §8.3.1).
+    let named = head.uri.authority().map(|named| named.as_str().as_bytes());
+    let written = head.headers.get_all(header::HOST).iter();
+    let mut hosts = named.into_iter().chain(written.map(HeaderValue::as_bytes));
+    let first = hosts.next().filter(|host| is_authority(host));
+    let lines = head.headers.get_all(header::HOST).iter().count();
+    let clear = first.is_some_and(|first| hosts.all(|host| host.eq_ignore_ascii_case(first)));
+    match clear && lines <= 1 {
         true => Ok(()),
-        false => Err(Malformed::Framing),
+        false => Err(Malformed::Host),
     }
 }
 

@@ -221,20 +221,67 @@ fn a_request_id_is_kept_or_made() {
 
 #[test]
 fn the_authority_must_be_clear() {
-    assert!(received(Direction::Outbound, |request| request.uri("/")).is_err());
-    assert!(
-        received(Direction::Outbound, |request| {
-            request.uri("/").header("host", "a").header("host", "b")
-        })
-        .is_err()
-    );
+    let by_http2 = |target: &'static str, hosts: &[&'static str]| {
+        let received = received(Direction::Outbound, |request| {
+            let request = request.uri(target).version(Version::HTTP_2);
+            hosts
+                .iter()
+                .fold(request, |request, host| request.header("host", *host))
+        });
+        received.map(|outgoing| outgoing.authority)
+    };
+
+    for (target, hosts) in [
+        ("/", &[][..]),
+        ("/", &["a", "a"]),
+        ("/", &["a", "b"]),
+        ("/", &["a b"]),
+        ("/", &["u@a"]),
+        ("http://a/x", &["b"]),
+        ("http://user@b/x", &[]),
+        ("http://a:99999/x", &[]),
+    ] {
+        let refused = by_http2(target, hosts);
+        assert!(
+            matches!(refused, Err(Rejection::Malformed(Malformed::Host))),
+            "{target} {hosts:?}: {refused:?}"
+        );
+    }
+    assert_eq!(by_http2("http://A/x", &["a"]).expect("one host"), "A");
+    assert_eq!(by_http2("/", &["a:80"]).expect("one host"), "a:80");
     let absolute = received(Direction::Outbound, |request| {
         request.uri("http://b:81/x").header("host", "a")
     });
     assert_eq!(absolute.expect("a good request").authority, "b:81");
-    assert!(
-        received(Direction::Outbound, |request| request
-            .uri("http://user@b/x"))
-        .is_err()
+    assert!(received(Direction::Outbound, |request| request.uri("/")).is_err());
+}
+
+#[test]
+fn what_the_parser_of_http2_lets_pass_meets_the_checks_of_http1() {
+    let refused = |target: &str, name: &'static str, value: &'static str| {
+        let received = received(Direction::Outbound, |request| {
+            let request = request.uri(target).version(Version::HTTP_2);
+            request.header(name, value)
+        });
+        match received {
+            Err(Rejection::Malformed(malformed)) => Some(malformed),
+            Ok(_) => None,
+            Err(other) => panic!("{target} {name}: {other}"),
+        }
+    };
+
+    let long = format!("http://a/{}", "x".repeat(40_000));
+    assert_eq!(refused("http://a/x", "accept", "1"), None);
+    assert_eq!(
+        refused(&long, "accept", "1"),
+        Some(Malformed::TargetTooLong)
     );
+    assert_eq!(
+        refused("http://a/\u{e4}", "accept", "1"),
+        Some(Malformed::Target)
+    );
+    for length in ["", "+1", "1, 1"] {
+        let malformed = refused("http://a/", "content-length", length);
+        assert_eq!(malformed, Some(Malformed::Framing), "{length:?}");
+    }
 }
