@@ -1,23 +1,22 @@
 //! Destinations: which there are, their numbers, and their endpoints.
 
+mod build;
+mod host;
+
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::Resource;
-use config::mesh::{Address, Endpoint as Written, HostPolicy, Mesh, Resolution, Service};
-use config::resource::destination_rule::SimpleLb;
+use config::mesh::{Mesh, Service};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::budget::{retry_limit, window};
-use super::{Perspective, Resolved, policy};
-use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
+use super::{Perspective, Resolved};
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{
-    Destination, DestinationId, DestinationKey, Destinations, Live, Policy, Protocol,
+    Destination, DestinationId, DestinationKey, Destinations, Protocol,
 };
-use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
+use crate::upstream::endpoint::EndpointAddr;
+pub(super) use host::{Host, same};
 
 /// From where a host is looked up, which decides the services that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,17 +33,6 @@ pub(super) enum View {
 pub(super) struct Place {
     key: DestinationKey,
     owner: Arc<str>,
-}
-
-/// A host that routes lead to: its service and what governs it. The same object from generation to
-/// generation while no resource behind it changes.
-#[derive(Debug)]
-pub(super) struct Host {
-    pub(super) name: Arc<str>,
-    /// `namespace/host` of the service, whose host may be a wildcard that covers the name.
-    owner: Arc<str>,
-    pub(super) service: Arc<Service>,
-    pub(super) policy: Arc<HostPolicy>,
 }
 
 /// What a destination is built from.
@@ -280,157 +268,6 @@ impl Registry {
             Blueprint::Host(_) | Blueprint::Workload(_) => false,
         }
     }
-
-    /// Builds a destination; endpoints whose address it had before stay the same objects.
-    fn destination(
-        &self,
-        key: &DestinationKey,
-        blueprint: &Blueprint,
-        before: Option<&Destination>,
-    ) -> Destination {
-        let live = before.map_or_else(Arc::<Live>::default, |before| Arc::clone(&before.live));
-        let known: FxHashMap<&EndpointAddr, &Arc<Endpoint>> = before
-            .iter()
-            .flat_map(|before| before.members())
-            .map(|member| (&member.endpoint.addr, &member.endpoint))
-            .collect();
-        let endpoint = |addr: EndpointAddr| match known.get(&addr) {
-            Some(endpoint) => Arc::clone(endpoint),
-            None => Arc::new(Endpoint::new(addr)),
-        };
-        let (traffic, policy, balancer) = match blueprint {
-            Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
-            Blueprint::Host(host) => self.to_host(host, key, endpoint),
-        };
-        Destination {
-            window: window(policy.retries.interval(), before),
-            key: key.clone(),
-            policy,
-            balancer,
-            traffic,
-            rule: blueprint.rule(),
-            live,
-        }
-    }
-
-    fn to_workload(
-        &self,
-        workload: &Workload,
-        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
-    ) -> (TrafficId, Policy, Balancer) {
-        let service = workload.service.as_ref();
-        let service = service.map_or_else(Traffic::unknown, |(host, namespace)| {
-            Traffic::to_service(host, namespace)
-        });
-        let traffic = service.with_identity(&self.perspective.identity);
-        let traffic = self.metrics.intern(Reporter::Destination, traffic);
-        let policy = Policy {
-            protocol: workload.protocol,
-            ..Policy::default()
-        };
-        let only = Member {
-            endpoint: endpoint(workload.addr.clone()),
-            weight: 1,
-            traffic,
-            locality: None,
-        };
-        (traffic, policy, Balancer::least_request(vec![only]))
-    }
-
-    fn to_host(
-        &self,
-        host: &Host,
-        key: &DestinationKey,
-        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
-    ) -> (TrafficId, Policy, Balancer) {
-        let service = Traffic::to_service(&host.name, &host.service.namespace);
-        let traffic = self.metrics.intern(Reporter::Source, service.clone());
-        let members = self.members(host, key, &service, endpoint);
-        let effective = host.policy.policy(subset(key), key.port);
-        let balancer = match effective.load_balancer.as_ref().and_then(|it| it.simple) {
-            Some(SimpleLb::Random) => Balancer::random(members),
-            Some(SimpleLb::RoundRobin) => Balancer::round_robin(members),
-            Some(
-                SimpleLb::Unspecified
-                | SimpleLb::LeastConn
-                | SimpleLb::LeastRequest
-                | SimpleLb::Passthrough,
-            )
-            | None => Balancer::least_request(members),
-        };
-        let retries = retry_limit(&effective);
-        let spoken = host.service.port(key.port).map(|port| port.protocol);
-        let pool = effective.connection_pool.unwrap_or_default();
-        let mut policy = policy::compile(spoken, pool);
-        policy.retries = retries;
-        (traffic, policy, balancer)
-    }
-
-    fn members(
-        &self,
-        host: &Host,
-        key: &DestinationKey,
-        service: &Traffic,
-        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
-    ) -> Vec<Member> {
-        let mut members: Vec<Member> = Vec::new();
-        let mut seen = FxHashSet::default();
-        for written in host.endpoints(subset(key)) {
-            let traffic = self.traffic(service, written, &host.service.namespace);
-            let locality = written.locality.as_deref().map(Arc::<str>::from);
-            let addrs = self.addrs(host, written, key.port);
-            for addr in addrs.into_iter().filter(|addr| seen.insert(addr.clone())) {
-                members.push(Member {
-                    endpoint: endpoint(addr),
-                    weight: written.weight,
-                    traffic,
-                    locality: locality.clone(),
-                });
-            }
-        }
-        members
-    }
-
-    fn traffic(&self, service: &Traffic, written: &Written, namespace: &str) -> TrafficId {
-        let workload = written.workload.as_deref();
-        let cluster = &self.perspective.cluster;
-        let traffic = service
-            .clone()
-            .with_endpoint(&written.labels, workload, namespace, cluster);
-        self.metrics.intern(Reporter::Source, traffic)
-    }
-
-    fn addrs(&self, host: &Host, written: &Written, port: u16) -> Vec<EndpointAddr> {
-        // An endpoint without the port does not serve it: one of several entries for a host, or a
-        // pod without the named port.
-        let target = written.ports.get(port);
-        match (&written.address, target) {
-            (Address::Unix(path), _) => vec![EndpointAddr::Unix(path.clone())],
-            (Address::Ip(_) | Address::Name(_), None) => Vec::new(),
-            (Address::Ip(ip), Some(target)) => {
-                vec![EndpointAddr::Tcp(SocketAddr::new(*ip, target))]
-            }
-            (Address::Name(name), Some(target)) => {
-                let addrs = self
-                    .resolved
-                    .get(&**name)
-                    .map(|addrs| &**addrs)
-                    .unwrap_or_default();
-                let count = match host.service.resolution {
-                    Resolution::DnsRoundRobin => 1,
-                    _ => addrs.len(),
-                };
-                let addrs = addrs.iter().take(count);
-                addrs
-                    .map(|ip| EndpointAddr::Tcp(SocketAddr::new(*ip, target)))
-                    .collect()
-            }
-        }
-    }
-}
-
-fn subset(key: &DestinationKey) -> Option<&str> {
-    (!key.subset.is_empty()).then_some(&*key.subset)
 }
 
 // === impl Blueprint ===
@@ -454,59 +291,4 @@ impl Blueprint {
             (Self::Host(_), Self::Workload(_)) | (Self::Workload(_), Self::Host(_)) => false,
         }
     }
-}
-
-// === impl Host ===
-
-impl Host {
-    /// Whether it was made of the same resources.
-    fn is_made_of(&self, service: &Arc<Service>, policy: &HostPolicy) -> bool {
-        same(&self.service.sources, &service.sources) && same(&self.policy.sources, &policy.sources)
-    }
-
-    /// Its destination at a port of it, or of a subset.
-    pub(super) fn place(&self, subset: Option<&str>, port: u16) -> Place {
-        let key = DestinationKey {
-            host: Arc::clone(&self.name),
-            port,
-            subset: subset.unwrap_or_default().into(),
-            inbound: false,
-        };
-        let owner = Arc::clone(&self.owner);
-        Place { key, owner }
-    }
-
-    /// Endpoints that take new requests, of a subset or all.
-    fn endpoints(&self, subset: Option<&str>) -> impl Iterator<Item = &Written> {
-        let labels = subset
-            .and_then(|name| self.policy.subset(name))
-            .map(|subset| &subset.labels);
-        let selected = move |endpoint: &&Written| {
-            labels.is_none_or(|labels| {
-                labels
-                    .iter()
-                    .all(|(name, value)| endpoint.labels.get(name) == Some(value))
-            })
-        };
-        self.service
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.ready)
-            .filter(selected)
-    }
-
-    fn dns_names(&self) -> impl Iterator<Item = &str> {
-        self.service
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| match &endpoint.address {
-                Address::Name(name) => Some(name.as_str()),
-                Address::Ip(_) | Address::Unix(_) => None,
-            })
-    }
-}
-
-/// Whether two lists hold the same objects.
-pub(super) fn same(a: &[Arc<Resource>], b: &[Arc<Resource>]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
 }

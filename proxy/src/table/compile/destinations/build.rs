@@ -1,0 +1,170 @@
+//! One destination of the generation: its policy, its balancer and its endpoints.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use config::mesh::{Address, Endpoint as Written, Resolution};
+use config::resource::destination_rule::SimpleLb;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::host::Host;
+use super::{Blueprint, Registry, Workload};
+use crate::table::compile::budget::{retry_limit, window};
+use crate::table::compile::policy;
+use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
+use crate::upstream::balance::Balancer;
+use crate::upstream::destination::{Destination, DestinationKey, Live, Policy};
+use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
+
+impl Registry {
+    /// Builds a destination; endpoints whose address it had before stay the same objects.
+    pub(super) fn destination(
+        &self,
+        key: &DestinationKey,
+        blueprint: &Blueprint,
+        before: Option<&Destination>,
+    ) -> Destination {
+        let live = before.map_or_else(Arc::<Live>::default, |before| Arc::clone(&before.live));
+        let known: FxHashMap<&EndpointAddr, &Arc<Endpoint>> = before
+            .iter()
+            .flat_map(|before| before.members())
+            .map(|member| (&member.endpoint.addr, &member.endpoint))
+            .collect();
+        let endpoint = |addr: EndpointAddr| match known.get(&addr) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::new(Endpoint::new(addr)),
+        };
+        let (traffic, policy, balancer) = match blueprint {
+            Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
+            Blueprint::Host(host) => self.to_host(host, key, endpoint),
+        };
+        Destination {
+            window: window(policy.retries.interval(), before),
+            key: key.clone(),
+            policy,
+            balancer,
+            traffic,
+            rule: blueprint.rule(),
+            live,
+        }
+    }
+
+    fn to_workload(
+        &self,
+        workload: &Workload,
+        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
+    ) -> (TrafficId, Policy, Balancer) {
+        let service = workload.service.as_ref();
+        let service = service.map_or_else(Traffic::unknown, |(host, namespace)| {
+            Traffic::to_service(host, namespace)
+        });
+        let traffic = service.with_identity(&self.perspective.identity);
+        let traffic = self.metrics.intern(Reporter::Destination, traffic);
+        let policy = Policy {
+            protocol: workload.protocol,
+            ..Policy::default()
+        };
+        let only = Member {
+            endpoint: endpoint(workload.addr.clone()),
+            weight: 1,
+            traffic,
+            locality: None,
+        };
+        (traffic, policy, Balancer::least_request(vec![only]))
+    }
+
+    fn to_host(
+        &self,
+        host: &Host,
+        key: &DestinationKey,
+        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
+    ) -> (TrafficId, Policy, Balancer) {
+        let service = Traffic::to_service(&host.name, &host.service.namespace);
+        let traffic = self.metrics.intern(Reporter::Source, service.clone());
+        let members = self.members(host, key, &service, endpoint);
+        let effective = host.policy.policy(subset(key), key.port);
+        let balancer = match effective.load_balancer.as_ref().and_then(|it| it.simple) {
+            Some(SimpleLb::Random) => Balancer::random(members),
+            Some(SimpleLb::RoundRobin) => Balancer::round_robin(members),
+            Some(
+                SimpleLb::Unspecified
+                | SimpleLb::LeastConn
+                | SimpleLb::LeastRequest
+                | SimpleLb::Passthrough,
+            )
+            | None => Balancer::least_request(members),
+        };
+        let retries = retry_limit(&effective);
+        let spoken = host.service.port(key.port).map(|port| port.protocol);
+        let pool = effective.connection_pool.unwrap_or_default();
+        let mut policy = policy::compile(spoken, pool);
+        policy.retries = retries;
+        (traffic, policy, balancer)
+    }
+
+    fn members(
+        &self,
+        host: &Host,
+        key: &DestinationKey,
+        service: &Traffic,
+        endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
+    ) -> Vec<Member> {
+        let mut members: Vec<Member> = Vec::new();
+        let mut seen = FxHashSet::default();
+        for written in host.endpoints(subset(key)) {
+            let traffic = self.traffic(service, written, &host.service.namespace);
+            let locality = written.locality.as_deref().map(Arc::<str>::from);
+            let addrs = self.addrs(host, written, key.port);
+            for addr in addrs.into_iter().filter(|addr| seen.insert(addr.clone())) {
+                members.push(Member {
+                    endpoint: endpoint(addr),
+                    weight: written.weight,
+                    traffic,
+                    locality: locality.clone(),
+                });
+            }
+        }
+        members
+    }
+
+    fn traffic(&self, service: &Traffic, written: &Written, namespace: &str) -> TrafficId {
+        let workload = written.workload.as_deref();
+        let cluster = &self.perspective.cluster;
+        let traffic = service
+            .clone()
+            .with_endpoint(&written.labels, workload, namespace, cluster);
+        self.metrics.intern(Reporter::Source, traffic)
+    }
+
+    fn addrs(&self, host: &Host, written: &Written, port: u16) -> Vec<EndpointAddr> {
+        // An endpoint without the port does not serve it: one of several entries for a host, or a
+        // pod without the named port.
+        let target = written.ports.get(port);
+        match (&written.address, target) {
+            (Address::Unix(path), _) => vec![EndpointAddr::Unix(path.clone())],
+            (Address::Ip(_) | Address::Name(_), None) => Vec::new(),
+            (Address::Ip(ip), Some(target)) => {
+                vec![EndpointAddr::Tcp(SocketAddr::new(*ip, target))]
+            }
+            (Address::Name(name), Some(target)) => {
+                let addrs = self
+                    .resolved
+                    .get(&**name)
+                    .map(|addrs| &**addrs)
+                    .unwrap_or_default();
+                let count = match host.service.resolution {
+                    Resolution::DnsRoundRobin => 1,
+                    _ => addrs.len(),
+                };
+                let addrs = addrs.iter().take(count);
+                addrs
+                    .map(|ip| EndpointAddr::Tcp(SocketAddr::new(*ip, target)))
+                    .collect()
+            }
+        }
+    }
+}
+
+fn subset(key: &DestinationKey) -> Option<&str> {
+    (!key.subset.is_empty()).then_some(&*key.subset)
+}
