@@ -7,6 +7,7 @@ pub mod destination;
 pub mod dns;
 pub mod endpoint;
 pub mod error;
+pub mod health;
 pub mod http1;
 pub mod http2;
 pub mod idle_limit;
@@ -31,6 +32,7 @@ use crate::request::limits;
 use crate::request::retry::Refusal;
 use crate::table::retry::{Asked, Cause};
 use crate::telemetry::metrics::Metrics;
+use balance::Wish;
 use connect::{Connector, Open};
 use destination::{Destination, Protocol, TcpProbes};
 use endpoint::{Active, Member};
@@ -161,16 +163,14 @@ impl Upstream {
         self.metrics.process.retries.refused(refusal).inc();
     }
 
-    /// The endpoint for an attempt, avoiding those in `tried`.
+    /// The endpoint for an attempt.
     pub(crate) fn pick<'d>(
         &self,
         destination: &'d Destination,
-        tried: &[u64],
+        wish: &Wish<'_>,
     ) -> Result<&'d Member, UpstreamError> {
-        let picked =
-            destination
-                .balancer
-                .pick(&destination.live, &mut self.rng.borrow_mut(), tried);
+        let mut rng = self.rng.borrow_mut();
+        let picked = destination.balancer.pick(&destination.live, &mut rng, wish);
         picked.ok_or(UpstreamError::NoEndpoint)
     }
 

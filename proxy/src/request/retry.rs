@@ -19,6 +19,7 @@ use crate::body::replay::{Keep, Recording};
 use crate::request::timeout::grpc::{self, GRPC_TIMEOUT};
 use crate::request::timeout::{Deadline, Time, within};
 use crate::table::retry::{Asked, Cause, Ended, RetryPolicy};
+use crate::upstream::balance::Wish;
 use crate::upstream::budget::Retrying;
 use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::Member;
@@ -95,7 +96,11 @@ impl Attempts<'_, '_> {
         outgoing: &mut Outgoing,
         avoided: &[u64],
     ) -> Result<Box<Answer>, UpstreamError> {
-        let member = self.upstream.pick(self.destination, avoided)?;
+        let wish = Wish {
+            key: None,
+            tried: avoided,
+        };
+        let member = self.upstream.pick(self.destination, &wish)?;
         let number = self.made.count.get() + 1;
         self.made.count.set(number);
         self.made.last.set(Some(member));

@@ -32,6 +32,15 @@ pub enum Algorithm {
     },
 }
 
+/// What an attempt wants of the endpoint that is picked for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish<'w> {
+    /// Hash of what ties the request to an endpoint, if something does.
+    pub(crate) key: Option<u64>,
+    /// Endpoints to avoid while there are others, by id.
+    pub(crate) tried: &'w [u64],
+}
+
 // === impl Balancer ===
 
 impl Balancer {
@@ -91,18 +100,23 @@ impl Balancer {
         }
     }
 
-    /// The member for one request, avoiding those in `tried` while there are others.
-    pub fn pick(&self, live: &Live, rng: &mut fastrand::Rng, tried: &[u64]) -> Option<&Member> {
+    /// The member for one attempt.
+    pub(crate) fn pick(
+        &self,
+        live: &Live,
+        rng: &mut fastrand::Rng,
+        wish: &Wish<'_>,
+    ) -> Option<&Member> {
         if let [only] = &*self.members {
             return Some(only);
         }
         let picked = self.pick_any(live, rng)?;
-        if !tried.contains(&picked.endpoint.id) {
+        if !wish.tried.contains(&picked.endpoint.id) {
             return Some(picked);
         }
         let start = rng.usize(..self.members.len());
         let others = self.members[start..].iter().chain(&self.members[..start]);
-        let mut fresh = others.filter(|member| !tried.contains(&member.endpoint.id));
+        let mut fresh = others.filter(|member| !wish.tried.contains(&member.endpoint.id));
         Some(fresh.next().unwrap_or(picked))
     }
 
@@ -201,6 +215,10 @@ mod tests {
         (1..).zip(weights).map(member).collect()
     }
 
+    fn avoiding(tried: &[u64]) -> Wish<'_> {
+        Wish { key: None, tried }
+    }
+
     fn port(member: &Member) -> u16 {
         match &member.endpoint.addr {
             EndpointAddr::Tcp(addr) => addr.port(),
@@ -210,7 +228,13 @@ mod tests {
 
     fn picks(balancer: &Balancer, count: usize) -> Vec<u16> {
         let (live, mut rng) = (Live::default(), fastrand::Rng::with_seed(3));
-        let pick = |_| port(balancer.pick(&live, &mut rng, &[]).expect("a member"));
+        let pick = |_| {
+            port(
+                balancer
+                    .pick(&live, &mut rng, &Wish::default())
+                    .expect("a member"),
+            )
+        };
         (0..count).map(pick).collect()
     }
 
@@ -283,10 +307,12 @@ mod tests {
             .collect();
 
         for _ in 0..100 {
-            let picked = balancer.pick(&live, &mut rng, &ids[..2]).expect("a member");
+            let picked = balancer
+                .pick(&live, &mut rng, &avoiding(&ids[..2]))
+                .expect("a member");
             assert_eq!(picked.endpoint.id, ids[2]);
         }
-        assert!(balancer.pick(&live, &mut rng, &ids).is_some());
+        assert!(balancer.pick(&live, &mut rng, &avoiding(&ids)).is_some());
     }
 
     #[test]
@@ -298,7 +324,7 @@ mod tests {
             Balancer::round_robin(vec![]),
             Balancer::least_request(vec![]),
         ] {
-            assert!(balancer.pick(&live, &mut rng, &[]).is_none());
+            assert!(balancer.pick(&live, &mut rng, &Wish::default()).is_none());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
@@ -65,6 +65,8 @@ pub struct Destination {
 pub struct Live {
     /// Place in the round of round robin.
     pub(crate) turn: AtomicUsize,
+    /// Counts changes of what endpoints can take.
+    changes: AtomicU64,
     /// Retries of all workers.
     pub(crate) retries: Arc<Retries>,
 }
@@ -134,6 +136,21 @@ impl Destinations {
     /// All destinations in use.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Destination>> {
         self.0.iter().flatten()
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    /// How often [`changed`](Self::changed) was told: whoever derives something from the health of
+    /// endpoints derives it again when this number is another.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Says that the health of an endpoint has changed.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::telemetry::labels::TrafficId;
+use crate::upstream::health::Health;
 use crate::upstream::idle_limit::IdleLimit;
 
 /// Where an endpoint listens.
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub addr: EndpointAddr,
     /// How long it keeps connections that rest.
     pub idle_limit: IdleLimit,
+    /// Whether it takes requests.
+    pub health: Health,
     /// Requests that are under way, over all workers.
     active: AtomicU32,
     /// Requests sent, for `/destinations`.
@@ -64,6 +67,7 @@ impl Endpoint {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             addr,
             idle_limit: IdleLimit::default(),
+            health: Health::default(),
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
