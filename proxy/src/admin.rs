@@ -5,6 +5,7 @@
 //! listens on loopback unless told otherwise.
 
 mod destinations;
+pub(crate) mod limits;
 mod loaded;
 mod pages;
 mod routes;

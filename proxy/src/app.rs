@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::admin::{
-    Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers,
+    Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers, limits,
 };
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
 use crate::snapshot::Publisher;
@@ -70,10 +70,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let admin = Arc::new(AdminState {
         publisher: publisher.clone(),
         config: Mutex::new(ConfigInfo::default()),
-        metrics: {
-            let metrics = Arc::clone(&metrics);
-            Box::new(move || metrics.text(Instant::now()))
-        },
+        metrics: exposition(&metrics, &publisher),
         lifecycle: lifecycle_seen,
         commands,
     });
@@ -252,6 +249,18 @@ fn set_filter(handle: &FilterHandle, written: &str) {
         }
         Err(error) => tracing::warn!(%error, "log filter refused"),
     }
+}
+
+/// What a scrape is answered with.
+fn exposition(
+    metrics: &Arc<Metrics>,
+    publisher: &Publisher,
+) -> Box<dyn Fn() -> String + Send + Sync> {
+    let (metrics, publisher) = (Arc::clone(metrics), publisher.clone());
+    Box::new(move || {
+        let destinations = &publisher.current().destinations;
+        metrics.text(Instant::now()) + &limits::exposition(destinations)
+    })
 }
 
 fn access_log(settings: &Settings, metrics: &Metrics) -> io::Result<Option<Arc<AccessLog>>> {

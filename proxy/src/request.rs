@@ -154,6 +154,14 @@ impl Rejection {
             Self::RetriesExhausted(error) => error.flag() | Flags::URX,
         }
     }
+
+    /// Whether a limit of the destination refused it before anything was sent.
+    pub(crate) fn is_overload(&self) -> bool {
+        let (Self::Upstream(error) | Self::RetriesExhausted(error)) = self else {
+            return false;
+        };
+        matches!(error, UpstreamError::Overflow(_) | UpstreamError::Full)
+    }
 }
 
 impl From<Expired> for Rejection {

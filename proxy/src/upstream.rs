@@ -1,6 +1,7 @@
 //! One attempt: pick an endpoint, take or make a connection, send, and report how it went.
 
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod connect;
 pub mod destination;
@@ -33,6 +34,7 @@ use crate::request::retry::Refusal;
 use crate::table::retry::{Asked, Cause};
 use crate::telemetry::metrics::Metrics;
 use balance::Wish;
+use breaker::{Place, UnderWay};
 use connect::{Connector, Open};
 use destination::{Destination, Protocol, TcpProbes};
 use endpoint::{Active, Member};
@@ -43,7 +45,7 @@ use http1::{
     encode_head,
 };
 use http2::{Stream, Terms};
-use pool::{Home, Limits, Pool, Rested};
+use pool::{Claim, Home, Limits, Pool, Rested};
 
 /// Buffers for request heads that a worker keeps.
 const KEPT_HEADS_MAX: usize = 64;
@@ -125,6 +127,15 @@ pub struct Hold {
     _active: Active,
     /// Its place on an HTTP/2 connection.
     _stream: Option<Stream>,
+    /// Counts it among the requests of its destination, where those are limited.
+    _under_way: Option<UnderWay>,
+}
+
+/// An answer, and what its request occupies until it is complete.
+struct Sent {
+    answer: Box<Answer>,
+    stream: Option<Stream>,
+    under_way: Option<UnderWay>,
 }
 
 // === impl Upstream ===
@@ -184,45 +195,68 @@ impl Upstream {
     ) -> Result<Box<Answer>, UpstreamError> {
         let policy = &destination.policy;
         let active = member.endpoint.begin();
-        let home = self.pool.home(&member.endpoint, Limits::of(policy));
+        let limits = Limits::of(policy);
+        let breaker = &destination.live.breaker;
+        let home = self.pool.home(&member.endpoint, breaker, limits);
         let http2 = match policy.protocol {
             Protocol::Http1 => false,
             Protocol::Http2 => true,
             Protocol::AsDownstream => outgoing.head.version == Version::HTTP_2,
         };
         let sent = if outgoing.head.method == Method::CONNECT {
-            let connected = Box::pin(self.connect(destination, member)).await;
-            connected.map(|(io, open)| {
-                let through = Box::new(Switched::connected(io, open));
-                (
-                    Answer::new(Response::new(Body::Tunnel(through)), None),
-                    None,
-                )
-            })
+            Box::pin(self.open_tunnel(destination, member, &home)).await
         // Only HTTP/1.1 can switch to another protocol.
         } else if http2 && outgoing.upgrade.is_none() {
-            let answer = Box::pin(self.send_http2(destination, member, home, outgoing, attempt));
-            let answer = answer.await;
-            answer.map(|(response, stream)| (Answer::new(response, None), stream))
+            Box::pin(self.send_http2(destination, member, home, outgoing, attempt)).await
         } else {
-            let answer = self
-                .send_http1(destination, member, home, outgoing, attempt)
-                .await;
-            answer.map(|answer| (answer, None))
+            self.send_http1(destination, member, home, outgoing, attempt)
+                .await
         };
         match sent {
-            Ok((mut answer, stream)) => {
+            Ok(Sent {
+                mut answer,
+                stream,
+                under_way,
+            }) => {
                 answer.hold = Some(Hold {
                     _active: active,
                     _stream: stream,
+                    _under_way: under_way,
                 });
                 Ok(answer)
             }
             Err(error) => {
-                member.endpoint.failed();
+                // What the endpoint never saw is not its failure.
+                if !matches!(error, UpstreamError::Overflow(_)) {
+                    member.endpoint.failed();
+                }
                 Err(error)
             }
         }
+    }
+
+    async fn open_tunnel(
+        &self,
+        destination: &Destination,
+        member: &Member,
+        home: &Rc<Home>,
+    ) -> Result<Sent, UpstreamError> {
+        let thresholds = &destination.policy.thresholds;
+        let (place, pending) = match home.claim(thresholds, false, Instant::now())? {
+            Some(Claim::Open(place, pending)) => (Some(place), pending),
+            // A tunnel takes no connection that served before, only the place of one.
+            Some(Claim::Rested(_)) | None => (home.stand(thresholds)?.granted().await, None),
+        };
+        let place = place.ok_or(UpstreamError::Full)?;
+        let under_way = home.breaker.begin(thresholds)?;
+        let (io, open) = self.connect(destination, member, place).await?;
+        drop(pending);
+        let through = Box::new(Switched::connected(io, open));
+        Ok(Sent {
+            answer: Answer::new(Response::new(Body::Tunnel(through)), None),
+            stream: None,
+            under_way,
+        })
     }
 
     async fn send_http1(
@@ -232,18 +266,32 @@ impl Upstream {
         home: Rc<Home>,
         outgoing: &mut Outgoing,
         attempt: u32,
-    ) -> Result<Box<Answer>, UpstreamError> {
+    ) -> Result<Sent, UpstreamError> {
+        let mut began = Instant::now();
+        let thresholds = &destination.policy.thresholds;
         // What is repeated because a connection had been closed is not left to another such one.
-        let began = Instant::now();
-        let resting = match outgoing.sending.wants_fresh {
-            true => None,
-            false => home.take(began),
-        };
-        let (conn, rest) = match resting {
-            Some(Rested { conn, rest }) => (conn, Some(rest)),
+        let claim = match home.claim(thresholds, !outgoing.sending.wants_fresh, began)? {
+            Some(claim) => claim,
             None => {
+                let claim = Box::pin(home.wait(thresholds)).await?;
+                began = Instant::now();
+                claim
+            }
+        };
+        let under_way = match home.breaker.begin(thresholds) {
+            Ok(under_way) => under_way,
+            Err(overflow) => {
+                if let Claim::Rested(rested) = claim {
+                    home.take_back(rested.conn);
+                }
+                return Err(overflow.into());
+            }
+        };
+        let (conn, rest) = match claim {
+            Claim::Rested(Rested { conn, rest }) => (conn, Some(rest)),
+            Claim::Open(place, _pending) => {
                 // In a box: it is large, and most requests find a connection.
-                let (io, open) = Box::pin(self.connect(destination, member)).await?;
+                let (io, open) = Box::pin(self.connect(destination, member, place)).await?;
                 (Connection::new(io, open), None)
             }
         };
@@ -285,7 +333,7 @@ impl Upstream {
         };
         let result = conn.exchange(exchange).await;
         self.keep_head(head);
-        result.map_err(|source| {
+        let answer = result.map_err(|source| {
             let error = UpstreamError::Exchange {
                 unsent: matches!(source, ExchangeError::Io { unsent: true, .. }),
                 reused: rest.is_some() && began.elapsed() <= STALE_WITHIN,
@@ -295,6 +343,11 @@ impl Upstream {
                 distrusted.distrust(rest, Instant::now());
             }
             error
+        })?;
+        Ok(Sent {
+            answer,
+            stream: None,
+            under_way,
         })
     }
 
@@ -314,14 +367,19 @@ impl Upstream {
         home: Rc<Home>,
         outgoing: &mut Outgoing,
         attempt: u32,
-    ) -> Result<(Response<Body>, Option<Stream>), UpstreamError> {
-        let open = async || self.connect(destination, member).await;
+    ) -> Result<Sent, UpstreamError> {
+        let open = async |place| self.connect(destination, member, place).await;
         let terms = Terms::of(&destination.policy);
-        let stream = home.http2.stream(&terms, open).await?;
+        let stream = home.http2.stream(&home, &terms, open).await?;
+        let under_way = home.breaker.begin(&terms.thresholds)?;
         let (rested, began) = (stream.rested(), Instant::now());
         let request = outgoing.take_as_http2(attempt);
         match stream.send(request).await {
-            Ok(response) => Ok((response.map(Body::Incoming), Some(stream))),
+            Ok(response) => Ok(Sent {
+                answer: Answer::new(response.map(Body::Incoming), None),
+                stream: Some(stream),
+                under_way,
+            }),
             Err(failed) => Err(UpstreamError::Stream {
                 reached: match (&failed.body, failed.unsent) {
                     (Some(_), _) => Reached::Nobody,
@@ -339,6 +397,7 @@ impl Upstream {
         &self,
         destination: &Destination,
         member: &Member,
+        place: Place,
     ) -> Result<(Io, Open), UpstreamError> {
         let policy = &destination.policy;
         let probes = policy.tcp_keepalive.map(TcpProbes::as_option);
@@ -351,7 +410,8 @@ impl Upstream {
         match connected {
             Ok(io) => {
                 process.upstream_connections.ok.inc();
-                Ok((io, Open::new(&process.upstream_connections_active)))
+                let gauge = &process.upstream_connections_active;
+                Ok((io, Open::new(gauge, Some(place))))
             }
             Err(error) => {
                 process.upstream_connections.failed.inc();

@@ -132,6 +132,8 @@ pub fn spawn(
 /// Obeys commands until there can be no more.
 async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
     let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    let attending = Rc::clone(&worker);
+    let attendant = tokio::task::spawn_local(async move { attending.upstream.pool.attend().await });
     let mut listeners: HashMap<Bind, Listening> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
@@ -166,6 +168,7 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
         }
     }
     sweeper.abort();
+    attendant.abort();
 }
 
 /// Closes what the pool need not keep.

@@ -28,6 +28,7 @@ fn describe(destination: &Destination) -> Value {
         "direction": if key.inbound { "inbound" } else { "outbound" },
         "algorithm": destination.balancer.algorithm(),
         "policy": policy(&destination.policy),
+        "breaker": breaker(destination),
         "retries": retries(destination),
         "endpoints": destination.members().iter().map(endpoint).collect::<Vec<_>>(),
     })
@@ -60,6 +61,27 @@ fn policy(policy: &Policy) -> Value {
 
 fn span(span: Duration) -> String {
     format!("{span:?}")
+}
+
+/// Use of the limits of connections and requests.
+fn breaker(destination: &Destination) -> Value {
+    let in_use = destination.live.breaker.in_use();
+    let limits = &destination.policy.thresholds;
+    let active = destination.members().iter().map(|it| it.endpoint.active());
+    let active: u64 = active.map(u64::from).sum();
+    json!({
+        "connections": {"open": in_use.connections, "max": limits.connections},
+        "pending": {
+            "waiting": in_use.pending,
+            "max": limits.pending,
+            "refused": in_use.pending_overflows,
+        },
+        "requests": {
+            "active": active - u64::from(in_use.pending).min(active),
+            "max": limits.requests,
+            "refused": in_use.request_overflows,
+        },
+    })
 }
 
 /// Use of the limit of retries.

@@ -204,6 +204,11 @@ async fn listeners_and_destinations_are_shown() {
                 "http2KeepAlive": null,
                 "protocol": "HTTP/1.1",
             },
+            "breaker": {
+                "connections": {"open": 0, "max": null},
+                "pending": {"waiting": 0, "max": null, "refused": 0},
+                "requests": {"active": 0, "max": null, "refused": 0},
+            },
             "retries": {
                 "limit": "20 % of requests, of what may have been processed",
                 "allowed": 3,

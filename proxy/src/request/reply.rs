@@ -16,6 +16,8 @@ pub(crate) use upstream::broken;
 
 /// Header that carries the cause of an answer of our own.
 const X_ERROR: HeaderName = HeaderName::from_static("x-meshproxy-error");
+/// Tells clients of Envoy that a limit was reached and nothing was sent.
+const X_OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 /// Text of a gRPC status.
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -59,6 +61,10 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
     };
     let detail = HeaderValue::from_static(detail);
     response.headers_mut().insert(X_ERROR, detail);
+    if rejection.is_overload() {
+        let yes = HeaderValue::from_static("true");
+        response.headers_mut().insert(X_OVERLOADED, yes);
+    }
     response
 }
 

@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::io::Io;
+use crate::upstream::breaker::Place;
 use crate::upstream::endpoint::EndpointAddr;
 
 type Opening = Pin<Box<dyn Future<Output = io::Result<Io>>>>;
@@ -62,7 +63,11 @@ pub enum ConnectFault {
 
 /// Counts a connection as open until dropped.
 #[derive(Debug)]
-pub struct Open(IntGauge);
+pub struct Open {
+    gauge: IntGauge,
+    /// Its place among those of its destination.
+    _place: Option<Place>,
+}
 
 // === impl ConnectError ===
 
@@ -88,16 +93,19 @@ impl ConnectError {
 // === impl Open ===
 
 impl Open {
-    /// Counts one more open connection in `gauge`.
-    pub fn new(gauge: &IntGauge) -> Self {
+    /// Counts one more open connection in `gauge`, and in `place` among those of its destination.
+    pub(crate) fn new(gauge: &IntGauge, place: Option<Place>) -> Self {
         gauge.inc();
-        Self(gauge.clone())
+        Self {
+            gauge: gauge.clone(),
+            _place: place,
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
     }
 }
 

@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
+use crate::upstream::breaker::{Breaker, Thresholds};
 use crate::upstream::budget::{Retries, RetryLimit, Window};
 use crate::upstream::endpoint::Member;
 use crate::upstream::http2::STREAMS_DEFAULT;
@@ -69,6 +70,8 @@ pub struct Live {
     changes: AtomicU64,
     /// Retries of all workers.
     pub(crate) retries: Arc<Retries>,
+    /// Connections and requests of all workers.
+    pub(crate) breaker: Arc<Breaker>,
 }
 
 /// How connections and requests of a destination are treated.
@@ -92,6 +95,8 @@ pub struct Policy {
     pub protocol: Protocol,
     /// What limits retries.
     pub retries: RetryLimit,
+    /// What limits connections and requests.
+    pub thresholds: Thresholds,
 }
 
 /// Settings of TCP keep-alive, within what the system takes; unset leaves the system's own.
@@ -217,6 +222,7 @@ impl Default for Policy {
             ping: None,
             protocol: Protocol::Http1,
             retries: RetryLimit::Standard,
+            thresholds: Thresholds::default(),
         }
     }
 }

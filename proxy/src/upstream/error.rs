@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::table::retry::Ended;
 use crate::telemetry::flags::Flags;
+use crate::upstream::breaker::Overflow;
 use crate::upstream::connect::{ConnectError, ConnectFault};
 use crate::upstream::http1::ExchangeError;
 use crate::upstream::http2::StreamFault;
@@ -27,6 +28,9 @@ pub enum UpstreamError {
         /// What happened.
         source: ExchangeError,
     },
+    /// A limit of the destination is reached.
+    #[error("limit of the destination reached: {0}")]
+    Overflow(Overflow),
     /// All HTTP/2 connections are as busy as they may be.
     #[error("no room on the connections to upstream")]
     Full,
@@ -64,7 +68,7 @@ impl UpstreamError {
     /// How the attempt ended, as far as a retry policy looks at it.
     pub fn ended(&self) -> Ended<'static> {
         match self {
-            Self::NoEndpoint => Ended::Final,
+            Self::NoEndpoint | Self::Overflow(_) => Ended::Final,
             Self::Connect(_) | Self::Full => Ended::NotConnected,
             Self::TryTimeout(_) => Ended::TimedOut,
             Self::Stream { reached, .. } => match reached {
@@ -91,7 +95,11 @@ impl UpstreamError {
         match self {
             Self::Exchange { reused, source, .. } => *reused && source.is_silent_end(),
             Self::Stream { rested, fault, .. } => *rested && fault.is_silent_end(),
-            Self::NoEndpoint | Self::Full | Self::Connect(_) | Self::TryTimeout(_) => false,
+            Self::NoEndpoint
+            | Self::Overflow(_)
+            | Self::Full
+            | Self::Connect(_)
+            | Self::TryTimeout(_) => false,
         }
     }
 
@@ -100,6 +108,7 @@ impl UpstreamError {
         match self {
             Self::Connect(error) => Some(error.fault()),
             Self::NoEndpoint
+            | Self::Overflow(_)
             | Self::Full
             | Self::TryTimeout(_)
             | Self::Exchange { .. }
@@ -112,7 +121,7 @@ impl UpstreamError {
         match self {
             Self::NoEndpoint => Flags::UH,
             Self::Connect(_) => Flags::UF,
-            Self::Full => Flags::UO,
+            Self::Overflow(_) | Self::Full => Flags::UO,
             Self::TryTimeout(_) => Flags::UT,
             Self::Stream { fault, .. } => match fault {
                 StreamFault::Refused | StreamFault::GoneAway | StreamFault::Reset => Flags::UR,
@@ -127,5 +136,11 @@ impl UpstreamError {
                 ExchangeError::Downstream(_) => Flags::DC,
             },
         }
+    }
+}
+
+impl From<Overflow> for UpstreamError {
+    fn from(overflow: Overflow) -> Self {
+        Self::Overflow(overflow)
     }
 }

@@ -16,9 +16,10 @@ use tokio::time::timeout_at;
 use crate::body::Body;
 use crate::io::Io;
 use crate::upstream::UpstreamError;
+use crate::upstream::breaker::{Breaker, Place, Thresholds};
 use crate::upstream::connect::{ConnectError, ConnectFault, Open};
 use crate::upstream::destination::{Ping, Policy};
-use crate::upstream::pool::Limits;
+use crate::upstream::pool::{Home, Limits};
 use conn::Shared;
 pub use fault::StreamFault;
 
@@ -27,8 +28,6 @@ pub use fault::StreamFault;
 pub const STREAMS_DEFAULT: u32 = 100;
 /// Most connections of one worker to one endpoint.
 const CONNECTIONS_MAX: usize = 64;
-/// Most requests that wait for room on them.
-const WAITING_MAX: usize = 1_024;
 
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
@@ -37,9 +36,8 @@ pub(crate) struct Slot {
     /// Present while a connection is being opened: the others wait for it instead of each opening
     /// one of their own.
     opening: RefCell<Option<Rc<Opened>>>,
-    /// Told when a stream ends.
+    /// Told when a stream ends, or there is a new connection.
     room: Rc<Notify>,
-    waiting: Cell<usize>,
 }
 
 /// What configuration says of connections.
@@ -51,6 +49,7 @@ pub(crate) struct Terms {
     pub(crate) ping: Option<Ping>,
     /// Time for a connection to begin, and to get room on one.
     pub(crate) wait: Duration,
+    pub(crate) thresholds: Thresholds,
 }
 
 /// A place on a connection, given back when dropped.
@@ -84,9 +83,6 @@ struct Opening<'s> {
     opened: Rc<Opened>,
 }
 
-/// Counts a request as waiting until dropped.
-struct Waiting<'s>(&'s Cell<usize>);
-
 // === impl Terms ===
 
 impl Terms {
@@ -97,6 +93,7 @@ impl Terms {
             streams_max: policy.streams_max,
             ping: policy.ping,
             wait: policy.connect_timeout,
+            thresholds: policy.thresholds,
         }
     }
 }
@@ -104,30 +101,49 @@ impl Terms {
 // === impl Slot ===
 
 impl Slot {
-    /// A place on a connection; opens one by `open` if there is none with room.
+    /// A place on a connection; opens one by `open` if there is none with room. `home` is where the
+    /// slot is.
     pub(crate) async fn stream(
         &self,
+        home: &Home,
         terms: &Terms,
-        open: impl AsyncFnOnce() -> Result<(Io, Open), UpstreamError>,
+        open: impl AsyncFnOnce(Place) -> Result<(Io, Open), UpstreamError>,
     ) -> Result<Stream, UpstreamError> {
         let mut until = None;
+        let mut pending = None;
         loop {
             if let Some(stream) = self.reuse(terms, Instant::now()) {
                 return Ok(stream);
             }
             let opening = self.opening.borrow().clone();
             if let Some(opening) = opening {
+                if pending.is_none() {
+                    let pend = home.breaker.pend(&terms.thresholds);
+                    pending = Some(pend.map_err(UpstreamError::Overflow)?);
+                }
                 opening.done.notified().await;
                 // Whoever waited shares the failure: one after the other would wait as often as
                 // there are waiters. One that was only given up is no failure.
                 if let Some(fault) = opening.failed.get() {
                     return Err(UpstreamError::Connect(ConnectError::Shared(fault)));
                 }
-            } else if self.shared.borrow().len() < CONNECTIONS_MAX {
-                return self.open(terms, open).await;
-            } else {
-                let now = tokio::time::Instant::now();
-                self.wait(*until.get_or_insert(now + terms.wait)).await?;
+                continue;
+            }
+            pending = None;
+            let place = match self.shared.borrow().len() < CONNECTIONS_MAX {
+                true => home.breaker.open(terms.thresholds.connections),
+                false => None,
+            };
+            let place = match place {
+                Some(place) => Some(place),
+                None => self.wait(home, terms, &mut until).await?,
+            };
+            // Meanwhile there may be room elsewhere, or somebody else opens a connection.
+            if let Some(place) = place
+                && self.opening.borrow().is_none()
+                && !self.has_room(terms)
+            {
+                return self.open(home, terms, place, open).await;
             }
         }
     }
@@ -142,16 +158,29 @@ impl Slot {
         Some(Stream::new(Rc::clone(least)))
     }
 
+    fn has_room(&self, terms: &Terms) -> bool {
+        let streams_max = terms.streams_max as usize;
+        let shared = self.shared.borrow();
+        let now = Instant::now();
+        let takes = |it: &&Rc<Shared>| it.takes_requests(terms.limits, now);
+        shared
+            .iter()
+            .filter(takes)
+            .any(|it| it.has_room(streams_max))
+    }
+
     async fn open(
         &self,
+        home: &Home,
         terms: &Terms,
-        open: impl AsyncFnOnce() -> Result<(Io, Open), UpstreamError>,
+        place: Place,
+        open: impl AsyncFnOnce(Place) -> Result<(Io, Open), UpstreamError>,
     ) -> Result<Stream, UpstreamError> {
         let opened = Rc::new(Opened::default());
         *self.opening.borrow_mut() = Some(Rc::clone(&opened));
         let opening = Opening { slot: self, opened };
         let conn = async {
-            let (io, counted) = open().await?;
+            let (io, counted) = open(place).await?;
             let conn = Shared::open(io, counted, terms.ping, terms.wait, &self.room).await;
             conn.map_err(UpstreamError::Connect)
         };
@@ -159,8 +188,12 @@ impl Slot {
             // It takes no requests for now: they are better off elsewhere than in its queue.
             Ok(conn) if !conn.has_room(terms.streams_max as usize) => Err(UpstreamError::Full),
             Ok(conn) => {
+                if terms.limits.connections.is_some() {
+                    conn.lend(home.breaker.yielding());
+                }
                 let conn = Rc::new(conn);
                 self.shared.borrow_mut().push(Rc::clone(&conn));
+                self.room.notify_waiters();
                 Ok(Stream::new(conn))
             }
             Err(error) => {
@@ -170,15 +203,45 @@ impl Slot {
         }
     }
 
-    /// Waits until a stream has ended.
-    async fn wait(&self, until: tokio::time::Instant) -> Result<(), UpstreamError> {
-        if self.waiting.get() >= WAITING_MAX {
-            return Err(UpstreamError::Full);
+    /// Waits until a stream has ended, or there may be a connection more: then with its place.
+    async fn wait(
+        &self,
+        home: &Home,
+        terms: &Terms,
+        until: &mut Option<tokio::time::Instant>,
+    ) -> Result<Option<Place>, UpstreamError> {
+        let room = self.room.notified();
+        let overflow = UpstreamError::Overflow;
+        if self.shared.borrow().is_empty() {
+            // All connections are elsewhere, and the queue ends when one of them does.
+            let mut waiting = home.stand(&terms.thresholds).map_err(overflow)?;
+            return tokio::select! {
+                place = waiting.granted() => Ok(place),
+                () = room => Ok(None),
+            };
         }
-        self.waiting.set(self.waiting.get() + 1);
-        let _waiting = Waiting(&self.waiting);
-        let room = timeout_at(until, self.room.notified()).await;
-        room.map_err(|_| UpstreamError::Full)
+        let _pending = home.breaker.pend(&terms.thresholds).map_err(overflow)?;
+        let now = tokio::time::Instant::now();
+        let room = timeout_at(*until.get_or_insert(now + terms.wait), room);
+        match room.await {
+            Ok(()) => Ok(None),
+            Err(_) => Err(UpstreamError::Full),
+        }
+    }
+
+    /// Lets go of a connection for somebody who waits: of one that rests at once, else of one that
+    /// takes no more requests and ends with those it has.
+    pub(crate) fn give_up(&self, breaker: &Breaker) {
+        let mut shared = self.shared.borrow_mut();
+        while breaker.is_awaited()
+            && let Some(at) = shared.iter().position(|it| it.yields())
+        {
+            let given_up = match shared.iter().position(|it| it.streams.get() == 0) {
+                Some(resting) => shared.swap_remove(resting),
+                None => shared.swap_remove(at),
+            };
+            drop(given_up);
+        }
     }
 
     /// Forgets connections that take no more requests or rested too long. They end when the requests
@@ -253,13 +316,5 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         *self.slot.opening.borrow_mut() = None;
         self.opened.done.notify_waiters();
-    }
-}
-
-// === impl Waiting ===
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -8,6 +8,8 @@
 //! as can be told: the reactor's knowledge costs nothing and is as old as the last turn of the event
 //! loop; beyond a short rest the socket itself is asked.
 
+mod wait;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,11 +17,14 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::upstream::breaker::{Bell, Breaker, Yielding};
 use crate::upstream::destination::Policy;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::{Connection, KeepAlive};
 use crate::upstream::http2::Slot;
 use crate::upstream::idle_limit::{Closes, Span};
+pub(crate) use wait::Claim;
+use wait::WaitingRoom;
 
 /// Most idle connections that one worker keeps to one endpoint; more are closed.
 const IDLE_PER_ENDPOINT_MAX: usize = 1_024;
@@ -32,6 +37,8 @@ const ASK_AFTER: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub struct Pool {
     endpoints: RefCell<FxHashMap<u64, Rc<Home>>>,
+    /// Rung when somebody, on any worker, waits for what rests here.
+    bell: Arc<Bell>,
 }
 
 /// When connections end, as configuration has it.
@@ -43,16 +50,23 @@ pub(crate) struct Limits {
     pub(crate) age: Option<Duration>,
     /// Most requests; 0 means no limit.
     pub(crate) requests: u32,
+    /// Most connections of the destination: where there is a limit, what rests may be wanted by
+    /// others.
+    pub(crate) connections: Option<u32>,
 }
 
 /// The connections of one worker to one endpoint.
 #[derive(Debug)]
 pub(crate) struct Home {
     endpoint: Arc<Endpoint>,
+    /// What the endpoint's destination may use.
+    pub(crate) breaker: Arc<Breaker>,
     /// In the order in which they began to rest: the last one rested least.
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 connections, shared by requests.
     pub(crate) http2: Slot,
+    /// Requests that wait for a connection.
+    waiting: WaitingRoom,
     /// Set when the endpoint is gone: what comes back is closed.
     closed: Cell<bool>,
     limits: Cell<Limits>,
@@ -64,6 +78,8 @@ pub(crate) struct Home {
 struct Idle {
     conn: Box<Connection>,
     since: Instant,
+    /// Present where connections are scarce.
+    _yielding: Option<Yielding>,
 }
 
 /// A connection that is used again.
@@ -83,6 +99,7 @@ impl Limits {
             idle: policy.idle_timeout,
             age: policy.connection_age_max,
             requests: policy.requests_per_connection_max,
+            connections: policy.thresholds.connections,
         }
     }
 }
@@ -91,13 +108,21 @@ impl Limits {
 
 impl Pool {
     /// The connections to `endpoint`, with the limits that apply from now on.
-    pub(crate) fn home(&self, endpoint: &Arc<Endpoint>, limits: Limits) -> Rc<Home> {
+    pub(crate) fn home(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        breaker: &Arc<Breaker>,
+        limits: Limits,
+    ) -> Rc<Home> {
         let mut endpoints = self.endpoints.borrow_mut();
         let home = endpoints.entry(endpoint.id).or_insert_with(|| {
+            breaker.ring(&self.bell);
             Rc::new(Home {
                 endpoint: Arc::clone(endpoint),
+                breaker: Arc::clone(breaker),
                 idle: RefCell::default(),
                 http2: Slot::default(),
+                waiting: WaitingRoom::default(),
                 closed: Cell::new(false),
                 limits: Cell::new(limits),
                 looked: Cell::new(Instant::now()),
@@ -122,6 +147,17 @@ impl Pool {
         });
     }
 
+    /// Gives up connections for those who wait, on this worker or others, for as long as it runs.
+    pub(crate) async fn attend(&self) {
+        loop {
+            self.bell.rung().await;
+            let homes: Vec<_> = self.endpoints.borrow().values().cloned().collect();
+            for home in homes {
+                home.give_up();
+            }
+        }
+    }
+
     /// Idle HTTP/1.1 connections.
     pub fn idle(&self) -> usize {
         self.endpoints
@@ -143,7 +179,7 @@ impl Home {
         let limit = self.endpoint.idle_limit.within(limit);
         let mut closes = Closes::default();
         let mut found = None;
-        while let Some(Idle { conn, since }) = idle.pop() {
+        while let Some(Idle { conn, since, .. }) = idle.pop() {
             let rest = now.saturating_duration_since(since);
             let closed = match rest < ASK_AFTER {
                 true => conn.is_stale(),
@@ -169,13 +205,56 @@ impl Home {
     }
 
     fn put(&self, conn: Box<Connection>, now: Instant) {
-        let Limits { requests, .. } = self.limits.get();
+        let Limits {
+            requests,
+            connections,
+            ..
+        } = self.limits.get();
         let worn = (requests != 0 && conn.requests() >= requests) || self.is_old(&conn, now);
-        let mut idle = self.idle.borrow_mut();
-        if worn || self.closed.get() || idle.len() >= IDLE_PER_ENDPOINT_MAX {
+        if worn || self.closed.get() || self.idle.borrow().len() >= IDLE_PER_ENDPOINT_MAX {
             return;
         }
-        idle.push(Idle { conn, since: now });
+        let Some(limit) = connections else {
+            return self.idle.borrow_mut().push(Idle {
+                conn,
+                since: now,
+                _yielding: None,
+            });
+        };
+        // The limit may have been higher when it was opened.
+        if self.breaker.exceeds(limit) {
+            return;
+        }
+        let Some(conn) = self.hand_over(conn) else {
+            return;
+        };
+        self.idle.borrow_mut().push(Idle {
+            conn,
+            since: now,
+            _yielding: Some(self.breaker.yielding()),
+        });
+        // Whoever began to wait before this could be seen did not ring.
+        self.give_up();
+    }
+
+    /// Closes what rests for as long as there are more connections than `limit`: it may have been
+    /// higher when they were opened.
+    fn shrink(&self, limit: u32) {
+        while self.breaker.exceeds(limit) {
+            let Some(worn) = self.idle.borrow_mut().pop() else {
+                return;
+            };
+            drop(worn);
+        }
+    }
+
+    /// Gives up what rests for as long as somebody waits for it, longest rest first.
+    fn give_up(&self) {
+        while self.breaker.is_awaited() && !self.idle.borrow().is_empty() {
+            let given_up = self.idle.borrow_mut().remove(0);
+            drop(given_up);
+        }
+        self.http2.give_up(&self.breaker);
     }
 
     /// Notes what an answer said of its connection; whether the connection can be used again.
@@ -223,6 +302,10 @@ impl Home {
         self.learn(&closes, oldest_open, now);
         self.looked.set(now);
         self.http2.sweep(limits, now);
+        if let Some(limit) = limits.connections {
+            self.shrink(limit);
+            self.give_up();
+        }
     }
 
     /// Learns from connections that were found closed; `open` is the longest rest of one that is

@@ -2,6 +2,7 @@
 
 mod actions;
 mod bodies;
+mod breaker;
 mod cases;
 mod connections;
 mod cors;

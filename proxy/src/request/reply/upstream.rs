@@ -11,6 +11,7 @@ use super::Cause;
 use crate::body::BodyError;
 use crate::telemetry::flags::Flags;
 use crate::upstream::UpstreamError;
+use crate::upstream::breaker::Overflow;
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::http1::{ExchangeError, ReadError};
 use crate::upstream::http2::StreamFault;
@@ -38,6 +39,12 @@ pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
                 detail: "upstream_per_try_timeout",
                 grpc: None,
             };
+        }
+        UpstreamError::Overflow(Overflow::Pending) => {
+            unavailable("overflow", "upstream_pending_overflow")
+        }
+        UpstreamError::Overflow(Overflow::Requests) => {
+            unavailable("overflow", "upstream_requests_overflow")
         }
         UpstreamError::Full => unavailable("overflow", "upstream_streams_exhausted"),
         UpstreamError::Connect(error) => connect(error.fault()),

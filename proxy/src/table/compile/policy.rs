@@ -8,6 +8,7 @@ use config::resource::destination_rule::{
 };
 use config::value::Duration as Written;
 
+use crate::upstream::breaker::Thresholds;
 use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{
     CONNECT_TIMEOUT, IDLE_TIMEOUT, Ping, Policy, Protocol, TcpProbes,
@@ -36,7 +37,18 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
         ping: http.http2_keep_alive.as_ref().and_then(ping),
         protocol: protocol(spoken, &http),
         retries: RetryLimit::Standard,
+        thresholds: Thresholds {
+            connections: limit(tcp.max_connections),
+            pending: limit(http.http1_max_pending_requests),
+            requests: limit(http.http2_max_requests),
+        },
     }
+}
+
+/// A limit; Istio cannot tell 0 from unset.
+fn limit(written: Option<i32>) -> Option<u32> {
+    let limit = u32::try_from(written?).ok();
+    limit.filter(|limit| *limit > 0)
 }
 
 /// A span that says something: zero is as good as unset.

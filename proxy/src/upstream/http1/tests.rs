@@ -17,7 +17,10 @@ struct Upstream {
 }
 
 fn open() -> Open {
-    Open::new(&prometheus::IntGauge::new("open", "open").expect("a valid name"))
+    Open::new(
+        &prometheus::IntGauge::new("open", "open").expect("a valid name"),
+        None,
+    )
 }
 
 /// A connection and the other end of it.
@@ -39,8 +42,9 @@ impl Upstream {
             idle: Duration::from_secs(60),
             age: None,
             requests: 0,
+            connections: None,
         };
-        self.pool.home(&self.endpoint, limits)
+        self.pool.home(&self.endpoint, &Arc::default(), limits)
     }
 
     async fn read_head(&mut self) -> String {

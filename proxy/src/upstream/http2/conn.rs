@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::upstream::breaker::Yielding;
 use crate::upstream::connect::{ConnectError, Open};
 use crate::upstream::destination::Ping;
 use crate::upstream::http2::STREAMS_DEFAULT;
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub(super) refused: Cell<bool>,
     /// Whoever waits for room on a connection of the endpoint.
     pub(super) room: Rc<Notify>,
+    /// Present where connections are scarce.
+    yielding: RefCell<Option<Yielding>>,
     /// Tells the owner of the tasks, by being dropped with the last user, that it can end.
     _in_use: oneshot::Sender<Infallible>,
 }
@@ -132,6 +135,7 @@ impl Shared {
             idle_since: Cell::new(now),
             refused: Cell::new(false),
             room: Rc::clone(room),
+            yielding: RefCell::default(),
             _in_use: in_use,
         })
     }
@@ -142,6 +146,16 @@ impl Shared {
         let worn = limits.requests != 0 && self.requests.get() >= limits.requests;
         let ending = self.send.is_closed() || self.refused.get();
         !ending && !worn && !limits.age.is_some_and(old)
+    }
+
+    /// Lets it be given up when somebody waits for its place.
+    pub(super) fn lend(&self, yielding: Yielding) {
+        *self.yielding.borrow_mut() = Some(yielding);
+    }
+
+    /// Whether it can be given up when somebody waits for its place.
+    pub(super) fn yields(&self) -> bool {
+        self.yielding.borrow().is_some()
     }
 
     /// Whether one more stream is allowed at this moment, by us and by the upstream.

@@ -21,7 +21,10 @@ fn connected() -> (Box<Connection>, StdUnixStream) {
     near.set_nonblocking(true).expect("a socket option");
     let near = UnixStream::from_std(near).expect("a runtime");
     let gauge = prometheus::IntGauge::new("open", "open").expect("a valid name");
-    (Connection::new(Io::Unix(near), Open::new(&gauge)), far)
+    (
+        Connection::new(Io::Unix(near), Open::new(&gauge, None)),
+        far,
+    )
 }
 
 struct Scene {
@@ -35,7 +38,7 @@ impl Scene {
     fn new(limits: Limits) -> Self {
         let pool = Pool::default();
         let endpoint = Arc::new(Endpoint::new(EndpointAddr::Unix("/test".into())));
-        let home = pool.home(&endpoint, limits);
+        let home = pool.home(&endpoint, &Arc::default(), limits);
         let known = [endpoint.id].into_iter().collect();
         let start = home.looked.get();
         Self {
@@ -71,6 +74,7 @@ fn limits(idle: Duration) -> Limits {
         idle,
         age: None,
         requests: 0,
+        connections: None,
     }
 }
 
