@@ -73,7 +73,9 @@ impl Load<'_> {
     /// Dropping the future kills the load generator.
     pub(crate) async fn run(&self, seconds: u64) -> Result<Outcome> {
         let read = |printed: &str| match self.work {
-            Work::Http1 | Work::Http1Rules | Work::Connection | Work::Idle => wrk_outcome(printed),
+            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection | Work::Idle => {
+                wrk_outcome(printed)
+            }
             Work::Http2ToHttp1 | Work::Http2ToHttp2 => h2load_outcome(printed, BODY_BYTES),
             Work::Grpc => h2load_outcome(printed, grpc::ANSWER.len()),
             Work::Latency => oha_outcome(printed),
@@ -101,6 +103,7 @@ impl Load<'_> {
             Work::Grpc => grpc::PATH,
             Work::Http1
             | Work::Http1Rules
+            | Work::Http1Guarded
             | Work::Connection
             | Work::Http2ToHttp1
             | Work::Http2ToHttp2
@@ -111,7 +114,7 @@ impl Load<'_> {
         let header = format!("{RULE_HEADER}: {REQUEST_RULE}");
         let start = |tool| anyhow::Ok(pinned(self.core, self.tools.path(tool)?));
         let mut command = match self.work {
-            Work::Http1 | Work::Http1Rules | Work::Connection | Work::Idle => {
+            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection | Work::Idle => {
                 let script = self.folder.join("wrk.lua");
                 fs::write(&script, WRK_SCRIPT).context("write the script for wrk")?;
                 let mut wrk = start(Tool::Wrk)?;

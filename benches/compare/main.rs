@@ -278,7 +278,9 @@ impl Args {
     /// The programs that the chosen work needs.
     fn tools(&self) -> BTreeSet<Tool> {
         let loads = self.work.iter().filter_map(|work| match work {
-            Work::Http1 | Work::Http1Rules | Work::Connection => Some(Tool::Wrk),
+            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection => {
+                Some(Tool::Wrk)
+            }
             Work::Http2ToHttp1 | Work::Http2ToHttp2 | Work::Grpc => Some(Tool::H2load),
             Work::Latency => Some(Tool::Oha),
             Work::Idle => None,
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn every_work_and_every_proxy_is_the_default() {
         let args = Args::parse_from(["compare"]);
-        assert_eq!(args.work.len(), 8);
+        assert_eq!(args.work.len(), 9);
         let all = [
             Proxy::Meshproxy,
             Proxy::Haproxy,

@@ -250,6 +250,13 @@ impl Report {
                 bound,
             );
         }
+        let guarded = ((Work::Http1Guarded, Meshproxy), (Work::Http1, Meshproxy));
+        let ratio = self.rounds(guarded.0, guarded.1, Metric::Cpu, |a, b| a / b);
+        push(
+            "CPU of meshproxy, guarded / plain".to_owned(),
+            ratio,
+            Some(1.25),
+        );
         let added = |proxy| {
             let direct = (Work::Latency, Proxy::Direct);
             self.rounds((Work::Latency, proxy), direct, Metric::P99, |a, b| a - b)

@@ -26,6 +26,10 @@ pub(crate) enum Work {
     /// the same request behind 99 other path and header rules
     #[value(name = "http1-100")]
     Http1Rules,
+    /// the same request where faults, mirrors, limits, outlier detection, hashing, localities and rate
+    /// limits are in use, and none of them strikes
+    #[value(name = "http1-guarded")]
+    Http1Guarded,
     /// one connection per request
     Connection,
     /// HTTP/2 without TLS from the client, HTTP/1.1 to the upstream; 8 connections with 10 streams
@@ -61,6 +65,7 @@ impl Work {
         match self {
             Work::Http1 => "http1",
             Work::Http1Rules => "http1-100",
+            Work::Http1Guarded => "http1-guarded",
             Work::Connection => "connection",
             Work::Http2ToHttp1 => "http2-http1",
             Work::Http2ToHttp2 => "http2-http2",
@@ -73,9 +78,12 @@ impl Work {
     /// What the client speaks to the proxy.
     pub(crate) fn downstream(self) -> Spoken {
         match self {
-            Work::Http1 | Work::Http1Rules | Work::Connection | Work::Latency | Work::Idle => {
-                Spoken::Http1
-            }
+            Work::Http1
+            | Work::Http1Rules
+            | Work::Http1Guarded
+            | Work::Connection
+            | Work::Latency
+            | Work::Idle => Spoken::Http1,
             Work::Http2ToHttp1 | Work::Http2ToHttp2 => Spoken::Http2,
             Work::Grpc => Spoken::Grpc,
         }
@@ -87,6 +95,7 @@ impl Work {
             Work::Http2ToHttp1 => Spoken::Http1,
             Work::Http1
             | Work::Http1Rules
+            | Work::Http1Guarded
             | Work::Connection
             | Work::Http2ToHttp2
             | Work::Grpc
@@ -100,6 +109,7 @@ impl Work {
         match self {
             Work::Http1Rules => (0..RULES_BEFORE).map(Rule::number).collect(),
             Work::Http1
+            | Work::Http1Guarded
             | Work::Connection
             | Work::Http2ToHttp1
             | Work::Http2ToHttp2

@@ -12,6 +12,12 @@ use crate::work::{BODY_BYTES, RULE_HEADER, Rule, Spoken, Work};
 /// Where a rule sends what it matches. Nothing listens there: a misrouted request is an error.
 const NOWHERE_PORT: u16 = 1;
 
+/// Addresses of the upstream; it listens at all of them.
+const UPSTREAMS: [&str; 4] = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
+
+/// Share of the requests that a fault or a mirror of [`Work::Http1Guarded`] meets, in percent.
+const SHARE: f64 = 0.0001;
+
 /// What a configuration depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
@@ -39,7 +45,7 @@ pub(crate) fn meshproxy(wanted: Wanted) -> String {
                 "hosts": [format!("{name}.example.com")],
                 "location": "MESH_EXTERNAL", "resolution": "STATIC",
                 "ports": [{"number": 80, "name": "web", "protocol": protocol(upstream)}],
-                "endpoints": [{"address": "127.0.0.1", "ports": {"web": port}}],
+                "endpoints": endpoints(wanted.work, port),
             },
         })
     };
@@ -51,7 +57,13 @@ pub(crate) fn meshproxy(wanted: Wanted) -> String {
             "route": route("nowhere"),
         }));
     }
-    http.push(json!({"route": route("upstream")}));
+    let mut rule = json!({"route": route("upstream")});
+    let mut guards = Vec::new();
+    if wanted.work == Work::Http1Guarded {
+        guard(&mut rule);
+        guards.extend([guarded_destination(), rate_limit()]);
+    }
+    http.push(rule);
 
     let gateway = json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Gateway",
@@ -74,11 +86,75 @@ pub(crate) fn meshproxy(wanted: Wanted) -> String {
         service("upstream", wanted.upstream_port),
         service("nowhere", NOWHERE_PORT),
     ];
+    let documents = [&documents, &*guards].concat();
     // Every JSON document is a YAML document.
     documents
         .iter()
         .map(|document| format!("---\n{document:#}\n"))
         .collect()
+}
+
+/// The addresses of the upstream: where something is to be chosen among them, several.
+fn endpoints(work: Work, port: u16) -> Vec<Value> {
+    let addresses = match work {
+        Work::Http1Guarded => &UPSTREAMS[..],
+        Work::Http1
+        | Work::Http1Rules
+        | Work::Connection
+        | Work::Http2ToHttp1
+        | Work::Http2ToHttp2
+        | Work::Grpc
+        | Work::Latency
+        | Work::Idle => &UPSTREAMS[..1],
+    };
+    let endpoint = |address: &&str| {
+        json!({
+            "address": address, "ports": {"web": port}, "locality": "region/zone",
+        })
+    };
+    addresses.iter().map(endpoint).collect()
+}
+
+/// Everything that a rule can have and that strikes, at most, once in a million requests.
+fn guard(rule: &mut Value) {
+    rule["fault"] = json!({
+        "delay": {"percentage": {"value": SHARE}, "fixedDelay": "1ms"},
+        "abort": {"percentage": {"value": 0.0}, "httpStatus": 503},
+    });
+    rule["mirrors"] = json!([{
+        "destination": {"host": "upstream.example.com", "port": {"number": 80}},
+        "percentage": {"value": SHARE},
+    }]);
+    rule["timeout"] = json!("10s");
+    rule["retries"] = json!({"attempts": 2, "perTryTimeout": "5s", "retryOn": "5xx,reset"});
+}
+
+fn guarded_destination() -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"name": "upstream", "namespace": "default"},
+        "spec": {"host": "upstream.example.com", "trafficPolicy": {
+            "connectionPool": {
+                "tcp": {"maxConnections": 1024},
+                "http": {"http1MaxPendingRequests": 1024, "http2MaxRequests": 1024},
+            },
+            "outlierDetection": {"consecutive5xxErrors": 5, "consecutiveGatewayErrors": 3},
+            "loadBalancer": {"consistentHash": {"httpHeaderName": RULE_HEADER}},
+            "retryBudget": {"percent": 20, "minRetryConcurrency": 3, "budgetInterval": "10s"},
+        }},
+    })
+}
+
+/// A limit by the value of a header that no load reaches.
+fn rate_limit() -> Value {
+    json!({
+        "apiVersion": "policy.meshproxy.io/v1alpha1", "kind": "RateLimitPolicy",
+        "metadata": {"name": "edge", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {}}, "limits": [{
+            "name": "tenant", "requests": 1_000_000_000, "per": "1s",
+            "key": [format!("request.headers[{RULE_HEADER}]")],
+        }]},
+    })
 }
 
 /// `haproxy.cfg`.
@@ -200,10 +276,13 @@ workers=1
 /// HTTP/2 on the other.
 pub(crate) fn upstream(http1_port: u16, http2_port: u16) -> String {
     let body = "x".repeat(BODY_BYTES);
+    let mut listens = String::new();
+    for address in UPSTREAMS {
+        let _ = writeln!(listens, "    listen {address}:{http1_port};");
+    }
     nginx_around(&format!(
         "  server {{
-    listen 127.0.0.1:{http1_port};
-    listen 127.0.0.1:{http2_port} http2;
+{listens}    listen 127.0.0.1:{http2_port} http2;
     location / {{ default_type text/plain; return 200 \"{body}\"; }}
   }}
 "
