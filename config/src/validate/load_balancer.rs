@@ -1,14 +1,19 @@
 //! Load balancers: one algorithm, consistent hashing, warm-up.
 
-use crate::resource::destination_rule::{ConsistentHash, LoadBalancer, Warmup};
+use crate::resource::destination_rule::{
+    ConsistentHash, CookieAttribute, HttpCookie, LoadBalancer, SimpleLb, Warmup,
+};
 use crate::validate::findings::Findings;
-use crate::validate::{field, locality};
+use crate::validate::{field, header, locality};
 
 /// Size below which a Maglev table must stay.
 const MAGLEV_TABLE_LIMIT: u64 = 5_000_011;
 
 /// Most virtual nodes of a hash ring.
 const RING_MAX: u64 = 8 << 20;
+
+/// Parts of a request line that can be the key of a hash.
+const HASHED_PSEUDO_HEADERS: [&str; 2] = [":authority", ":path"];
 
 /// Checks the field `loadBalancer`.
 pub(crate) fn check(
@@ -48,8 +53,28 @@ pub(crate) fn check(
         field::duration("warmupDurationSecs", balancer.warmup_duration_secs, f);
         if let Some(warmup) = &balancer.warmup {
             f.field("warmup", |f| check_warmup(warmup, f));
+            if !warms_up(balancer) {
+                f.warn_in(
+                    "warmup",
+                    "has no effect but with LEAST_REQUEST and ROUND_ROBIN",
+                );
+            }
         }
     });
+}
+
+fn warms_up(balancer: &LoadBalancer) -> bool {
+    let passes = match balancer.simple {
+        Some(SimpleLb::Random | SimpleLb::Passthrough) => false,
+        Some(
+            SimpleLb::Unspecified
+            | SimpleLb::LeastConn
+            | SimpleLb::LeastRequest
+            | SimpleLb::RoundRobin,
+        )
+        | None => true,
+    };
+    passes && balancer.consistent_hash.is_none()
 }
 
 fn check_warmup(warmup: &Warmup, f: &mut Findings) {
@@ -123,25 +148,62 @@ fn check_hash_key(hash: &ConsistentHash, f: &mut Findings) {
         }
         (Some(_), None) => {}
     }
-    for (name, value) in [
-        ("httpHeaderName", header),
-        ("httpQueryParameterName", parameter),
-    ] {
-        if value == Some("") {
-            f.error_in(name, "must not be empty");
-        }
+    if let Some(name) = header {
+        check_hash_header(name, f);
+    }
+    if parameter == Some("") {
+        f.error_in("httpQueryParameterName", "must not be empty");
     }
     if let Some(cookie) = &hash.http_cookie {
-        f.field("httpCookie", |f| {
-            if cookie.name.is_empty() {
-                f.error_in("name", "is required");
-            }
-            f.each("attributes", &cookie.attributes, |f, attribute| {
-                if attribute.name.is_empty() {
-                    f.error_in("name", "is required");
-                }
-            });
-        });
+        f.field("httpCookie", |f| check_cookie(cookie, f));
+    }
+}
+
+fn check_hash_header(name: &str, f: &mut Findings) {
+    if name.is_empty() {
+        f.error_in("httpHeaderName", "must not be empty");
+    } else if !header::is_token(name.strip_prefix(':').unwrap_or(name)) {
+        f.error_in(
+            "httpHeaderName",
+            format!("must be a header name, got \"{name}\""),
+        );
+    } else if name.starts_with(':') && !HASHED_PSEUDO_HEADERS.contains(&name) {
+        f.warn_in(
+            "httpHeaderName",
+            "has no effect: of these only :authority and :path can be a key",
+        );
+    }
+}
+
+/// What is made of it must be a line that clients understand.
+fn check_cookie(cookie: &HttpCookie, f: &mut Findings) {
+    if cookie.name.is_empty() {
+        f.error_in("name", "is required");
+    } else if !header::is_token(&cookie.name) {
+        f.error_in(
+            "name",
+            format!("must be a cookie name, got \"{}\"", cookie.name),
+        );
+    }
+    check_cookie_part("path", cookie.path.as_deref(), f);
+    f.each("attributes", &cookie.attributes, check_attribute);
+}
+
+fn check_attribute(f: &mut Findings, attribute: &CookieAttribute) {
+    if attribute.name.is_empty() {
+        f.error_in("name", "is required");
+    }
+    check_cookie_part("name", Some(&attribute.name), f);
+    check_cookie_part("value", attribute.value.as_deref(), f);
+}
+
+fn check_cookie_part(name: &str, text: Option<&str>, f: &mut Findings) {
+    let breaks = |c: char| c == ';' || c.is_ascii_control() || !c.is_ascii();
+    if let Some(text) = text.filter(|text| text.contains(breaks)) {
+        f.error_in(
+            name,
+            format!("must be visible ASCII without ';', got {text:?}"),
+        );
     }
 }
 

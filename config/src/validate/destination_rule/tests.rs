@@ -187,11 +187,50 @@ fn hashes_have_one_key_and_one_algorithm() {
             )],
         ),
         (
+            json!({"loadBalancer": {"simple": "RANDOM", "warmup": {"duration": "1s"}}}),
+            &["warning: loadBalancer.warmup: has no effect but with LEAST_REQUEST and ROUND_ROBIN"],
+        ),
+        (
             json!({"loadBalancer": {"warmup": {"aggression": 0, "minimumPercent": 101}}}),
             &[
                 "loadBalancer.warmup.duration: is required",
                 "loadBalancer.warmup.minimumPercent: must be from 0 to 100, got 101",
                 "loadBalancer.warmup.aggression: must be above 0, got 0",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn keys_of_hashes_can_be_looked_for_and_cookies_be_made() {
+    let hash = |fields: Value| json!({"loadBalancer": {"consistentHash": fields}});
+    let path = "loadBalancer.consistentHash";
+    assert_policies(&[
+        (hash(json!({"httpHeaderName": ":path"})), &[]),
+        (
+            hash(json!({"httpHeaderName": ":method"})),
+            &[&format!(
+                "warning: {path}.httpHeaderName: has no effect: of these only :authority and :path \
+                 can be a key"
+            )],
+        ),
+        (
+            hash(json!({"httpHeaderName": "end user"})),
+            &[&format!(
+                "{path}.httpHeaderName: must be a header name, got \"end user\""
+            )],
+        ),
+        (
+            hash(json!({"httpCookie": {"name": "a b", "path": "/;x",
+                "attributes": [{"name": "Secure"}, {"name": "", "value": "\n"}]}})),
+            &[
+                &format!("{path}.httpCookie.name: must be a cookie name, got \"a b\""),
+                &format!("{path}.httpCookie.path: must be visible ASCII without ';', got \"/;x\""),
+                &format!("{path}.httpCookie.attributes[1].name: is required"),
+                &format!(
+                    "{path}.httpCookie.attributes[1].value: must be visible ASCII without ';', \
+                     got \"\\n\""
+                ),
             ],
         ),
     ]);
