@@ -26,6 +26,7 @@ pub(crate) fn compiler(metrics: &Arc<Metrics>) -> Compiler {
         },
         identity: identity(),
         cluster: "Kubernetes".to_owned(),
+        locality: None,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
     Compiler::new(perspective, Arc::clone(metrics))

@@ -1,14 +1,15 @@
 //! What a request sees of the configuration: one generation of routes and destinations together.
 //!
 //! The control thread publishes; each worker reads through a cache of its own, so that a request
-//! costs one atomic load while nothing changes. The only file that names `arc_swap`.
+//! costs one atomic load while nothing changes. The only file that names `arc_swap`: [`Shared`] is for
+//! others who need the same.
 
 use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 
 use crate::table::Table;
 use crate::upstream::destination::Destinations;
@@ -46,6 +47,10 @@ pub struct Current(Rc<Held>);
 
 #[derive(Debug)]
 struct Held(Arc<Snapshot>);
+
+/// A value that is absent at first and then replaced as a whole. Reading never waits.
+#[derive(Debug)]
+pub(crate) struct Shared<T>(ArcSwapOption<T>);
 
 // === impl Publisher ===
 
@@ -106,5 +111,25 @@ impl Deref for Current {
 
     fn deref(&self) -> &Snapshot {
         &self.0.0
+    }
+}
+
+// === impl Shared ===
+
+impl<T> Shared<T> {
+    /// Reads the value of this moment; what replaces it meanwhile is not seen.
+    pub(crate) fn read<R>(&self, work: impl FnOnce(Option<&T>) -> R) -> R {
+        work(self.0.load().as_deref())
+    }
+
+    /// Puts `value` in the place of the one before.
+    pub(crate) fn replace(&self, value: T) {
+        self.0.store(Some(Arc::new(value)));
+    }
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(ArcSwapOption::empty())
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::upstream::balance::Standing;
 use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
 use crate::upstream::endpoint::Member;
@@ -30,7 +31,8 @@ fn describe(destination: &Destination) -> Value {
         "policy": policy(&destination.policy),
         "breaker": breaker(destination),
         "retries": retries(destination),
-        "endpoints": destination.members().iter().map(endpoint).collect::<Vec<_>>(),
+        "groups": groups(destination),
+        "endpoints": endpoints(destination),
     })
 }
 
@@ -103,12 +105,39 @@ fn retries(destination: &Destination) -> Value {
     })
 }
 
+/// Who is asked right now: levels of preference, and what share of the traffic their groups get.
+fn groups(destination: &Destination) -> Vec<Value> {
+    let standings = destination.balancer.standings(&destination.live);
+    let group = |group: &Standing<'_>| {
+        let addrs = group.members.iter().map(|it| it.endpoint.addr.to_string());
+        json!({
+            "level": group.level,
+            "name": group.name,
+            "percent": (group.share * 10_000.0).round() / 100.0,
+            "panics": group.panics,
+            "endpoints": addrs.collect::<Vec<_>>(),
+        })
+    };
+    standings.iter().map(group).collect()
+}
+
+fn endpoints(destination: &Destination) -> Vec<Value> {
+    let members = destination.members().iter().enumerate();
+    let endpoint = |(at, member)| {
+        let mut shown = endpoint(member);
+        shown["level"] = json!(destination.balancer.level_of(at));
+        shown
+    };
+    members.map(endpoint).collect()
+}
+
 fn endpoint(member: &Member) -> Value {
     let endpoint = &member.endpoint;
     json!({
         "address": endpoint.addr.to_string(),
         "weight": member.weight,
         "locality": member.locality,
+        "available": endpoint.health.is_available(),
         "active": endpoint.active(),
         "requests": endpoint.requests(),
         "failures": endpoint.failures(),

@@ -215,10 +215,15 @@ async fn listeners_and_destinations_are_shown() {
                 "active": 0,
                 "refused": 0,
             },
+            "groups": [{
+                "level": 0, "name": null, "percent": 100.0, "panics": false,
+                "endpoints": ["127.0.0.1:9081"],
+            }],
             "endpoints": [{
-                "address": "127.0.0.1:9081", "weight": 2, "locality": null,
+                "address": "127.0.0.1:9081", "weight": 2, "locality": null, "available": true,
                 "active": 0, "requests": 0, "failures": 0,
                 "keepAlive": {"announced": null, "observed": null},
+                "level": 0,
             }],
         }])
     );

@@ -97,6 +97,7 @@ impl Configuration {
             viewer,
             identity,
             cluster,
+            locality: settings.locality.clone(),
             bind: settings.bind,
         };
         Self {

@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::table::retry::Asked;
 use crate::table::route::Route;
 use crate::table::split::{DestinationByPort, Split, Sticky, Target, stable_hash};
+use crate::upstream::balance::Keyed;
 use crate::upstream::destination::Destination;
 use crate::upstream::{Answer, Outgoing};
 use crate::worker::Worker;
@@ -55,7 +56,8 @@ impl Call<'_> {
         if let Err(rejection) = self.edit(target, outgoing) {
             return self.reject(&rejection, record);
         }
-        match self.attempts(destination, outgoing, record).await {
+        let (key, tie) = self.hash_key(destination, outgoing);
+        match self.attempts(destination, key, outgoing, record).await {
             Ok(answer) => {
                 let Answer {
                     mut response,
@@ -67,7 +69,7 @@ impl Call<'_> {
                 let headers = response.headers_mut();
                 route.response_headers.apply(headers);
                 target.response_headers.apply(headers);
-                if let Some(cookie) = cookie {
+                for cookie in [cookie, tie].into_iter().flatten() {
                     headers.append(header::SET_COOKIE, cookie);
                 }
                 response
@@ -87,6 +89,7 @@ impl Call<'_> {
     async fn attempts(
         &self,
         destination: &Destination,
+        key: Option<u64>,
         outgoing: &mut Outgoing,
         record: &mut Record,
     ) -> Result<Box<Answer>, Rejection> {
@@ -107,6 +110,7 @@ impl Call<'_> {
                 idempotent: retry::is_idempotent(&outgoing.head.method),
                 grpc,
             },
+            key,
             time: &time,
             made: &made,
         };
@@ -175,6 +179,32 @@ impl Call<'_> {
                 )
             }
             (key, _) => (key, None),
+        }
+    }
+
+    /// What ties the request to one of the destination's endpoints, and the cookie to set if the
+    /// request had none and gets one.
+    fn hash_key(
+        &self,
+        destination: &Destination,
+        outgoing: &mut Outgoing,
+    ) -> (Option<u64>, Option<HeaderValue>) {
+        let affinity = destination.balancer.affinity();
+        let Some(key) = affinity.and_then(|affinity| affinity.key.as_ref()) else {
+            return (None, None);
+        };
+        if key.looks_at_headers() {
+            outgoing.settle_headers();
+        }
+        let keyed = Keyed {
+            headers: &outgoing.head.headers,
+            authority: outgoing.authority.as_bytes(),
+            target: outgoing.target(),
+            source: source(self.downstream),
+        };
+        match key.of(&keyed) {
+            Some(hash) => (Some(hash), None),
+            None => key.make(self.worker.upstream.random()).unzip(),
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Attempts<'c, 'd> {
     pub(crate) policy: &'c RetryPolicy,
     pub(crate) destination: &'d Destination,
     pub(crate) asked: Asked,
+    /// Hash of what ties the request to an endpoint, if something does.
+    pub(crate) key: Option<u64>,
     pub(crate) time: &'c Time,
     /// Read by the caller also when the time was over first.
     pub(crate) made: &'c Made<'d>,
@@ -97,8 +99,9 @@ impl Attempts<'_, '_> {
         avoided: &[u64],
     ) -> Result<Box<Answer>, UpstreamError> {
         let wish = Wish {
-            key: None,
+            key: self.key,
             tried: avoided,
+            far: self.policy.prefers_far(self.made.count.get()),
         };
         let member = self.upstream.pick(self.destination, &wish)?;
         let number = self.made.count.get() + 1;
@@ -182,7 +185,9 @@ impl Attempts<'_, '_> {
 
     /// Endpoints that the next attempt avoids while there are others.
     fn avoided(&self, tried: &[&Member]) -> Vec<u64> {
-        if !self.policy.avoids_tried {
+        // Whoever belongs to one endpoint is not served better by another.
+        let tied = self.destination.balancer.affinity().is_some();
+        if !self.policy.avoids_tried.unwrap_or(!tied) {
             return Vec::new();
         }
         match self.policy.prefers_far(self.made.count.get()) {

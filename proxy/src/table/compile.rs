@@ -4,6 +4,7 @@
 //! which resources, so that a change of one resource among thousands costs what depends on it: the
 //! rest is the same object as before, and with it live state (endpoints, pools) stays.
 
+mod balance;
 mod budget;
 mod destinations;
 mod listeners;
@@ -19,11 +20,13 @@ use std::sync::Arc;
 use config::mesh::{Mesh, Viewer};
 use rustc_hash::FxHashMap;
 
+use crate::bootstrap::Locality;
 use crate::table::Table;
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
 use crate::upstream::destination::Destinations;
+use balance::{Here, Place};
 use destinations::Registry;
 use listeners::{HostCache, Plan};
 
@@ -36,6 +39,8 @@ pub struct Perspective {
     pub identity: Identity,
     /// Cluster of this proxy, also that of its peers as far as it knows.
     pub cluster: String,
+    /// Where this proxy is, if that is known.
+    pub locality: Option<Locality>,
     /// Address of Gateway listeners and of Sidecar listeners that name none.
     pub bind: IpAddr,
 }
@@ -66,6 +71,19 @@ pub struct Compiled {
     pub destinations: Destinations,
     /// Names that DNS has to resolve for the destinations.
     pub names: BTreeSet<Arc<str>>,
+}
+
+// === impl Perspective ===
+
+impl Perspective {
+    /// What locality settings compare endpoints with.
+    fn here(&self) -> Here<'_> {
+        Here {
+            place: self.locality.as_ref().map(Place::here),
+            labels: &self.viewer.labels,
+            cluster: &self.cluster,
+        }
+    }
 }
 
 // === impl Compiler ===

@@ -35,8 +35,9 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Limit of one attempt, the first included, until the head of its answer.
     pub per_try_timeout: Option<Duration>,
-    /// Whether an attempt avoids endpoints that were tried.
-    pub avoids_tried: bool,
+    /// Whether an attempt avoids endpoints that were tried; unset means unless the destination ties
+    /// requests to endpoints.
+    pub avoids_tried: Option<bool>,
     /// Whether later attempts prefer localities that were not tried.
     pub goes_far: bool,
     on: On,
@@ -107,7 +108,7 @@ impl RetryPolicy {
         Self {
             attempts: RETRIES_DEFAULT,
             per_try_timeout: None,
-            avoids_tried: true,
+            avoids_tried: None,
             goes_far: false,
             on: On::of(&[Condition::ConnectFailure, Condition::RefusedStream]),
             statuses: Box::default(),
@@ -142,7 +143,7 @@ impl RetryPolicy {
         Self {
             attempts: attempts.min(RETRIES_MAX),
             per_try_timeout: limit.filter(|limit| attempts > 0 && !limit.is_zero()),
-            avoids_tried: written.retry_ignore_previous_hosts.unwrap_or(true),
+            avoids_tried: written.retry_ignore_previous_hosts,
             goes_far: written.retry_remote_localities.unwrap_or(false),
             on: match tokens().next() {
                 Some(_) => conditions.fold(On::default(), On::with),

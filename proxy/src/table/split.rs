@@ -230,7 +230,7 @@ impl Sticky {
 }
 
 /// The value of the cookie `name`.
-fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r [u8]> {
+pub(crate) fn cookie<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r [u8]> {
     let lines = headers.get_all(header::COOKIE).into_iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
@@ -248,7 +248,7 @@ pub fn stable_hash(bytes: &[u8]) -> u64 {
 }
 
 /// Spreads every input bit over all output bits (the finalizer of SplitMix64).
-fn mix(mut hash: u64) -> u64 {
+pub(crate) fn mix(mut hash: u64) -> u64 {
     hash ^= hash >> 30;
     hash = hash.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash ^= hash >> 27;

@@ -64,8 +64,8 @@ pub struct Destination {
 /// The state of a destination that outlives reloads.
 #[derive(Debug, Default)]
 pub struct Live {
-    /// Place in the round of round robin.
-    pub(crate) turn: AtomicUsize,
+    /// Turns of round robin so far, over all groups of endpoints.
+    turn: AtomicUsize,
     /// Counts changes of what endpoints can take.
     changes: AtomicU64,
     /// Retries of all workers.
@@ -151,6 +151,11 @@ impl Live {
     /// endpoints derives it again when this number is another.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// The next turn of round robin.
+    pub(crate) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Says that the health of an endpoint has changed.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use tokio::time::Instant;
+
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::health::Health;
 use crate::upstream::idle_limit::IdleLimit;
@@ -31,6 +33,8 @@ pub struct Endpoint {
     pub idle_limit: IdleLimit,
     /// Whether it takes requests.
     pub health: Health,
+    /// Since when it is known.
+    pub born: Instant,
     /// Requests that are under way, over all workers.
     active: AtomicU32,
     /// Requests sent, for `/destinations`.
@@ -68,6 +72,7 @@ impl Endpoint {
             addr,
             idle_limit: IdleLimit::default(),
             health: Health::default(),
+            born: Instant::now(),
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),

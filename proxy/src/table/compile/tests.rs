@@ -49,6 +49,7 @@ fn perspective() -> Perspective {
         },
         identity: Identity::unknown(),
         cluster: "Kubernetes".into(),
+        locality: None,
         bind: Ipv4Addr::UNSPECIFIED.into(),
     }
 }

@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use config::mesh::{Address, Endpoint as Written, Resolution};
-use config::resource::destination_rule::SimpleLb;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::host::Host;
 use super::{Blueprint, Registry, Workload};
 use crate::table::compile::budget::{retry_limit, window};
-use crate::table::compile::policy;
+use crate::table::compile::{balance, policy};
 use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{Destination, DestinationKey, Live, Policy};
@@ -36,7 +35,7 @@ impl Registry {
         };
         let (traffic, policy, balancer) = match blueprint {
             Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
-            Blueprint::Host(host) => self.to_host(host, key, endpoint),
+            Blueprint::Host(host) => self.to_host(host, key, &live, endpoint),
         };
         Destination {
             window: window(policy.retries.interval(), before),
@@ -77,23 +76,17 @@ impl Registry {
         &self,
         host: &Host,
         key: &DestinationKey,
+        live: &Live,
         endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
     ) -> (TrafficId, Policy, Balancer) {
         let service = Traffic::to_service(&host.name, &host.service.namespace);
         let traffic = self.metrics.intern(Reporter::Source, service.clone());
-        let members = self.members(host, key, &service, endpoint);
+        let (members, written) = self.members(host, key, &service, endpoint);
         let effective = host.policy.policy(subset(key), key.port);
-        let balancer = match effective.load_balancer.as_ref().and_then(|it| it.simple) {
-            Some(SimpleLb::Random) => Balancer::random(members),
-            Some(SimpleLb::RoundRobin) => Balancer::round_robin(members),
-            Some(
-                SimpleLb::Unspecified
-                | SimpleLb::LeastConn
-                | SimpleLb::LeastRequest
-                | SimpleLb::Passthrough,
-            )
-            | None => Balancer::least_request(members),
-        };
+        let here = self.perspective.here();
+        let layout = balance::layout(&written, &effective, &here);
+        let terms = balance::terms(&effective);
+        let balancer = Balancer::new(members, layout, terms, live);
         let retries = retry_limit(&effective);
         let spoken = host.service.port(key.port).map(|port| port.protocol);
         let pool = effective.connection_pool.unwrap_or_default();
@@ -102,26 +95,28 @@ impl Registry {
         (traffic, policy, balancer)
     }
 
-    fn members(
+    /// The members, and for each the endpoint as written.
+    fn members<'h>(
         &self,
-        host: &Host,
+        host: &'h Host,
         key: &DestinationKey,
         service: &Traffic,
         endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
-    ) -> Vec<Member> {
-        let mut members: Vec<Member> = Vec::new();
+    ) -> (Vec<Member>, Vec<&'h Written>) {
+        let mut members = (Vec::new(), Vec::new());
         let mut seen = FxHashSet::default();
         for written in host.endpoints(subset(key)) {
             let traffic = self.traffic(service, written, &host.service.namespace);
             let locality = written.locality.as_deref().map(Arc::<str>::from);
             let addrs = self.addrs(host, written, key.port);
             for addr in addrs.into_iter().filter(|addr| seen.insert(addr.clone())) {
-                members.push(Member {
+                members.0.push(Member {
                     endpoint: endpoint(addr),
                     weight: written.weight,
                     traffic,
                     locality: locality.clone(),
                 });
+                members.1.push(written);
             }
         }
         members
