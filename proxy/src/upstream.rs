@@ -138,6 +138,16 @@ struct Sent {
     under_way: Option<UnderWay>,
 }
 
+/// A connection for one exchange.
+struct Taken {
+    conn: Box<Connection>,
+    /// How long it had rested; none if it is new.
+    rest: Option<Duration>,
+    /// When it was taken.
+    began: Instant,
+    under_way: Option<UnderWay>,
+}
+
 // === impl Upstream ===
 
 impl Upstream {
@@ -259,18 +269,17 @@ impl Upstream {
         })
     }
 
-    async fn send_http1(
+    /// A connection for an exchange: one that rests, if `reuses`, or a new one.
+    async fn take(
         &self,
         destination: &Destination,
         member: &Member,
-        home: Rc<Home>,
-        outgoing: &mut Outgoing,
-        attempt: u32,
-    ) -> Result<Sent, UpstreamError> {
+        home: &Home,
+        reuses: bool,
+    ) -> Result<Taken, UpstreamError> {
         let mut began = Instant::now();
         let thresholds = &destination.policy.thresholds;
-        // What is repeated because a connection had been closed is not left to another such one.
-        let claim = match home.claim(thresholds, !outgoing.sending.wants_fresh, began)? {
+        let claim = match home.claim(thresholds, reuses, began)? {
             Some(claim) => claim,
             None => {
                 let claim = Box::pin(home.wait(thresholds)).await?;
@@ -295,6 +304,30 @@ impl Upstream {
                 (Connection::new(io, open), None)
             }
         };
+        Ok(Taken {
+            conn,
+            rest,
+            began,
+            under_way,
+        })
+    }
+
+    async fn send_http1(
+        &self,
+        destination: &Destination,
+        member: &Member,
+        home: Rc<Home>,
+        outgoing: &mut Outgoing,
+        attempt: u32,
+    ) -> Result<Sent, UpstreamError> {
+        // What is repeated because a connection had been closed is not left to another such one.
+        let reuses = !outgoing.sending.wants_fresh;
+        let Taken {
+            conn,
+            rest,
+            began,
+            under_way,
+        } = self.take(destination, member, &home, reuses).await?;
         let has_body = !outgoing.body.is_end_stream();
         let framing = match has_body {
             false => BodyFraming::Empty,

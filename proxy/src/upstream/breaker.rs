@@ -274,9 +274,7 @@ impl Breaker {
         let mut spare = None;
         while let Some(first) = queue.waiting.first_entry() {
             let place = spare.take().or_else(|| self.open_below(first.get().limit));
-            let Some(place) = place else {
-                return None;
-            };
+            let place = place?;
             let waiter = first.remove();
             self.queued.fetch_sub(1, SeqCst);
             queue.passed_over = 0;

@@ -155,8 +155,8 @@ fn a_connection_is_promised_past_the_first_only_so_often() {
     let own: Vec<_> = (0..=PASSED_OVER_MAX).map(|_| breaker.stand(1)).collect();
     let numbers = || own.iter().map(|(number, _)| *number);
 
-    for at in 0..PASSED_OVER_MAX as usize {
-        assert_eq!(breaker.promise(numbers()), Promise::To(own[at].0));
+    for (number, _) in &own[..PASSED_OVER_MAX as usize] {
+        assert_eq!(breaker.promise(numbers()), Promise::To(*number));
     }
 
     assert_eq!(breaker.promise(numbers()), Promise::Elsewhere);

@@ -128,6 +128,7 @@ fn workers(protocol: &str, seen: &Rc<Seen>) -> (Vec<Rc<Worker>>, Arc<Destination
         viewer,
         identity: identity(),
         cluster: "Kubernetes".to_owned(),
+        locality: None,
         bind: LISTENER.ip(),
     };
     let compiled = Compiler::new(perspective, Arc::clone(&metrics)).compile(&mesh);
