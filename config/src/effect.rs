@@ -79,7 +79,6 @@ const NOT_SIMPLE: &[&str] = &[
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    row(VS, "http[].fault", Present, NoEffect("fault injection")),
     row(VS, "http[].mirror", Present, NoEffect("mirroring")),
     row(VS, "http[].mirrors", Present, NoEffect("mirroring")),
     row(VS, "http[].mirrorPercentage", Present, NoEffect("mirroring")),

@@ -2,6 +2,7 @@
 //!
 //! - `resource`: the kinds, field by field.
 //! - `value`: checked values that fields are made of.
+//! - `fault`: faults that annotations ask for.
 //! - `yaml`, `decode`, `load`: text and files to resources, with every problem at once.
 //! - `validate`: what is wrong with one resource; `analyze`: what is wrong between resources.
 //! - `mesh`: the set of resources and Istio's lookup rules.
@@ -11,6 +12,7 @@
 pub mod analyze;
 mod decode;
 mod effect;
+pub mod fault;
 pub mod load;
 pub mod mesh;
 pub mod problem;

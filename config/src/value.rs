@@ -53,6 +53,24 @@ struct RawStringMatch {
     regex: Option<String>,
 }
 
+// === impl Percent ===
+
+impl Percent {
+    /// Least share above 0: shares have a resolution of one in a million.
+    pub const MIN: f64 = 0.0001;
+
+    /// Whether it is 0, or a share that can be told from it and is not above 100.
+    pub fn is_share(self) -> bool {
+        self.value == 0.0 || (Self::MIN..=100.0).contains(&self.value)
+    }
+
+    /// The share in millionths; nothing below 0, everything above 100.
+    pub fn millionths(self) -> u32 {
+        // The conversion saturates, and makes 0 of what is no number.
+        ((self.value * 10_000.0).round() as u32).min(1_000_000)
+    }
+}
+
 // === impl StringMatch ===
 
 impl TryFrom<RawStringMatch> for StringMatch {

@@ -1,5 +1,6 @@
 //! The one body type of the data path, in either direction.
 
+pub(crate) mod paced;
 pub(crate) mod replay;
 
 use std::pin::Pin;
@@ -10,9 +11,11 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::body::paced::Paced;
 use crate::body::replay::Replay;
 use crate::request::server::http1::body::{ClientBody, ClientError};
 use crate::request::timeout::Upload;
+use crate::table::fault::Pace;
 use crate::upstream::http1::{ResponseBody, Switched};
 
 /// Why a body ended early.
@@ -59,6 +62,10 @@ pub enum Body {
     Tunnel(Box<Switched>),
     /// One attempt's reading of a downstream request's body.
     Replay(Replay),
+    /// An answer that comes slowly on purpose.
+    Paced(Box<Paced>),
+    /// No body and no answer: the connection, or the stream, is reset instead.
+    Reset,
     /// Frames that a test made; ready at once.
     #[cfg(test)]
     Scripted(std::collections::VecDeque<Frame<Bytes>>),
@@ -149,6 +156,14 @@ impl Body {
             Self::Full(bytes)
         }
     }
+
+    /// The same at a pace, if it is a body at all.
+    pub(crate) fn paced(self, pace: Pace) -> Self {
+        match self {
+            Self::Empty | Self::Tunnel(_) | Self::Reset => self,
+            body => Self::Paced(Box::new(Paced::new(body, pace))),
+        }
+    }
 }
 
 impl http_body::Body for Body {
@@ -161,7 +176,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match this {
-            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) | Self::Reset => Poll::Ready(None),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *this = Self::Empty;
@@ -171,6 +186,7 @@ impl http_body::Body for Body {
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
             Self::Watched(body) => body.poll_frame(cx),
             Self::Replay(body) => body.poll_frame(cx),
+            Self::Paced(body) => body.poll_frame(cx),
             #[cfg(test)]
             Self::Scripted(frames) => Poll::Ready(frames.pop_front().map(Ok)),
         }
@@ -178,11 +194,12 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty | Self::Tunnel(_) => true,
+            Self::Empty | Self::Tunnel(_) | Self::Reset => true,
             Self::Full(_) => false,
             Self::Incoming(body) => body.is_end_stream(),
             Self::Watched(watched) => watched.body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
+            Self::Paced(body) => body.is_end_stream(),
             #[cfg(test)]
             Self::Scripted(frames) => frames.is_empty(),
             Self::Http1(body) => body.is_end_stream(),
@@ -191,11 +208,12 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty | Self::Tunnel(_) => SizeHint::with_exact(0),
+            Self::Empty | Self::Tunnel(_) | Self::Reset => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
             Self::Watched(watched) => watched.body.size_hint(),
             Self::Replay(body) => body.size_hint(),
+            Self::Paced(body) => body.size_hint(),
             #[cfg(test)]
             Self::Scripted(frames) => SizeHint::with_exact(
                 frames

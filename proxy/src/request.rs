@@ -1,6 +1,7 @@
 //! One request: its context, and why we answer it ourselves.
 
 pub mod cors;
+mod fault;
 mod forward;
 pub mod headers;
 pub mod limits;
@@ -27,6 +28,7 @@ use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::malformed::Malformed;
 use crate::table::Bind;
+use crate::table::fault::AbortStatus;
 use crate::telemetry::flags::Flags;
 use crate::upstream::UpstreamError;
 use timeout::Expired;
@@ -115,6 +117,12 @@ pub enum Rejection {
     /// No rule of the host matches.
     #[error("no route: no rule matches")]
     NoRule,
+    /// The rule asks for an error.
+    #[error("fault filter abort")]
+    FaultAbort(AbortStatus),
+    /// The rule asks for a reset.
+    #[error("fault: reset")]
+    FaultReset,
     /// The rule's destination does not exist.
     #[error("cluster not found")]
     UnknownDestination,
@@ -147,6 +155,7 @@ impl Rejection {
             Self::BadRequest(_) => Flags::DPE,
             Self::Malformed(malformed) => malformed.flag(),
             Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
+            Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
             Self::UnknownDestination => Flags::NC,
             Self::TimedOut | Self::DeadlineExceeded => Flags::UT,
             Self::QuietRequest | Self::QuietUpstream => Flags::SI,

@@ -6,6 +6,7 @@
 pub mod compile;
 pub mod cors;
 pub mod edit;
+pub mod fault;
 pub mod host;
 pub mod matcher;
 pub mod redirect;
@@ -13,6 +14,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod route;
 pub mod rules;
+pub mod share;
 pub mod split;
 
 use std::fmt;

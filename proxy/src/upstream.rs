@@ -32,7 +32,7 @@ use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_R
 use crate::request::limits;
 use crate::request::retry::Refusal;
 use crate::table::retry::{Asked, Cause};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{FaultCounters, Metrics};
 use balance::Wish;
 use breaker::{Place, UnderWay};
 use connect::{Connector, Open};
@@ -172,6 +172,11 @@ impl Upstream {
     /// A number of 128 bits for identifiers.
     pub(crate) fn random_wide(&self) -> u128 {
         self.rng.borrow_mut().u128(..)
+    }
+
+    /// Counters of injected faults.
+    pub(crate) fn faults(&self) -> &FaultCounters {
+        &self.metrics.process.faults
     }
 
     /// Counts a retry by its cause, and whether it may do a thing twice.

@@ -1,5 +1,11 @@
 //! Metadata that steers anything: names, Istio's reserved annotations, and our own.
 
+use std::str::FromStr;
+
+use crate::fault::{
+    FAULT_RESET, FAULT_SCOPE, FAULT_SLOW_BODY, FaultScope, ResetFault, Rules, SlowBodyFault,
+};
+use crate::resource::virtual_service::VirtualService;
 use crate::resource::{Resource, Spec};
 use crate::validate::findings::Findings;
 use crate::value::Duration;
@@ -10,11 +16,11 @@ const PREFIX: &str = "meshproxy.io/";
 /// Keeps a client on the destination of a weighted split that it got first.
 const STICKY_BY: &str = "meshproxy.io/sticky-by";
 
-/// Chooses whether faults are injected per request or per attempt.
-const FAULT_SCOPE: &str = "meshproxy.io/fault-scope";
-
 /// Every annotation of ours.
-const KNOWN: [&str; 2] = [STICKY_BY, FAULT_SCOPE];
+const KNOWN: [&str; 4] = [STICKY_BY, FAULT_SCOPE, FAULT_RESET, FAULT_SLOW_BODY];
+
+/// Those that only a `VirtualService` can have.
+const OF_VIRTUAL_SERVICES: [&str; 4] = KNOWN;
 
 /// Annotations that only the control plane itself may set.
 const RESERVED: [&str; 2] = [
@@ -62,16 +68,55 @@ fn check_one(resource: &Resource, name: &str, value: &str, f: &mut Findings) {
             "is not supported on a {}; remove it",
             resource.kind()
         )),
-        STICKY_BY if !matches!(resource.spec, Spec::VirtualService(_)) => {
-            f.warn(format!(
+        _ if OF_VIRTUAL_SERVICES.contains(&name) => match &resource.spec {
+            Spec::VirtualService(service) => check_of_service(service, name, value, f),
+            _ => f.warn(format!(
                 "has no effect on a {}, only on a VirtualService",
                 resource.kind()
-            ));
-        }
-        STICKY_BY => check_sticky_by(value, f),
-        FAULT_SCOPE => f.warn("has no effect yet"),
+            )),
+        },
         _ if name.starts_with(PREFIX) => f.warn(unknown(name)),
         _ => {}
+    }
+}
+
+fn check_of_service(service: &VirtualService, name: &str, value: &str, f: &mut Findings) {
+    match name {
+        FAULT_SCOPE => {
+            read::<FaultScope>(value, f);
+        }
+        FAULT_RESET => {
+            let fault = read::<ResetFault>(value, f);
+            check_rules(service, fault.map(|fault| fault.rules), f);
+        }
+        FAULT_SLOW_BODY => {
+            let fault = read::<SlowBodyFault>(value, f);
+            check_rules(service, fault.map(|fault| fault.rules), f);
+        }
+        _ => check_sticky_by(value, f),
+    }
+}
+
+fn read<T: FromStr<Err = String>>(value: &str, f: &mut Findings) -> Option<T> {
+    value
+        .parse()
+        .map_err(|message: String| f.error(message))
+        .ok()
+}
+
+/// Looks for rules that are named and not there. Delegates bring rules with names of their own.
+fn check_rules(service: &VirtualService, rules: Option<Rules>, f: &mut Findings) {
+    let Some(Rules::Named(names)) = rules else {
+        return;
+    };
+    if service.http.iter().any(|rule| rule.delegate.is_some()) {
+        return;
+    }
+    for name in names {
+        let mut known = service.http.iter().filter_map(|rule| rule.name.as_ref());
+        if !known.any(|known| *known == name) {
+            f.error(format!("must name rules of http, got \"{name}\""));
+        }
     }
 }
 
@@ -127,7 +172,7 @@ fn unknown(name: &str) -> String {
         }
         _ => format!(
             "is not known and has no effect; known are {}",
-            KNOWN.join(" and ")
+            KNOWN.join(", ")
         ),
     }
 }

@@ -14,6 +14,7 @@ use crate::request::route::{Routed, path_and_query, source};
 use crate::request::timeout::{Deadline, Time, grpc, within};
 use crate::request::{Downstream, Rejection, reply, retry};
 use crate::snapshot::Snapshot;
+use crate::table::fault::Fault;
 use crate::table::retry::Asked;
 use crate::table::route::Route;
 use crate::table::split::{DestinationByPort, Split, Sticky, Target, stable_hash};
@@ -44,7 +45,7 @@ impl Call<'_> {
         let route = self.route();
         let (key, cookie) = self.sticky_key(split, outgoing);
         let target = split.choose(key, self.worker.upstream.random());
-        let destination = target.and_then(|target| self.destination(target));
+        let destination = target.and_then(|target| self.destination(&target.destination));
         let (Some(target), Some(destination)) = (target, destination) else {
             return self.reject(&Rejection::UnknownDestination, record);
         };
@@ -105,6 +106,7 @@ impl Call<'_> {
         let attempts = Attempts {
             upstream: &worker.upstream,
             policy: &route.retries,
+            fault: Fault::of_attempts(route),
             destination,
             asked: Asked {
                 idempotent: retry::is_idempotent(&outgoing.head.method),
@@ -126,6 +128,7 @@ impl Call<'_> {
         }
         let refusal = outcome.as_ref().ok().and_then(|outcome| outcome.refusal);
         record.attempted(destination, member, made.count(), refusal);
+        record.injected(&made);
         match outcome {
             Ok(outcome) => outcome.result.map_err(|error| match refusal {
                 Some(Refusal::Exhausted) => Rejection::RetriesExhausted(error),
@@ -135,11 +138,12 @@ impl Call<'_> {
         }
     }
 
-    fn route(&self) -> &Route {
+    pub(super) fn route(&self) -> &Route {
         &self.routed.rule.route
     }
 
-    fn reject(&self, rejection: &Rejection, record: &mut Record) -> Response<Body> {
+    /// The answer of our own, with the route's changes.
+    pub(super) fn reject(&self, rejection: &Rejection, record: &mut Record) -> Response<Body> {
         // An answer of our own is not waited for.
         record.deadline = None;
         let mut response = reply::reject(rejection, record);
@@ -147,8 +151,9 @@ impl Call<'_> {
         response
     }
 
-    fn destination(&self, target: &Target) -> Option<&Destination> {
-        let id = match &target.destination {
+    /// Where a target leads, by the port that the request addresses.
+    pub(super) fn destination(&self, by_port: &DestinationByPort) -> Option<&Destination> {
+        let id = match by_port {
             DestinationByPort::Fixed(id) => *id,
             DestinationByPort::Addressed(by_port) => {
                 by_port

@@ -13,7 +13,7 @@ use crate::request::malformed::Malformed;
 use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
 use crate::request::timeout::Upload;
-use crate::request::{Arrived, Downstream, Rejection, headers, reply};
+use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
 use crate::table::route::{Action, Route};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
@@ -89,6 +89,16 @@ async fn forward(
     if let Some(log) = &mut record.log {
         log.route(route);
     }
+    let call = Call {
+        worker,
+        downstream,
+        snapshot: &snapshot,
+        routed: &routed,
+    };
+    let pace = match call.inject(record).await {
+        Ok(pace) => pace,
+        Err(rejection) => return Ok(call.reject(&rejection, record)),
+    };
     let origin = match judge_origin(route, &outgoing) {
         Verdict::Answered(response) => {
             if let Some(log) = &mut record.log {
@@ -101,13 +111,8 @@ async fn forward(
     };
     let mut response = match &route.action {
         Action::Forward(split) => {
-            let call = Call {
-                worker,
-                downstream,
-                snapshot: &snapshot,
-                routed: &routed,
-            };
-            call.forward(split, &mut outgoing, record).await
+            let response = call.forward(split, &mut outgoing, record).await;
+            fault::paced(response, pace)
         }
         Action::Redirect(_) | Action::Direct(_) => answer_here(&routed, &outgoing, record),
     };

@@ -39,6 +39,8 @@ pub(crate) struct Record {
     /// None until there is an answer.
     status: Option<StatusCode>,
     grpc: bool,
+    /// There is to be no answer.
+    reset: bool,
     /// The answer has no body, whatever its headers say.
     head: bool,
     grpc_status: Option<u16>,
@@ -98,6 +100,7 @@ impl Record {
             flags: Flags::default(),
             status: None,
             grpc: false,
+            reset: false,
             head: false,
             grpc_status: None,
             upload: None,
@@ -119,7 +122,8 @@ impl Record {
         mut self: Box<Self>,
         response: http::Response<Body>,
     ) -> http::Response<Recorded> {
-        self.status = Some(response.status());
+        self.reset = matches!(response.body(), Body::Reset);
+        self.status = (!self.reset).then_some(response.status());
         if self.grpc {
             self.see_grpc_status(response.headers());
         }
@@ -161,7 +165,7 @@ impl Record {
 
     fn finish(&mut self) {
         // Every request gets an answer of some kind, unless nobody waits for it any more.
-        if self.status.is_none() {
+        if self.status.is_none() && !self.reset {
             self.flags |= Flags::DC;
         }
         let sample = Sample {
@@ -252,6 +256,11 @@ impl Recorded {
     /// Whether the answer opens a tunnel.
     pub(crate) fn is_tunnel(&self) -> bool {
         matches!(self.body, Body::Tunnel(_))
+    }
+
+    /// Whether there is no answer, but a reset.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.record.reset
     }
 
     /// The protocol that the upstream switched to.

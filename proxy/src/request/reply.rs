@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::body::Body;
 use crate::request::Rejection;
+use crate::request::fault;
 use crate::request::record::Record;
+use crate::table::fault::AbortStatus;
 use crate::table::route::DirectResponse;
 pub(crate) use upstream::broken;
 
@@ -36,14 +38,32 @@ struct Cause {
 /// The gRPC status `DEADLINE_EXCEEDED`: what its clients make of it themselves at that time.
 const DEADLINE_EXCEEDED: u16 = 4;
 
+// === impl Cause ===
+
+impl Cause {
+    /// The answer to a caller who speaks gRPC or does not.
+    fn answer(self, grpc: bool) -> Response<Body> {
+        let text = match self.text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::from(text),
+        };
+        let mut response = match grpc {
+            true => {
+                let status = self.grpc.unwrap_or_else(|| grpc_status(self.status));
+                grpc_answer(status, &text)
+            }
+            false => answer(self.status, text, false),
+        };
+        let detail = HeaderValue::from_static(self.detail);
+        response.headers_mut().insert(X_ERROR, detail);
+        response
+    }
+}
+
 /// The answer to a request that was rejected; the record learns why.
 pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Body> {
-    let Cause {
-        status,
-        text,
-        detail,
-        grpc,
-    } = cause(rejection);
+    let cause = cause(rejection);
+    let detail = cause.detail;
     record.flags |= rejection.flags();
     if let Rejection::Malformed(malformed) = rejection {
         record.malformed(*malformed);
@@ -51,21 +71,29 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
     if let Some(log) = &mut record.log {
         log.rejected(detail, rejection);
     }
-    let text = match text {
-        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
-        Cow::Owned(text) => Bytes::from(text),
-    };
-    let mut response = match record.is_grpc() {
-        true => grpc_answer(grpc.unwrap_or_else(|| grpc_status(status)), &text),
-        false => answer(status, text, false),
-    };
-    let detail = HeaderValue::from_static(detail);
-    response.headers_mut().insert(X_ERROR, detail);
+    if let Rejection::FaultReset = rejection {
+        return Response::new(Body::Reset);
+    }
+    let mut response = cause.answer(record.is_grpc());
     if rejection.is_overload() {
         let yes = HeaderValue::from_static("true");
         response.headers_mut().insert(X_OVERLOADED, yes);
     }
     response
+}
+
+/// An injected error.
+pub(crate) fn aborted(status: AbortStatus, grpc: bool) -> Response<Body> {
+    abort(status).answer(grpc)
+}
+
+fn abort(status: AbortStatus) -> Cause {
+    Cause {
+        status: status.http,
+        text: Cow::Borrowed("fault filter abort"),
+        detail: fault::ABORT,
+        grpc: status.grpc,
+    }
 }
 
 /// The fixed response of a rule.
@@ -116,6 +144,9 @@ fn cause(rejection: &Rejection) -> Cause {
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),
+        Rejection::FaultAbort(status) => abort(*status),
+        // Nobody gets this status.
+        Rejection::FaultReset => of(StatusCode::SERVICE_UNAVAILABLE, "", "fault_reset"),
         Rejection::UnknownDestination => {
             of(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
         }

@@ -16,8 +16,10 @@ use http::Method;
 use tokio::time::Instant;
 
 use crate::body::replay::{Keep, Recording};
+use crate::request::fault::{Injected, paced};
 use crate::request::timeout::grpc::{self, GRPC_TIMEOUT};
 use crate::request::timeout::{Deadline, Time, within};
+use crate::table::fault::Fault;
 use crate::table::retry::{Asked, Cause, Ended, RetryPolicy};
 use crate::upstream::balance::Wish;
 use crate::upstream::budget::Retrying;
@@ -33,6 +35,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Attempts<'c, 'd> {
     pub(crate) upstream: &'c Upstream,
     pub(crate) policy: &'c RetryPolicy,
+    /// Faults that each attempt meets.
+    pub(crate) fault: Option<&'c Fault>,
     pub(crate) destination: &'d Destination,
     pub(crate) asked: Asked,
     /// Hash of what ties the request to an endpoint, if something does.
@@ -48,6 +52,10 @@ pub(crate) struct Made<'d> {
     count: Cell<u32>,
     /// The endpoint of the last one.
     last: Cell<Option<&'d Member>>,
+    /// Whether any of them was delayed by a fault.
+    pub(super) delayed: Cell<bool>,
+    /// Whether the last one was answered by a fault.
+    pub(super) aborted: Cell<bool>,
 }
 
 /// How the last attempt ended, and why there was no other one if there should have been.
@@ -119,11 +127,22 @@ impl Attempts<'_, '_> {
         let limit = self.policy.per_try_timeout;
         let deadline = |limit| Deadline::new(self.time.of_attempt(limit), None);
         let mut deadline = limit.map(deadline);
+        let mut pace = None;
+        if let Some(fault) = self.fault {
+            match Box::pin(self.inject(fault, &mut deadline)).await {
+                Injected::Goes(at) => pace = at,
+                Injected::Ends(result) => return result,
+            }
+        }
         let sent = pin!(
             self.upstream
                 .send(self.destination, member, outgoing, number)
         );
         match within(&mut deadline, sent).await {
+            Ok(Ok(mut answer)) if pace.is_some() => {
+                answer.response = paced(answer.response, pace);
+                Ok(answer)
+            }
             Ok(result) => result,
             Err(_) => {
                 member.endpoint.failed();

@@ -70,7 +70,13 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
     let answer = move |request: Request<Incoming>| {
         let (worker, downstream) = (Rc::clone(&worker), Rc::clone(&downstream));
         let arrived = Arrived::from(request);
-        async move { pipeline::serve(worker, &downstream, arrived).await }
+        async move {
+            let response = pipeline::serve(worker, &downstream, arrived).await;
+            match response.body().is_reset() {
+                true => Err(http2::Reset),
+                false => Ok(response),
+            }
+        }
     };
     let io = Prefixed::new(first.freeze(), io);
     let rejected = |cause| counts.count_rejection(cause);

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
+use crate::table::fault::Fault;
 use crate::table::redirect::Redirect;
 use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
@@ -29,6 +30,8 @@ pub struct Route {
     pub request_headers: HeaderEdit,
     /// Changes of the response's headers, before those of the target.
     pub response_headers: HeaderEdit,
+    /// Faults that are injected.
+    pub fault: Option<Box<Fault>>,
     /// Cross-origin policy.
     pub cors: Option<Box<Cors>>,
     /// Change of the path.
@@ -71,6 +74,7 @@ impl Route {
             action,
             request_headers: HeaderEdit::default(),
             response_headers: HeaderEdit::default(),
+            fault: None,
             cors: None,
             rewrite: None,
             timeout: None,

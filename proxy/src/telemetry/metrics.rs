@@ -5,6 +5,7 @@
 //! for each worker and each combination of labels.
 
 mod exposition;
+mod faults;
 mod groups;
 mod process;
 mod procfs;
@@ -29,6 +30,7 @@ use crate::telemetry::metrics::series::Series;
 use crate::telemetry::metrics::traffics::Traffics;
 
 pub use crate::telemetry::metrics::exposition::Scrape;
+pub use crate::telemetry::metrics::faults::FaultCounters;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
 pub use crate::telemetry::metrics::retries::RetryCounters;
 pub use crate::telemetry::metrics::worker::WorkerMetrics;

@@ -46,6 +46,9 @@ pub enum UpstreamError {
         /// What happened.
         source: hyper::Error,
     },
+    /// The rule asks for a reset of the attempt.
+    #[error("upstream connection reset by an injected fault")]
+    InjectedReset,
     /// The attempt's own time was over before an answer.
     #[error("upstream took longer than {0:?}")]
     TryTimeout(Duration),
@@ -71,6 +74,7 @@ impl UpstreamError {
             Self::NoEndpoint | Self::Overflow(_) => Ended::Final,
             Self::Connect(_) | Self::Full => Ended::NotConnected,
             Self::TryTimeout(_) => Ended::TimedOut,
+            Self::InjectedReset => Ended::Reset,
             Self::Stream { reached, .. } => match reached {
                 Reached::Nobody => Ended::Unsent,
                 Reached::Refused => Ended::Refused,
@@ -99,6 +103,7 @@ impl UpstreamError {
             | Self::Overflow(_)
             | Self::Full
             | Self::Connect(_)
+            | Self::InjectedReset
             | Self::TryTimeout(_) => false,
         }
     }
@@ -110,6 +115,7 @@ impl UpstreamError {
             Self::NoEndpoint
             | Self::Overflow(_)
             | Self::Full
+            | Self::InjectedReset
             | Self::TryTimeout(_)
             | Self::Exchange { .. }
             | Self::Stream { .. } => None,
@@ -123,6 +129,7 @@ impl UpstreamError {
             Self::Connect(_) => Flags::UF,
             Self::Overflow(_) | Self::Full => Flags::UO,
             Self::TryTimeout(_) => Flags::UT,
+            Self::InjectedReset => Flags::FI,
             Self::Stream { fault, .. } => match fault {
                 StreamFault::Refused | StreamFault::GoneAway | StreamFault::Reset => Flags::UR,
                 StreamFault::Closed | StreamFault::Unanswered => Flags::UC,

@@ -10,6 +10,7 @@ mod cors;
 mod discovery;
 mod examples;
 mod failures;
+mod faults;
 mod floods;
 mod gibibyte;
 mod headers;

@@ -71,11 +71,10 @@ fn unknown_annotations_of_ours_suggest_the_nearest() {
             "fault-scop",
             "is not known and has no effect; did you mean meshproxy.io/fault-scope?",
         ),
-        ("fault-scope", "has no effect yet"),
         (
             "zzz",
-            "is not known and has no effect; known are meshproxy.io/sticky-by and \
-             meshproxy.io/fault-scope",
+            "is not known and has no effect; known are meshproxy.io/sticky-by, \
+             meshproxy.io/fault-scope, meshproxy.io/fault-reset, meshproxy.io/fault-slow-body",
         ),
     ] {
         let path = format!("metadata.annotations[\"meshproxy.io/{name}\"]");
@@ -83,6 +82,62 @@ fn unknown_annotations_of_ours_suggest_the_nearest() {
         assert_eq!(reports, [format!("warning: {path}: {message}")]);
     }
     assert!(service("example.com/other", "x").is_empty());
+}
+
+#[test]
+fn faults_by_annotation_say_how_much_and_where() {
+    let spec = serde_json::json!({"hosts": ["a"], "http": [
+        {"name": "buy", "route": [{"destination": {"host": "a"}}]},
+    ]});
+    for (name, value, messages) in [
+        ("fault-scope", "attempt", &[][..]),
+        ("fault-scope", "request", &[]),
+        (
+            "fault-scope",
+            "try",
+            &["must be request or attempt, got \"try\""],
+        ),
+        ("fault-reset", "10%", &[]),
+        ("fault-reset", "0.0001%; rules=buy", &[]),
+        (
+            "fault-reset",
+            "1%; rules=sell",
+            &["must name rules of http, got \"sell\""],
+        ),
+        (
+            "fault-reset",
+            "x",
+            &["must begin with a share such as \"10%\" or \"0.5%\", got \"x\""],
+        ),
+        ("fault-slow-body", "10%; rate=1KiB/s", &[]),
+        (
+            "fault-slow-body",
+            "10%",
+            &["must have a rate, such as \"10%; rate=1KiB/s\""],
+        ),
+    ] {
+        let name = format!("meshproxy.io/{name}");
+
+        let reports = annotated("VirtualService", &spec, &name, value);
+
+        let path = format!("metadata.annotations[{name:?}]");
+        let expected: Vec<String> = messages.iter().map(|it| format!("{path}: {it}")).collect();
+        assert_eq!(reports, expected, "{value}");
+    }
+}
+
+#[test]
+fn rules_of_delegates_are_not_looked_for() {
+    let spec = serde_json::json!({"hosts": ["a"], "http": [{"delegate": {"name": "b"}}]});
+
+    let reports = annotated(
+        "VirtualService",
+        &spec,
+        "meshproxy.io/fault-reset",
+        "1%; rules=x",
+    );
+
+    assert!(reports.is_empty(), "{reports:?}");
 }
 
 #[test]

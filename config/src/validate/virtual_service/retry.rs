@@ -1,5 +1,6 @@
 //! Retries and injected faults.
 
+use crate::fault::grpc_status;
 use crate::resource::virtual_service::{FaultAbort, FaultDelay, HttpFaultInjection, HttpRetry};
 use crate::validate::field;
 use crate::validate::findings::Findings;
@@ -24,30 +25,6 @@ const CONDITIONS: [&str; 16] = [
     "resource-exhausted",
     "unavailable",
 ];
-
-/// Names of the gRPC status codes.
-const GRPC_STATUS: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-/// Least share above 0, in percent: shares have a resolution of one in a million.
-const PERCENT_MIN: f64 = 0.0001;
 
 /// Checks a retry policy.
 pub(super) fn check_retries(retries: Option<&HttpRetry>, f: &mut Findings) {
@@ -133,17 +110,19 @@ pub(super) fn check_fault(fault: Option<&HttpFaultInjection>, f: &mut Findings) 
 }
 
 fn check_delay(delay: &FaultDelay, f: &mut Findings) {
-    if let Some(percent) = delay.percent {
-        f.require_in("percent", field::in_range(percent, &(0..=100)));
-    }
+    check_percent(delay.percent, f);
     check_share(delay.percentage, f);
     field::duration("fixedDelay", delay.fixed_delay, f);
     if delay.exponential_delay.is_some() {
         f.error_in("exponentialDelay", "is not supported, use fixedDelay");
+    } else if delay.fixed_delay.is_none() {
+        f.warn("has no effect without fixedDelay");
     }
+    check_has_share(delay.percentage, delay.percent, f);
 }
 
 fn check_abort(abort: &FaultAbort, f: &mut Findings) {
+    check_percent(abort.percent, f);
     check_share(abort.percentage, f);
     if abort.http2_error.is_some() {
         f.error_in(
@@ -156,7 +135,7 @@ fn check_abort(abort: &FaultAbort, f: &mut Findings) {
         (Some(status), None) => {
             f.require_in("httpStatus", field::in_range(status, &(200..=599)));
         }
-        (None, Some(status)) if !GRPC_STATUS.contains(&status.as_str()) => {
+        (None, Some(status)) if grpc_status(status).is_none() => {
             f.error_in(
                 "grpcStatus",
                 format!("must be a gRPC status such as UNAVAILABLE, got \"{status}\""),
@@ -167,16 +146,32 @@ fn check_abort(abort: &FaultAbort, f: &mut Findings) {
         }
         (None, _) => {}
     }
+    check_has_share(abort.percentage, abort.percent, f);
+}
+
+/// Without a share a fault meets nobody, which hardly anybody means.
+fn check_has_share(percentage: Option<Percent>, percent: Option<i32>, f: &mut Findings) {
+    if percentage.is_none() && percent.is_none() {
+        f.warn("has no effect without percentage");
+    }
+}
+
+fn check_percent(percent: Option<i32>, f: &mut Findings) {
+    if let Some(percent) = percent {
+        f.require_in("percent", field::in_range(percent, &(0..=100)));
+    }
 }
 
 fn check_share(percentage: Option<Percent>, f: &mut Findings) {
-    let Some(Percent { value }) = percentage else {
+    let Some(percent) = percentage.filter(|percent| !percent.is_share()) else {
         return;
     };
-    if value != 0.0 && !(PERCENT_MIN..=100.0).contains(&value) {
-        f.error_in(
-            "percentage.value",
-            format!("must be 0 or from {PERCENT_MIN} to 100, got {value}"),
-        );
-    }
+    f.error_in(
+        "percentage.value",
+        format!(
+            "must be 0 or from {} to 100, got {}",
+            Percent::MIN,
+            percent.value
+        ),
+    );
 }

@@ -51,7 +51,7 @@ fn a_rule_has_exactly_one_action() {
             ],
         ),
         (
-            json!({"directResponse": {"status": 200}, "fault": {"delay": {"fixedDelay": "1s"}}}),
+            json!({"directResponse": {"status": 200}, "fault": {"delay": {"fixedDelay": "1s", "percent": 1}}}),
             &["fault: must not be set together with directResponse"],
         ),
         (
@@ -229,7 +229,13 @@ fn retries_need_attempts_and_known_conditions() {
 
 #[test]
 fn faults_have_a_kind_and_a_share() {
-    let abort = |fields: Value| json!({"fault": {"abort": fields}});
+    let share = json!({"value": 10});
+    let abort = |mut fields: Value| {
+        if fields["percentage"].is_null() {
+            fields["percentage"] = share.clone();
+        }
+        json!({"fault": {"abort": fields}})
+    };
     assert_rules(&[
         (
             abort(json!({"httpStatus": 500, "percentage": {"value": 0.0001}})),
@@ -260,8 +266,19 @@ fn faults_have_a_kind_and_a_share() {
             &["fault.abort.percentage.value: must be 0 or from 0.0001 to 100, got 0.00001"],
         ),
         (
-            json!({"fault": {"delay": {"exponentialDelay": "1s"}}}),
+            json!({"fault": {"delay": {"exponentialDelay": "1s", "percentage": share}}}),
             &["fault.delay.exponentialDelay: is not supported, use fixedDelay"],
+        ),
+        (
+            json!({"fault": {"abort": {"httpStatus": 500, "percent": 101}}}),
+            &["fault.abort.percent: must be from 0 to 100, got 101"],
+        ),
+        (
+            json!({"fault": {"abort": {"httpStatus": 500}, "delay": {"percentage": {}}}}),
+            &[
+                "warning: fault.delay: has no effect without fixedDelay",
+                "warning: fault.abort: has no effect without percentage",
+            ],
         ),
     ]);
 }

@@ -46,6 +46,7 @@ pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
         UpstreamError::Overflow(Overflow::Requests) => {
             unavailable("overflow", "upstream_requests_overflow")
         }
+        UpstreamError::InjectedReset => unavailable(TERMINATED, "fault_reset"),
         UpstreamError::Full => unavailable("overflow", "upstream_streams_exhausted"),
         UpstreamError::Connect(error) => connect(error.fault()),
         UpstreamError::Stream { .. } | UpstreamError::Exchange { .. }
@@ -246,6 +247,7 @@ mod tests {
                 Flags::UPE,
                 "upstream_protocol_error",
             ),
+            (UpstreamError::InjectedReset, Flags::FI, "fault_reset"),
             (UpstreamError::Full, Flags::UO, "upstream_streams_exhausted"),
             (UpstreamError::NoEndpoint, Flags::UH, "no_healthy_upstream"),
         ];

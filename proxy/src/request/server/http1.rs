@@ -156,6 +156,10 @@ impl Exchange<'_> {
         let Some(response) = self.answer(pin!(answering)).await else {
             return (After::End, None);
         };
+        if response.body().is_reset() {
+            self.wire.reset();
+            return (After::End, None);
+        }
         match answer::send(self.worker, self.wire, self.out, &asked, response).await {
             Ok(Sent::Tunnel(response)) => (After::End, tunnel::Tunnel::new(*response)),
             Ok(Sent::Whole { keep_alive }) => (self.after(&asked, keep_alive).await, None),

@@ -8,7 +8,6 @@ mod frames;
 mod guard;
 mod watch;
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -72,6 +71,11 @@ const ENHANCE_YOUR_CALM: u32 = 0xb;
 /// Cause of answers and connections that the peer did not take.
 const STALLED: &str = "http2_stalled";
 
+/// Stands for an answer: the stream is reset instead, with `INTERNAL_ERROR`.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream is reset on purpose")]
+pub(super) struct Reset;
+
 /// Serves requests side by side until either side ends the connection. `rejected` learns the causes
 /// for which requests or the connection were ended because of the peer.
 pub(super) async fn serve<F, B>(
@@ -81,7 +85,7 @@ pub(super) async fn serve<F, B>(
     answer: impl Fn(Request<Incoming>) -> F + 'static,
 ) -> hyper::Result<()>
 where
-    F: Future<Output = Response<B>> + 'static,
+    F: Future<Output = Result<Response<B>, Reset>> + 'static,
     B: http_body::Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -91,7 +95,10 @@ where
         let entry = entrance.enter();
         // In a box, because the library moves the future several times on its way into a task.
         let answer = Box::pin(answer(request));
-        async move { Ok::<_, Infallible>(answer.await.map(|body| entry.watch(body))) }
+        async move {
+            let response = answer.await?;
+            Ok::<_, Reset>(response.map(|body| entry.watch(body)))
+        }
     });
     let mut builder = http2::Builder::new(Tasks(Rc::clone(&watch)));
     builder

@@ -1,9 +1,11 @@
 //! From the rules of a `VirtualService` to the rules of a virtual host.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
 use bytes::Bytes;
+use config::fault::AnnotatedFaults;
 use config::mesh::{Mesh, Routes};
 use config::resource::virtual_service::{
     Destination as Written, HttpDirectResponse, HttpMatch, HttpRoute, HttpRouteDestination,
@@ -15,6 +17,7 @@ use super::Perspective;
 use super::destinations::{Host, Place, Registry, View};
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
+use crate::table::fault::Fault;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::Redirect;
 use crate::table::retry::RetryPolicy;
@@ -42,15 +45,30 @@ pub(super) struct RuleCompiler<'c> {
     pub(super) uses: Vec<(Arc<Host>, Place)>,
 }
 
+/// What annotations of a `VirtualService` say of its rules.
+struct Annotated {
+    sticky: Option<Sticky>,
+    faults: AnnotatedFaults,
+}
+
+// === impl Annotated ===
+
+impl Annotated {
+    fn read(annotations: &BTreeMap<String, String>) -> Self {
+        let sticky = annotations.get(STICKY_BY);
+        Self {
+            sticky: sticky.and_then(|written| Sticky::parse(written)),
+            faults: AnnotatedFaults::read(annotations),
+        }
+    }
+}
+
 // === impl RuleCompiler ===
 
 impl RuleCompiler<'_> {
     /// The rules of one `VirtualService` in order, none behind one that matches everything.
     pub(super) fn rules(&mut self, routes: &Routes) -> Vec<Rule> {
-        let sticky = routes
-            .annotations
-            .get(STICKY_BY)
-            .and_then(|written| Sticky::parse(written));
+        let annotated = Annotated::read(&routes.annotations);
         let mut rules = Vec::new();
         for (position, written) in (0_u32..).zip(&routes.spec.http) {
             let everything = [HttpMatch::default()];
@@ -66,13 +84,13 @@ impl RuleCompiler<'_> {
             if blocks.is_empty() {
                 continue;
             }
-            let mut route = self.route(written, sticky.clone());
+            let mut route = self.route(written, &annotated);
             route.position = position;
             route.origin = routes.origin.get(position as usize).cloned();
             let mut route = Arc::new(route);
             for block in blocks {
                 if let Some(name) = &block.name {
-                    route = self.named(written, sticky.clone(), &route, name);
+                    route = self.named(written, &annotated, &route, name);
                 }
                 let rule = rule(block, &route);
                 let ends = is_catch_all(&rule);
@@ -89,11 +107,11 @@ impl RuleCompiler<'_> {
     fn named(
         &mut self,
         written: &HttpRoute,
-        sticky: Option<Sticky>,
+        annotated: &Annotated,
         route: &Route,
         block_name: &str,
     ) -> Arc<Route> {
-        let mut named = self.route(written, sticky);
+        let mut named = self.route(written, annotated);
         named.position = route.position;
         named.origin.clone_from(&route.origin);
         named.name = match &written.name {
@@ -121,11 +139,15 @@ impl RuleCompiler<'_> {
                 .is_none_or(|namespace| namespace.is_empty() || *namespace == viewer.namespace)
     }
 
-    fn route(&mut self, written: &HttpRoute, sticky: Option<Sticky>) -> Route {
+    fn route(&mut self, written: &HttpRoute, annotated: &Annotated) -> Route {
         let action = match (&written.redirect, &written.direct_response) {
             (Some(redirect), _) => Action::Redirect(Redirect::compile(redirect)),
             (None, Some(direct)) => Action::Direct(direct_response(direct)),
-            (None, None) => Action::Forward(self.split(&written.route, sticky)),
+            (None, None) => Action::Forward(self.split(&written.route, annotated.sticky.clone())),
+        };
+        let fault = match &action {
+            Action::Forward(_) => Fault::compile(written, &annotated.faults),
+            Action::Redirect(_) | Action::Direct(_) => None,
         };
         let headers = written.headers.as_ref();
         let mut request_headers = HeaderEdit::compile(headers.and_then(|it| it.request.as_ref()));
@@ -141,6 +163,7 @@ impl RuleCompiler<'_> {
             action,
             request_headers,
             response_headers: HeaderEdit::compile(headers.and_then(|it| it.response.as_ref())),
+            fault: fault.map(Box::new),
             cors: written
                 .cors_policy
                 .as_ref()

@@ -5,6 +5,7 @@
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
 use crate::request::malformed::Malformed;
+use crate::telemetry::metrics::faults::FaultCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
 use crate::telemetry::metrics::retries::RetryCounters;
 
@@ -33,6 +34,8 @@ pub struct ProcessMetrics {
     pub upstream_connections_idle: IntGauge,
     /// Retries that were made, and those that were not.
     pub retries: RetryCounters,
+    /// Faults that were injected.
+    pub faults: FaultCounters,
     /// Connections that a panic ended.
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
@@ -111,6 +114,7 @@ impl ProcessMetrics {
                 "Connections to upstreams in a pool.",
             )?,
             retries: all.retries()?,
+            faults: all.faults()?,
             connection_panics: all.counter(
                 "meshproxy_connection_panics_total",
                 "Connections that a panic ended.",
@@ -198,6 +202,19 @@ impl Collected<'_> {
             "Requests that failed after their last retry.",
         )?;
         RetryCounters::new(&made, &refused, exhausted)
+    }
+
+    fn faults(&self) -> Result<FaultCounters> {
+        let by_kind = self.counters(
+            "meshproxy_faults_total",
+            "Faults that were injected.",
+            &["kind"],
+        )?;
+        let delays_active = self.gauge(
+            "meshproxy_fault_delays_active",
+            "Requests that wait in an injected delay.",
+        )?;
+        FaultCounters::new(&by_kind, delays_active)
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.

@@ -1,6 +1,7 @@
 //! Whole connections over pipes in memory, with paused time.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::task::Context;
 
 use h2::client::{self, SendRequest};
@@ -51,7 +52,7 @@ fn served(room: usize, pieces: usize) -> (DuplexStream, JoinHandle<hyper::Result
     let causes = Causes::default();
     let noted = Rc::clone(&causes);
     let rejected = move |cause| noted.borrow_mut().push(cause);
-    let answer = move |_: Request<Incoming>| async move { Response::new(Pieces(pieces)) };
+    let answer = move |_: Request<Incoming>| async move { Ok(Response::new(Pieces(pieces))) };
     let io = Prefixed::new(Bytes::new(), Io::Memory(far));
     let task = spawn_local(serve(io, ticket, rejected, answer));
     (near, task, causes)
