@@ -79,9 +79,6 @@ const NOT_SIMPLE: &[&str] = &[
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    row(VS, "http[].mirror", Present, NoEffect("mirroring")),
-    row(VS, "http[].mirrors", Present, NoEffect("mirroring")),
-    row(VS, "http[].mirrorPercentage", Present, NoEffect("mirroring")),
     row(VS, "http[].retries.retryOn", ListHas("retriable-headers"), NoEffect("retriable-headers; there is no place to name headers")),
     row(VS, "http[].retries.retryOn", ListHas("http3-post-connect-failure"), NoEffect("HTTP/3")),
     row(VS, "http[].match[].statPrefix", Present, NoEffect("statistics prefix")),

@@ -2,6 +2,7 @@
 
 pub(crate) mod paced;
 pub(crate) mod replay;
+pub(crate) mod tee;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 
 use crate::body::paced::Paced;
 use crate::body::replay::Replay;
+use crate::body::tee::{Copied, Tee};
 use crate::request::server::http1::body::{ClientBody, ClientError};
 use crate::request::timeout::Upload;
 use crate::table::fault::Pace;
@@ -33,6 +35,9 @@ pub enum BodyError {
     /// A newer attempt of the request has the body.
     #[error("body of an attempt that was given up")]
     Superseded,
+    /// A mirror does not get the rest of its copy.
+    #[error("copy of a body that was given up")]
+    Missed,
 }
 
 /// A request's body as it comes off a connection.
@@ -62,6 +67,10 @@ pub enum Body {
     Tunnel(Box<Switched>),
     /// One attempt's reading of a downstream request's body.
     Replay(Replay),
+    /// A request's body that is copied to mirrors.
+    Tee(Box<Tee>),
+    /// A mirror's copy of a request's body.
+    Copied(Copied),
     /// An answer that comes slowly on purpose.
     Paced(Box<Paced>),
     /// No body and no answer: the connection, or the stream, is reset instead.
@@ -186,6 +195,8 @@ impl http_body::Body for Body {
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
             Self::Watched(body) => body.poll_frame(cx),
             Self::Replay(body) => body.poll_frame(cx),
+            Self::Tee(body) => body.poll_frame(cx),
+            Self::Copied(body) => body.poll_frame(cx),
             Self::Paced(body) => body.poll_frame(cx),
             #[cfg(test)]
             Self::Scripted(frames) => Poll::Ready(frames.pop_front().map(Ok)),
@@ -199,6 +210,8 @@ impl http_body::Body for Body {
             Self::Incoming(body) => body.is_end_stream(),
             Self::Watched(watched) => watched.body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
+            Self::Tee(body) => body.is_end_stream(),
+            Self::Copied(body) => body.is_end_stream(),
             Self::Paced(body) => body.is_end_stream(),
             #[cfg(test)]
             Self::Scripted(frames) => frames.is_empty(),
@@ -213,6 +226,8 @@ impl http_body::Body for Body {
             Self::Incoming(body) => body.size_hint(),
             Self::Watched(watched) => watched.body.size_hint(),
             Self::Replay(body) => body.size_hint(),
+            Self::Tee(body) => body.size_hint(),
+            Self::Copied(_) => SizeHint::default(),
             Self::Paced(body) => body.size_hint(),
             #[cfg(test)]
             Self::Scripted(frames) => SizeHint::with_exact(

@@ -7,6 +7,7 @@ pub mod headers;
 pub mod limits;
 pub mod log;
 pub mod malformed;
+pub(crate) mod mirror;
 pub mod path;
 pub mod pipeline;
 pub mod record;

@@ -9,6 +9,7 @@ pub mod edit;
 pub mod fault;
 pub mod host;
 pub mod matcher;
+pub mod mirror;
 pub mod redirect;
 pub mod retry;
 pub mod rewrite;

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::drain::Drain;
 use crate::listener::{self, Bound};
 use crate::request::limits::Limits;
+use crate::request::mirror::Mirrors;
 use crate::request::timeout::idle::{Quiet, Watch};
 use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
@@ -45,6 +46,8 @@ pub struct Worker {
     pub drain: Rc<Drain>,
     /// Limits of requests and clients.
     pub(crate) limits: Limits,
+    /// Its copies of requests for mirrors.
+    pub(crate) mirrors: Mirrors,
     /// The date in answers.
     pub(crate) clock: Clock,
     /// Its requests that wait, if there is a limit of how long nothing may pass.
@@ -210,6 +213,7 @@ impl Worker {
             access_log,
             drain: Rc::default(),
             limits: Limits::default(),
+            mirrors: Mirrors::new(metrics.process.mirrors.clone()),
             clock: Clock::default(),
             idle: None,
         }

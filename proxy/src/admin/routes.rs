@@ -1,5 +1,7 @@
 //! `/listeners` and `/routes`: the table as people read it.
 
+mod beside;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -86,6 +88,13 @@ fn rule(rule: &Rule, destinations: &Destinations) -> Value {
         "timeout": route.timeout.map(|timeout| format!("{timeout:?}")),
         "retries": retries(&route.retries),
     });
+    if let Some(fault) = &route.fault {
+        value["fault"] = beside::fault(fault);
+    }
+    if !route.mirrors.is_empty() {
+        let mirrors = route.mirrors.iter();
+        value["mirrors"] = mirrors.map(|it| beside::mirror(it, destinations)).collect();
+    }
     if let Some(origin) = &route.origin {
         value["origin"] = json!({
             "resource": origin.to_string(),
@@ -182,25 +191,28 @@ fn action(route: &Route, destinations: &Destinations) -> Value {
 }
 
 fn target(target: &Target, split: &Split, destinations: &Destinations) -> Value {
+    json!({
+        "host": &*target.host,
+        "subset": target.subset.as_deref(),
+        "percent": percent(split.share(target)),
+        "destination": leads_to(&target.destination, destinations),
+    })
+}
+
+fn leads_to(by_port: &DestinationByPort, destinations: &Destinations) -> Value {
     let key = |id: &DestinationId| {
         destinations
             .get(*id)
             .map(|destination| destination.key.to_string())
     };
-    let leads_to = match &target.destination {
+    match by_port {
         DestinationByPort::Fixed(id) => json!(key(id)),
         DestinationByPort::Addressed(ports) => ports
             .iter()
             .map(|(port, id)| (port.to_string(), json!(key(id))))
             .collect(),
         DestinationByPort::Unknown => Value::Null,
-    };
-    json!({
-        "host": &*target.host,
-        "subset": target.subset.as_deref(),
-        "percent": percent(split.share(target)),
-        "destination": leads_to,
-    })
+    }
 }
 
 /// A share in percent with two decimals.

@@ -220,12 +220,7 @@ impl Shared {
         }
         self.bytes += cost;
         self.kept.0.set(self.kept.0.get() + cost);
-        // A small part would keep the whole buffer that it was read into.
-        let part = match data.len() < COPIED_BYTES_MAX {
-            true => Bytes::copy_from_slice(data),
-            false => data.clone(),
-        };
-        self.parts.push_back(part);
+        self.parts.push_back(kept(data));
         self.read_parts += 1;
     }
 
@@ -284,8 +279,17 @@ impl Drop for Shared {
     }
 }
 
-fn cost(part: &Bytes) -> usize {
+/// What keeping a part costs, in bytes.
+pub(super) fn cost(part: &Bytes) -> usize {
     part.len() + PART_BYTES
+}
+
+/// A part to keep: a small one would keep the whole buffer that it was read into.
+pub(super) fn kept(part: &Bytes) -> Bytes {
+    match part.len() < COPIED_BYTES_MAX {
+        true => Bytes::copy_from_slice(part),
+        false => part.clone(),
+    }
 }
 
 // === impl Replay ===

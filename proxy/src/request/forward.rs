@@ -1,6 +1,8 @@
 //! A request that is sent on: which target, how it is changed for it, and how the answer is.
 
 use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Response;
 use http::header::{self, HeaderValue};
@@ -25,7 +27,7 @@ use crate::worker::Worker;
 
 /// One request on its way to a target.
 pub(super) struct Call<'c> {
-    pub(super) worker: &'c Worker,
+    pub(super) worker: &'c Rc<Worker>,
     pub(super) downstream: &'c Downstream,
     pub(super) snapshot: &'c Snapshot,
     pub(super) routed: &'c Routed<'c>,
@@ -57,6 +59,7 @@ impl Call<'_> {
         if let Err(rejection) = self.edit(target, outgoing) {
             return self.reject(&rejection, record);
         }
+        self.mirror(outgoing);
         let (key, tie) = self.hash_key(destination, outgoing);
         match self.attempts(destination, key, outgoing, record).await {
             Ok(answer) => {
@@ -152,7 +155,7 @@ impl Call<'_> {
     }
 
     /// Where a target leads, by the port that the request addresses.
-    pub(super) fn destination(&self, by_port: &DestinationByPort) -> Option<&Destination> {
+    pub(super) fn destination(&self, by_port: &DestinationByPort) -> Option<&Arc<Destination>> {
         let id = match by_port {
             DestinationByPort::Fixed(id) => *id,
             DestinationByPort::Addressed(by_port) => {
@@ -163,10 +166,7 @@ impl Call<'_> {
             }
             DestinationByPort::Unknown => return None,
         };
-        self.snapshot
-            .destinations
-            .get(id)
-            .map(|destination| &**destination)
+        self.snapshot.destinations.get(id)
     }
 
     /// The key of a sticky split, and the cookie to set if the request had none and gets one.

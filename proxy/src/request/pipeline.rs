@@ -61,7 +61,7 @@ fn watch(body: Option<Received>, record: &mut Record) -> Body {
 
 /// The spine: every stage in order.
 async fn forward(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     downstream: &Downstream,
     arrived: Arrived,
     body: Body,

@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
 use crate::table::fault::Fault;
+use crate::table::mirror::Mirror;
 use crate::table::redirect::Redirect;
 use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
@@ -32,6 +33,8 @@ pub struct Route {
     pub response_headers: HeaderEdit,
     /// Faults that are injected.
     pub fault: Option<Box<Fault>>,
+    /// Where copies of requests go.
+    pub mirrors: Box<[Mirror]>,
     /// Cross-origin policy.
     pub cors: Option<Box<Cors>>,
     /// Change of the path.
@@ -75,6 +78,7 @@ impl Route {
             request_headers: HeaderEdit::default(),
             response_headers: HeaderEdit::default(),
             fault: None,
+            mirrors: Box::default(),
             cors: None,
             rewrite: None,
             timeout: None,

@@ -7,6 +7,7 @@
 mod exposition;
 mod faults;
 mod groups;
+mod mirrors;
 mod process;
 mod procfs;
 mod retries;
@@ -31,6 +32,8 @@ use crate::telemetry::metrics::traffics::Traffics;
 
 pub use crate::telemetry::metrics::exposition::Scrape;
 pub use crate::telemetry::metrics::faults::FaultCounters;
+pub use crate::telemetry::metrics::mirrors::MirrorCounters;
+pub(crate) use crate::telemetry::metrics::mirrors::Mirrored;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
 pub use crate::telemetry::metrics::retries::RetryCounters;
 pub use crate::telemetry::metrics::worker::WorkerMetrics;

@@ -16,6 +16,7 @@ mod gibibyte;
 mod headers;
 mod http1;
 mod lifecycle;
+mod mirrors;
 mod misbehaviour;
 mod protocols;
 mod redirects;

@@ -194,6 +194,14 @@ pub(super) fn check_mirrors(route: &HttpRoute, f: &mut Findings) {
         check_destination(mirror.destination.as_ref(), f);
         field::percentage("percentage", mirror.percentage, f);
     });
+    if route.redirect.is_some() || route.direct_response.is_some() {
+        let answered = "has no effect: what is answered here is not mirrored";
+        let mirrors = (!route.mirrors.is_empty()).then_some("mirrors");
+        let mirror = route.mirror.is_some().then_some("mirror");
+        for name in mirror.into_iter().chain(mirrors) {
+            f.warn_in(name, answered);
+        }
+    }
 }
 
 /// Checks a cross-origin policy.

@@ -380,6 +380,10 @@ fn header_operations_keep_pseudo_headers() {
             ],
         ),
         (
+            json!({"directResponse": {"status": 200}, "mirror": {"host": "a"}}),
+            &["warning: mirror: has no effect: what is answered here is not mirrored"],
+        ),
+        (
             json!({"mirrorPercent": 101}),
             &["mirrorPercent: must be from 0 to 100, got 101"],
         ),

@@ -89,7 +89,9 @@ pub(crate) fn broken(error: &BodyError) -> (Flags, &'static str) {
             StreamFault::Protocol => (Flags::UPE, "upstream_body_invalid"),
         },
         // No answer has a client's body; the request's failure is told elsewhere.
-        BodyError::Client(_) | BodyError::Superseded => (Flags::DC, "downstream_body_error"),
+        BodyError::Client(_) | BodyError::Superseded | BodyError::Missed => {
+            (Flags::DC, "downstream_body_error")
+        }
     }
 }
 

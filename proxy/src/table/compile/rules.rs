@@ -19,6 +19,7 @@ use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
 use crate::table::fault::Fault;
 use crate::table::matcher::{Matcher, PathMatcher};
+use crate::table::mirror::{self, Mirror};
 use crate::table::redirect::Redirect;
 use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
@@ -145,9 +146,12 @@ impl RuleCompiler<'_> {
             (None, Some(direct)) => Action::Direct(direct_response(direct)),
             (None, None) => Action::Forward(self.split(&written.route, annotated.sticky.clone())),
         };
-        let fault = match &action {
-            Action::Forward(_) => Fault::compile(written, &annotated.faults),
-            Action::Redirect(_) | Action::Direct(_) => None,
+        let (fault, mirrors) = match &action {
+            Action::Forward(_) => (
+                Fault::compile(written, &annotated.faults),
+                self.mirrors(written),
+            ),
+            Action::Redirect(_) | Action::Direct(_) => (None, Box::default()),
         };
         let headers = written.headers.as_ref();
         let mut request_headers = HeaderEdit::compile(headers.and_then(|it| it.request.as_ref()));
@@ -164,6 +168,7 @@ impl RuleCompiler<'_> {
             request_headers,
             response_headers: HeaderEdit::compile(headers.and_then(|it| it.response.as_ref())),
             fault: fault.map(Box::new),
+            mirrors,
             cors: written
                 .cors_policy
                 .as_ref()
@@ -204,6 +209,17 @@ impl RuleCompiler<'_> {
             request_headers: HeaderEdit::compile(headers.and_then(|it| it.request.as_ref())),
             response_headers: HeaderEdit::compile(headers.and_then(|it| it.response.as_ref())),
         }
+    }
+
+    fn mirrors(&mut self, written: &HttpRoute) -> Box<[Mirror]> {
+        let compile = |(destination, share): (&Written, _)| Mirror {
+            host: destination.host.as_str().into(),
+            subset: destination.subset.as_deref().map(Into::into),
+            port: named_port(destination),
+            destination: self.destination(destination),
+            share,
+        };
+        mirror::written(written).map(compile).collect()
     }
 
     fn destination(&mut self, written: &Written) -> DestinationByPort {

@@ -6,6 +6,7 @@ use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, 
 
 use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::faults::FaultCounters;
+use crate::telemetry::metrics::mirrors::MirrorCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
 use crate::telemetry::metrics::retries::RetryCounters;
 
@@ -36,6 +37,8 @@ pub struct ProcessMetrics {
     pub retries: RetryCounters,
     /// Faults that were injected.
     pub faults: FaultCounters,
+    /// Copies of requests for mirrors.
+    pub mirrors: MirrorCounters,
     /// Connections that a panic ended.
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
@@ -115,6 +118,7 @@ impl ProcessMetrics {
             )?,
             retries: all.retries()?,
             faults: all.faults()?,
+            mirrors: all.mirrors()?,
             connection_panics: all.counter(
                 "meshproxy_connection_panics_total",
                 "Connections that a panic ended.",
@@ -215,6 +219,19 @@ impl Collected<'_> {
             "Requests that wait in an injected delay.",
         )?;
         FaultCounters::new(&by_kind, delays_active)
+    }
+
+    fn mirrors(&self) -> Result<MirrorCounters> {
+        let by_result = self.counters(
+            "meshproxy_mirrors_total",
+            "Copies of requests for mirrors, by how they ended.",
+            &["result"],
+        )?;
+        let active = self.gauge(
+            "meshproxy_mirrors_active",
+            "Copies of requests that are under way.",
+        )?;
+        MirrorCounters::new(&by_result, active)
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.
