@@ -5,42 +5,26 @@
 //! takes, telemetry included. `compare` measures the same with sockets, in CPU time per request.
 
 mod fixture;
+mod memory;
 
 use std::fmt::Write as _;
-use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
 
 use bytes::Bytes;
-use config::mesh::{Mesh, MeshSettings};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::{http1, http2};
+use http_body_util::Empty;
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
-use proxy::io::Io;
-use proxy::request::{Downstream, server};
-use proxy::snapshot::Publisher;
-use proxy::table::Bind;
-use proxy::upstream::connect::Connector;
-use proxy::worker::Worker;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::io::DuplexStream;
+
+use memory::{downstream, drain, get, get_http1, http1_client, runtime, upstream, worker};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const LISTENER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-/// Room in each direction of a pipe.
-const PIPE_BYTES: usize = 64 * 1024;
-const BODY_BYTES: usize = 1024;
 
 /// Runs the tasks of an HTTP/2 client on this thread.
 #[derive(Debug, Clone, Copy)]
 struct LocalExecutor;
 
-type Http1 = http1::SendRequest<Empty<Bytes>>;
 type Http2 = http2::SendRequest<Empty<Bytes>>;
 
 fn pipeline(criterion: &mut Criterion) {
@@ -52,40 +36,18 @@ fn pipeline(criterion: &mut Criterion) {
         bencher.iter(|| runtime.block_on(get_http1(&mut direct)));
     });
     for (name, rules) in [("http1", 1), ("http1-100", 100)] {
-        let worker = runtime.block_on(async { worker(rules) });
+        let worker = runtime.block_on(async { worker(&yaml(rules), |_| upstream()) });
         let mut client = runtime.block_on(http1_client(downstream(&worker, &runtime)));
         group.bench_function(name, |bencher| {
             bencher.iter(|| runtime.block_on(get_http1(&mut client)));
         });
     }
-    let worker = runtime.block_on(async { worker(1) });
+    let worker = runtime.block_on(async { worker(&yaml(1), |_| upstream()) });
     let mut client = runtime.block_on(http2_client(downstream(&worker, &runtime)));
     group.bench_function("http2", |bencher| {
         bencher.iter(|| runtime.block_on(get_http2(&mut client)));
     });
     group.finish();
-}
-
-fn runtime() -> LocalRuntime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .expect("the system gives an event queue")
-}
-
-/// A worker with `rules` rules whose connections all lead to [`upstream`].
-fn worker(rules: usize) -> Rc<Worker> {
-    let metrics = fixture::metrics();
-    let loaded = config::load::parse("bench.yaml", &yaml(rules), fixture::NAMESPACE);
-    assert_eq!(loaded.problems, []);
-    let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
-    let compiled = fixture::compiler(&metrics).compile(&mesh);
-    let publisher = Publisher::default();
-    publisher.publish(compiled.table, compiled.destinations);
-    let connector = Connector::Custom(Rc::new(|_| {
-        Box::pin(async { io::Result::Ok(Io::Memory(upstream())) })
-    }));
-    Rc::new(Worker::new(&publisher, &metrics, None, connector))
 }
 
 /// The work of `compare`: half of the other rules have another path, half another header value.
@@ -131,55 +93,6 @@ spec:
     text + "  - route: [{destination: {host: web.example}}]\n"
 }
 
-/// The client's end of a connection to the proxy.
-fn downstream(worker: &Rc<Worker>, runtime: &LocalRuntime) -> DuplexStream {
-    let (near, far) = duplex(PIPE_BYTES);
-    let downstream = Downstream::new(
-        Bind::Tcp(LISTENER),
-        Some(SocketAddr::new(LISTENER.ip(), 40_000)),
-        None,
-    );
-    runtime.spawn_local(server::connection(
-        Rc::clone(worker),
-        Io::Memory(far),
-        downstream,
-    ));
-    near
-}
-
-/// The proxy's end of a connection to a server that answers each request head with the same bytes.
-fn upstream() -> DuplexStream {
-    let (near, mut far) = duplex(PIPE_BYTES);
-    tokio::task::spawn_local(async move {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: text/plain\r\n\
-             content-length: {BODY_BYTES}\r\n\r\n{}",
-            "x".repeat(BODY_BYTES)
-        );
-        let mut read = vec![0; PIPE_BYTES];
-        let mut filled = 0;
-        while let Ok(more @ 1..) = far.read(&mut read[filled..]).await {
-            filled += more;
-            // Heads come one at a time and requests have no body.
-            if read[..filled].ends_with(b"\r\n\r\n") {
-                filled = 0;
-                if far.write_all(answer.as_bytes()).await.is_err() {
-                    return;
-                }
-            }
-        }
-    });
-    near
-}
-
-async fn http1_client(io: DuplexStream) -> Http1 {
-    let (client, connection) = http1::handshake(TokioIo::new(io))
-        .await
-        .expect("a pipe connects");
-    tokio::task::spawn_local(connection);
-    client
-}
-
 async fn http2_client(io: DuplexStream) -> Http2 {
     let (client, connection) = http2::handshake(LocalExecutor, TokioIo::new(io))
         .await
@@ -188,32 +101,11 @@ async fn http2_client(io: DuplexStream) -> Http2 {
     client
 }
 
-async fn get_http1(client: &mut Http1) {
-    client.ready().await.expect("the connection stays open");
-    let request = get("/api/items?page=1").header("host", "web.example");
-    let request = request.body(Empty::new()).expect("a valid request");
-    drain(client.send_request(request).await).await;
-}
-
 async fn get_http2(client: &mut Http2) {
     client.ready().await.expect("the connection stays open");
     let request = get("http://web.example/api/items?page=1");
     let request = request.body(Empty::new()).expect("a valid request");
     drain(client.send_request(request).await).await;
-}
-
-fn get(target: &str) -> http::request::Builder {
-    Request::get(target)
-        .header("user-agent", "bench")
-        .header("accept", "*/*")
-        .header("x-tenant", "none")
-}
-
-async fn drain(response: hyper::Result<http::Response<hyper::body::Incoming>>) {
-    let response = response.expect("an answer");
-    assert_eq!(response.status(), StatusCode::OK);
-    let body = response.into_body().collect().await.expect("a whole body");
-    assert_eq!(body.to_bytes().len(), BODY_BYTES);
 }
 
 // === impl LocalExecutor ===
