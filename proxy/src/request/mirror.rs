@@ -16,6 +16,7 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body::Body as _;
+use prometheus::IntGauge;
 use tokio::time::sleep;
 
 use crate::body::Body;
@@ -51,7 +52,7 @@ pub(crate) struct Mirrors {
 #[derive(Debug)]
 struct UnderWay {
     count: Rc<Cell<usize>>,
-    counters: MirrorCounters,
+    active: IntGauge,
 }
 
 /// A copy on its way.
@@ -85,7 +86,7 @@ impl Mirrors {
         self.counters.active.inc();
         Ok(UnderWay {
             count: Rc::clone(&self.under_way),
-            counters: self.counters.clone(),
+            active: self.counters.active.clone(),
         })
     }
 }
@@ -93,7 +94,7 @@ impl Mirrors {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.count.set(self.count.get() - 1);
-        self.counters.active.dec();
+        self.active.dec();
     }
 }
 
@@ -103,11 +104,15 @@ impl Call<'_> {
     /// Sends a copy of the request, as it was edited, to each mirror that is drawn. From now on the
     /// body is copied while it passes.
     pub(super) fn mirror(&self, outgoing: &mut Outgoing) {
-        // A protocol of both sides' own cannot be spoken by one of them.
+        let mirrors = &*self.route().mirrors;
+        if mirrors.is_empty() {
+            return;
+        }
+        // What both sides agree on once they have switched, a copy cannot take part in.
         if outgoing.upgrade.is_some() || outgoing.head.method == Method::CONNECT {
             return;
         }
-        for mirror in &*self.route().mirrors {
+        for mirror in mirrors {
             if !mirror.share.hits(self.worker.upstream.random()) {
                 continue;
             }
