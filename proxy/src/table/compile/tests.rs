@@ -3,6 +3,7 @@
 mod beside;
 mod generations;
 mod hosts;
+mod localities;
 
 use super::*;
 use std::net::Ipv4Addr;

@@ -160,6 +160,38 @@ fn a_plan_is_made_once_for_all_workers() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn picks_follow_the_shares_that_are_shown(
+        levels in prop::collection::vec(0..3_usize, 2..9),
+        out in prop::collection::vec(any::<bool>(), 9),
+    ) {
+        let live = Live::default();
+        let of_level = |level| -> Vec<u32> {
+            (0..levels.len()).filter(|at| levels[*at] == level).map(|at| at as u32).collect()
+        };
+        let positions: Vec<Vec<u32>> = (0..3).map(of_level).collect();
+        let slices: Vec<&[u32]> = positions.iter().map(|it| &**it).collect();
+        let terms = Terms::of(Algorithm::Random);
+        let balancer = leveled(members(&vec![1; levels.len()]), &slices, terms, &live);
+        let gone: Vec<usize> = (0..levels.len()).filter(|at| out[*at]).collect();
+        only_without(&balancer, &live, &gone);
+        let mut expected = vec![0.0; levels.len()];
+        for standing in balancer.standings(&live) {
+            for member in &standing.members {
+                let percent = standing.share * 100.0 / standing.members.len() as f64;
+                expected[usize::from(port(member)) - 1] = percent;
+            }
+        }
+
+        if gone.len() < levels.len() {
+            assert_near(&percents(&balancer, &live, levels.len() as u16), &expected);
+        } else {
+            prop_assert!(none_is_picked(&balancer, &live));
+        }
+    }
+
     #[test]
     fn who_is_out_is_never_picked_unless_all_of_its_level_are_used(
         weights in prop::collection::vec(1..20_u32, 1..12),
