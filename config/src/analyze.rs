@@ -16,6 +16,7 @@ mod binding;
 mod conflict;
 mod destination;
 mod policy;
+mod rate_limit;
 mod reach;
 
 /// Findings in the order of `resources`, each with the resource whose field it names.
@@ -30,6 +31,9 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
                 reach::check(resource, spec, &mut report);
             }
             Spec::DestinationRule(rule) => policy::check(&context, resource, rule, &mut report),
+            Spec::RateLimitPolicy(policy) => {
+                rate_limit::check(&context, resource, policy, &mut report);
+            }
             Spec::Gateway(_) | Spec::ServiceEntry(_) | Spec::WorkloadEntry(_) => {}
             Spec::Sidecar(_) | Spec::Service(_) | Spec::EndpointSlice(_) => {}
         }

@@ -23,6 +23,7 @@ mod kubernetes;
 mod name;
 mod order;
 mod policy;
+mod rate_limit;
 mod registry;
 mod routes;
 mod scope;
@@ -32,6 +33,7 @@ mod visibility;
 
 pub use name::{MESH_GATEWAY, covers, intersect, resolve_gateway};
 pub use policy::{EffectivePolicy, HostPolicy, Subset};
+pub use rate_limit::{Limiting, Subject};
 pub use routes::Routes;
 pub use service::{Address, Endpoint, Location, Port, PortMap, Protocol, Resolution, Service};
 

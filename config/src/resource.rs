@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub mod destination_rule;
 pub mod gateway;
 pub mod kubernetes;
+pub mod rate_limit_policy;
 pub mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
@@ -16,6 +17,7 @@ pub mod workload_entry;
 use destination_rule::DestinationRule;
 use gateway::Gateway;
 use kubernetes::{EndpointSlice, Service};
+use rate_limit_policy::RateLimitPolicy;
 use service_entry::ServiceEntry;
 use sidecar::Sidecar;
 use virtual_service::VirtualService;
@@ -75,6 +77,8 @@ pub enum Spec {
     WorkloadEntry(WorkloadEntry),
     /// `networking.istio.io` `Sidecar`.
     Sidecar(Sidecar),
+    /// `policy.meshproxy.io` `RateLimitPolicy`.
+    RateLimitPolicy(RateLimitPolicy),
     /// Kubernetes `Service`.
     Service(Service),
     /// Kubernetes `EndpointSlice`.
@@ -93,6 +97,7 @@ impl Resource {
             Spec::ServiceEntry(_) => "ServiceEntry",
             Spec::WorkloadEntry(_) => "WorkloadEntry",
             Spec::Sidecar(_) => "Sidecar",
+            Spec::RateLimitPolicy(_) => "RateLimitPolicy",
             Spec::Service(_) => "Service",
             Spec::EndpointSlice(_) => "EndpointSlice",
         }

@@ -21,6 +21,7 @@ mod kubernetes;
 mod load_balancer;
 mod locality;
 pub mod pattern;
+mod rate_limit_policy;
 mod server_tls;
 mod service_entry;
 mod sidecar;
@@ -43,6 +44,7 @@ pub fn validate(resource: &Resource) -> Vec<Finding> {
         Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.meta, f),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, f),
         Spec::Sidecar(sidecar) => sidecar::check(sidecar, &resource.meta, f),
+        Spec::RateLimitPolicy(policy) => rate_limit_policy::check(policy, f),
         Spec::Service(service) => kubernetes::check_service(service, f),
         Spec::EndpointSlice(_) => {}
     });

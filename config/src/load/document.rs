@@ -206,6 +206,7 @@ impl Reader<'_> {
             Steering::ServiceEntry => part.decode(Spec::ServiceEntry),
             Steering::WorkloadEntry => part.decode(Spec::WorkloadEntry),
             Steering::Sidecar => part.decode(Spec::Sidecar),
+            Steering::RateLimitPolicy => part.decode(Spec::RateLimitPolicy),
             Steering::Service => whole.decode(Spec::Service),
             Steering::EndpointSlice => whole.decode(Spec::EndpointSlice),
         };
@@ -215,7 +216,8 @@ impl Reader<'_> {
             | Steering::Gateway
             | Steering::ServiceEntry
             | Steering::WorkloadEntry
-            | Steering::Sidecar => self.refuse_unknown(map, path, FIELDS),
+            | Steering::Sidecar
+            | Steering::RateLimitPolicy => self.refuse_unknown(map, path, FIELDS),
             Steering::Service | Steering::EndpointSlice => {}
         }
         let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();

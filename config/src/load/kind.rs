@@ -11,6 +11,7 @@ pub(crate) enum Steering {
     ServiceEntry,
     WorkloadEntry,
     Sidecar,
+    RateLimitPolicy,
     Service,
     EndpointSlice,
 }
@@ -62,6 +63,11 @@ const KNOWN: &[Known] = &[
     used("ServiceEntry", NETWORKING, Steering::ServiceEntry),
     used("WorkloadEntry", NETWORKING, Steering::WorkloadEntry),
     used("Sidecar", NETWORKING, Steering::Sidecar),
+    used(
+        "RateLimitPolicy",
+        &["policy.meshproxy.io/v1alpha1"],
+        Steering::RateLimitPolicy,
+    ),
     used("Service", &["v1"], Steering::Service),
     used(
         "EndpointSlice",
@@ -80,7 +86,6 @@ const KNOWN: &[Known] = &[
         "Telemetry",
         &["telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1"],
     ),
-    later("RateLimitPolicy", &["policy.meshproxy.io/v1alpha1"]),
     never("EnvoyFilter", &["networking.istio.io/v1alpha3"]),
     never("WasmPlugin", &["extensions.istio.io/v1alpha1"]),
     later("ServiceRole", RBAC),

@@ -14,6 +14,7 @@ pub(super) struct Kinds {
     pub(super) service_entries: Vec<Arc<Resource>>,
     pub(super) workload_entries: Vec<Arc<Resource>>,
     pub(super) sidecars: Vec<Arc<Resource>>,
+    pub(super) rate_limit_policies: Vec<Arc<Resource>>,
     pub(super) services: Vec<Arc<Resource>>,
     pub(super) endpoint_slices: Vec<Arc<Resource>>,
 }
@@ -29,6 +30,7 @@ impl Kinds {
                 Spec::ServiceEntry(_) => &mut kinds.service_entries,
                 Spec::WorkloadEntry(_) => &mut kinds.workload_entries,
                 Spec::Sidecar(_) => &mut kinds.sidecars,
+                Spec::RateLimitPolicy(_) => &mut kinds.rate_limit_policies,
                 Spec::Service(_) => &mut kinds.services,
                 Spec::EndpointSlice(_) => &mut kinds.endpoint_slices,
             };
@@ -41,6 +43,7 @@ impl Kinds {
             &mut kinds.service_entries,
             &mut kinds.workload_entries,
             &mut kinds.sidecars,
+            &mut kinds.rate_limit_policies,
             &mut kinds.services,
             &mut kinds.endpoint_slices,
         ] {

@@ -126,6 +126,11 @@ impl RouteIndex {
             })
     }
 
+    /// The resource with this name.
+    pub(super) fn named(&self, namespace: &str, name: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(&format!("{namespace}/{name}"))
+    }
+
     /// What a reference to a delegate leads to.
     pub(super) fn delegation(&self, root: &Metadata, delegate: &Delegate) -> Delegation {
         let named = delegate

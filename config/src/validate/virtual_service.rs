@@ -2,7 +2,7 @@
 
 use crate::resource::Metadata;
 use crate::resource::virtual_service::{
-    RouteDestination, TcpRoute, TlsMatch, TlsRoute, VirtualService,
+    HttpMatch, RouteDestination, TcpRoute, TlsMatch, TlsRoute, VirtualService,
 };
 use crate::validate::field::{self, Export};
 use crate::validate::findings::Findings;
@@ -47,6 +47,16 @@ pub(crate) fn check(service: &VirtualService, meta: &Metadata, f: &mut Findings)
     f.each("tcp", &service.tcp, check_tcp);
     field::export_to(&service.export_to, meta, Export::Usual, f);
     unreachable::check(service, f);
+}
+
+/// Checks a block of conditions outside of a `VirtualService`, where there are no claims to match.
+pub(crate) fn check_match(block: &HttpMatch, f: &mut Findings) {
+    let nowhere = Context {
+        is_delegate: false,
+        at_gateway_only: false,
+        generated: false,
+    };
+    matching::check(block, nowhere, f);
 }
 
 /// What a rule has to know of the resource around it.
