@@ -4,6 +4,7 @@
 //! - `table`: which rule a request meets and where it leads.
 //! - `tls`: how TLS is terminated.
 //! - `upstream`: one attempt at a destination.
+//! - `rate_limit`: what was used of limits.
 //! - `telemetry`: what is counted and logged.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
@@ -18,6 +19,7 @@ pub mod drain;
 pub mod io;
 pub mod listener;
 pub mod message;
+pub mod rate_limit;
 pub mod request;
 pub mod snapshot;
 pub mod source;

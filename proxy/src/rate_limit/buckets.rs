@@ -1,0 +1,251 @@
+//! Where the state of buckets is kept: one for all requests, or one for each key.
+//!
+//! Keys come from requests, so that their number is bounded: [`KEYS_MAX`] of 16 bytes per limit. A
+//! bucket that is full again equals one that was never used, so that it makes room without any
+//! effect. Only when more keys than fit are in use at once, the one that comes nearest to that is
+//! forgotten, and counted.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use prometheus::IntCounter;
+
+use super::gcra::{Rate, Receipt};
+
+/// Most keys of one limit whose buckets are kept: 16 MiB. Must be a multiple of `SHARDS * WAYS`.
+pub const KEYS_MAX: usize = 1 << 20;
+/// Parts of a table, each with a lock of its own.
+const SHARDS: usize = 64;
+/// Places in which one key can be.
+const WAYS: usize = 8;
+/// Most sets of a shard.
+const SETS_MAX: usize = KEYS_MAX / SHARDS / WAYS;
+
+/// One bucket, which workers change without a lock. In a cache line of its own: another limit's
+/// requests are not to wait for it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Bucket(AtomicU64);
+
+/// A bucket for each key.
+#[derive(Debug)]
+pub struct KeyTable {
+    /// Random, so that nobody can choose keys that fall into one set.
+    seed: RandomState,
+    /// Held for a few dozen instructions, or while a shard grows (at most 11 times, at most 128 KiB
+    /// to move).
+    shards: [Mutex<Shard>; SHARDS],
+    /// Keys that were forgotten before their buckets were full.
+    evicted: IntCounter,
+}
+
+/// A key by its hash. Two keys of one hash would share a bucket; of a million keys in use two have
+/// one hash with a probability of 1 in 36 million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key(u64);
+
+/// Makes a [`Key`] of its parts.
+#[derive(Debug)]
+pub struct KeyHasher(<RandomState as std::hash::BuildHasher>::Hasher);
+
+/// Sets of [`WAYS`] places; their number is a power of two.
+#[derive(Debug)]
+struct Shard {
+    places: Vec<Place>,
+}
+
+/// A key and when its bucket is full.
+type Place = (Key, u64);
+
+const FREE: Place = (Key(0), 0);
+
+// === impl Bucket ===
+
+impl Bucket {
+    /// Takes one request.
+    ///
+    /// # Errors
+    ///
+    /// The nanoseconds until one may pass, if none may now.
+    pub fn take(&self, rate: Rate, now: u64) -> Result<Receipt, u64> {
+        let mut full_at = self.0.load(Ordering::Relaxed);
+        loop {
+            let receipt = rate.take(full_at, now)?;
+            let swapped = self.0.compare_exchange_weak(
+                full_at,
+                receipt.full_at,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return Ok(receipt),
+                Err(other) => full_at = other,
+            }
+        }
+    }
+
+    /// When it is full.
+    pub fn full_at(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Gives a request back that was refused elsewhere.
+    pub fn give_back(&self, receipt: Receipt, now: u64) {
+        let refund = receipt.refund(now);
+        // What a bucket holds after a receipt is never less than what the receipt gives back, but
+        // for refunds of others, which may overlap.
+        let reduce = |full_at: u64| Some(full_at.saturating_sub(refund));
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, reduce);
+    }
+}
+
+// === impl KeyTable ===
+
+impl KeyTable {
+    /// A table without a key; `evicted` counts keys that are forgotten before their buckets are full.
+    pub fn new(evicted: IntCounter) -> Self {
+        Self {
+            seed: RandomState::new(),
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new(1))),
+            evicted,
+        }
+    }
+
+    /// Begins a key of this table.
+    pub fn key(&self) -> KeyHasher {
+        KeyHasher(self.seed.build_hasher())
+    }
+
+    /// Takes one request of `key`.
+    ///
+    /// # Errors
+    ///
+    /// The nanoseconds until one may pass, if none may now.
+    pub fn take(&self, key: Key, rate: Rate, now: u64) -> Result<Receipt, u64> {
+        let mut shard = self.shard(key);
+        if let Some(place) = shard.find(key) {
+            let receipt = rate.take(place.1, now)?;
+            place.1 = receipt.full_at;
+            return Ok(receipt);
+        }
+        let receipt = rate.take(0, now)?;
+        if shard.put((key, receipt.full_at), now) {
+            self.evicted.inc();
+        }
+        Ok(receipt)
+    }
+
+    /// When the bucket of `key` is full; 0 if it is.
+    pub fn full_at(&self, key: Key) -> u64 {
+        self.shard(key).find(key).map_or(0, |place| place.1)
+    }
+
+    /// Gives a request back that was refused elsewhere.
+    pub fn give_back(&self, key: Key, receipt: Receipt, now: u64) {
+        if let Some(place) = self.shard(key).find(key) {
+            place.1 = place.1.saturating_sub(receipt.refund(now));
+        }
+    }
+
+    /// Keys whose buckets are not full at `now`.
+    pub fn used(&self, now: u64) -> usize {
+        let used = |shard: &Mutex<Shard>| {
+            let shard = locked(shard);
+            shard.places.iter().filter(|place| place.1 > now).count()
+        };
+        self.shards.iter().map(used).sum()
+    }
+
+    /// Keys that were forgotten before their buckets were full.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.get()
+    }
+
+    /// Bytes that the places of all keys take.
+    pub fn bytes(&self) -> usize {
+        let bytes = |shard: &Mutex<Shard>| locked(shard).places.capacity() * size_of::<Place>();
+        self.shards.iter().map(bytes).sum()
+    }
+
+    /// The upper bits choose the shard, the lower ones the set in it.
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        let number = key.0 >> (u64::BITS - SHARDS.ilog2());
+        locked(&self.shards[usize::try_from(number).unwrap_or(0)])
+    }
+}
+
+fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl KeyHasher ===
+
+impl KeyHasher {
+    /// Adds a part; where it ends counts, too.
+    pub fn part(&mut self, part: &[u8]) {
+        self.0.write_usize(part.len());
+        self.0.write(part);
+    }
+
+    /// The key of all parts.
+    pub fn finish(self) -> Key {
+        Key(self.0.finish())
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    fn new(sets: usize) -> Self {
+        Self {
+            places: vec![FREE; sets * WAYS],
+        }
+    }
+
+    fn sets(&self) -> usize {
+        self.places.len() / WAYS
+    }
+
+    fn set(&mut self, key: Key) -> &mut [Place] {
+        let number = usize::try_from(key.0 % self.sets() as u64).unwrap_or(0);
+        &mut self.places[number * WAYS..][..WAYS]
+    }
+
+    fn find(&mut self, key: Key) -> Option<&mut Place> {
+        self.set(key).iter_mut().find(|place| place.0 == key)
+    }
+
+    /// Puts a key that is not there in the place of one whose bucket is full, grows if there is
+    /// none, and if it cannot takes the place of the one that will be full first. Whether it did.
+    fn put(&mut self, new: Place, now: u64) -> bool {
+        loop {
+            let grows = self.sets() < SETS_MAX;
+            let first = self.set(new.0).iter_mut().min_by_key(|place| place.1);
+            let Some(first) = first else { return false };
+            let is_free = first.1 <= now;
+            if is_free || !grows {
+                *first = new;
+                return !is_free;
+            }
+            self.grow(now);
+        }
+    }
+
+    /// Doubles the sets. Each key goes to one of the two sets that its own becomes.
+    fn grow(&mut self, now: u64) {
+        let mut grown = Self::new(self.sets() * 2);
+        for place in self.places.iter().filter(|place| place.1 > now) {
+            let free = grown.set(place.0).iter_mut().find(|free| free.1 <= now);
+            if let Some(free) = free {
+                *free = *place;
+            }
+        }
+        *self = grown;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn per_second(requests: u32, burst: u32) -> Rate {
+    Rate::new(requests, Duration::from_secs(1), burst)
+}
+
+fn table() -> KeyTable {
+    KeyTable::new(IntCounter::new("evicted", "Keys.").expect("a valid name"))
+}
+
+fn key(table: &KeyTable, name: usize) -> Key {
+    let mut key = table.key();
+    key.part(&name.to_le_bytes());
+    key.finish()
+}
+
+/// Runs `work` on as many threads, with their numbers, and adds up what it gives.
+fn on_threads(threads: u64, work: impl Fn(u64) -> usize + Sync) -> usize {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> = (0..threads)
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .sum()
+    })
+}
+
+#[test]
+fn threads_together_pass_exactly_the_burst_and_the_rate() {
+    let rate = per_second(1_000, 50);
+    let bucket = Bucket::default();
+    let table = table();
+    let one = key(&table, 1);
+
+    // Every thread goes through the same ten seconds, at its own pace.
+    let passes = |take: &(dyn Fn(u64) -> bool + Sync)| {
+        on_threads(4, |_| {
+            let moments = (0..10_000).map(|milli| milli * SECOND / 1_000);
+            moments.filter(|now| take(*now)).count()
+        })
+    };
+    let by_one = passes(&|now| bucket.take(rate, now).is_ok());
+    let by_key = passes(&|now| table.take(one, rate, now).is_ok());
+
+    for passed in [by_one, by_key] {
+        assert!(passed <= 50 + 10_000, "{passed}");
+        assert!(passed >= 9_900, "{passed}");
+    }
+}
+
+#[test]
+fn at_one_moment_exactly_the_burst_passes_whoever_asks() {
+    let rate = per_second(1, 1_000);
+    let bucket = Bucket::default();
+
+    let passed = on_threads(8, |_| {
+        (0..1_000).filter(|_| bucket.take(rate, 0).is_ok()).count()
+    });
+
+    assert_eq!(passed, 1_000);
+}
+
+#[test]
+fn what_is_given_back_can_be_taken_again() {
+    let rate = per_second(1, 2);
+    let (bucket, table) = (Bucket::default(), table());
+    let one = key(&table, 1);
+
+    for _ in 0..10 {
+        let taken = bucket.take(rate, 0).expect("it was given back");
+        bucket.give_back(taken, 0);
+        let taken = table.take(one, rate, 0).expect("it was given back");
+        table.give_back(one, taken, 0);
+    }
+
+    assert_eq!((bucket.full_at(), table.full_at(one)), (0, 0));
+}
+
+#[test]
+fn every_key_has_a_bucket_of_its_own() {
+    let table = table();
+    let rate = per_second(1, 3);
+
+    for _ in 0..3 {
+        for name in 0..1_000 {
+            assert!(table.take(key(&table, name), rate, 0).is_ok(), "{name}");
+        }
+    }
+    for name in 0..1_000 {
+        assert!(table.take(key(&table, name), rate, 0).is_err(), "{name}");
+    }
+    assert_eq!((table.used(0), table.evicted()), (1_000, 0));
+}
+
+#[test]
+fn where_a_part_of_a_key_ends_counts() {
+    let table = table();
+    let joined = |parts: &[&str]| {
+        let mut key = table.key();
+        for part in parts {
+            key.part(part.as_bytes());
+        }
+        key.finish()
+    };
+
+    assert_ne!(joined(&["ab", "c"]), joined(&["a", "bc"]));
+    assert_eq!(joined(&["ab", "c"]), joined(&["ab", "c"]));
+}
+
+#[test]
+fn a_million_keys_at_once_stay_within_the_memory_that_is_promised() {
+    let table = table();
+    let rate = per_second(1, 1);
+    let small = table.bytes();
+
+    for name in 0..1_000_000 {
+        assert!(table.take(key(&table, name), rate, 0).is_ok(), "{name}");
+    }
+
+    assert!(small <= 16 * 1024, "{small} bytes at first");
+    assert!(table.bytes() <= KEYS_MAX * 16, "{} bytes", table.bytes());
+    let kept = table.used(0) as u64;
+    assert_eq!(kept + table.evicted(), 1_000_000);
+    assert!(kept > 850_000, "{kept} kept");
+}
+
+#[test]
+fn keys_that_come_after_each_other_need_the_memory_of_those_in_use() {
+    let table = table();
+    let rate = per_second(1_000, 1);
+
+    // A million keys, of which a hundred are in use at any moment.
+    for name in 0..1_000_000 {
+        let now = name as u64 * SECOND / 100_000;
+        assert!(table.take(key(&table, name), rate, now).is_ok(), "{name}");
+    }
+
+    assert_eq!(table.evicted(), 0);
+    assert!(table.bytes() <= 64 * 1024, "{} bytes", table.bytes());
+}
+
+#[test]
+fn under_pressure_those_go_first_that_used_least() {
+    let table = table();
+    let rate = per_second(1, 1_000);
+    let heavy = key(&table, usize::MAX);
+    for _ in 0..1_000 {
+        assert!(table.take(heavy, rate, 0).is_ok());
+    }
+
+    for name in 0..2 * KEYS_MAX {
+        let _ = table.take(key(&table, name), rate, 0);
+    }
+
+    assert!(table.evicted() > 0);
+    assert!(
+        table.take(heavy, rate, 0).is_err(),
+        "who used up its share does not get a new one by asking under other names"
+    );
+}
