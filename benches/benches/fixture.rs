@@ -28,6 +28,7 @@ pub(crate) fn compiler(metrics: &Arc<Metrics>) -> Compiler {
         cluster: "Kubernetes".to_owned(),
         locality: None,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        principal: "unknown".to_owned(),
     };
     Compiler::new(perspective, Arc::clone(metrics))
 }

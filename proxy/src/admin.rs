@@ -8,6 +8,7 @@ mod destinations;
 pub(crate) mod limits;
 mod loaded;
 mod pages;
+mod rate_limits;
 mod routes;
 mod serve;
 #[cfg(test)]

@@ -2,9 +2,12 @@
 //!
 //! - `gcra`: the arithmetic of one bucket, pure.
 //! - `buckets`: one bucket for all requests, or one for each key within bounded memory.
+//! - `shared`: asking a rate-limit service; `message` is its protocol.
 
 pub mod buckets;
 pub mod gcra;
+pub mod message;
+pub mod shared;
 
 use std::time::{Duration, Instant};
 

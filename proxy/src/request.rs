@@ -10,6 +10,7 @@ pub mod malformed;
 pub(crate) mod mirror;
 pub mod path;
 pub mod pipeline;
+pub mod rate_limit;
 pub mod record;
 pub mod reply;
 pub mod retry;
@@ -28,6 +29,7 @@ use crate::body::Received;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::malformed::Malformed;
+use crate::request::rate_limit::Refused;
 use crate::table::Bind;
 use crate::table::fault::AbortStatus;
 use crate::telemetry::flags::Flags;
@@ -127,6 +129,12 @@ pub enum Rejection {
     /// The rule's destination does not exist.
     #[error("cluster not found")]
     UnknownDestination,
+    /// A limit lets no more requests pass for now.
+    #[error("rate limited by {}", .0.limit)]
+    RateLimited(Box<Refused>),
+    /// The service that counts did not say whether it may pass.
+    #[error("rate limit not decided")]
+    LimitUndecided,
     /// The route's time is over.
     #[error("upstream request timeout")]
     TimedOut,
@@ -158,6 +166,8 @@ impl Rejection {
             Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
             Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
             Self::UnknownDestination => Flags::NC,
+            Self::RateLimited(_) => Flags::RL,
+            Self::LimitUndecided => Flags::RLSE,
             Self::TimedOut | Self::DeadlineExceeded => Flags::UT,
             Self::QuietRequest | Self::QuietUpstream => Flags::SI,
             Self::Upstream(error) => error.flag(),

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod host;
 pub mod matcher;
 pub mod mirror;
+pub mod rate_limit;
 pub mod redirect;
 pub mod retry;
 pub mod rewrite;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::table::host::{HostTable, VirtualHost};
+use crate::table::rate_limit::RateLimits;
 use crate::tls::server::TlsServers;
 
 /// Every listener of this proxy with its routes.
@@ -33,6 +35,8 @@ use crate::tls::server::TlsServers;
 pub struct Table {
     /// Sorted by address; addresses are unique.
     pub listeners: Vec<Arc<Listener>>,
+    /// How many requests may pass; none if nothing limits them.
+    pub limits: Option<RateLimits>,
 }
 
 /// One address that takes traffic, and the hosts it serves.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{AdminState, Command, Lifecycle, destinations, routes};
+use crate::admin::{AdminState, Command, Lifecycle, destinations, rate_limits, routes};
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,7 +28,7 @@ struct Entry {
     page: fn(&AdminState, Option<&str>) -> Answer,
 }
 
-const ENTRIES: [Entry; 9] = [
+const ENTRIES: [Entry; 10] = [
     Entry {
         method: Method::GET,
         path: "/",
@@ -67,6 +67,17 @@ const ENTRIES: [Entry; 9] = [
             json(
                 StatusCode::OK,
                 &destinations::destinations(&snapshot.destinations),
+            )
+        },
+    },
+    Entry {
+        method: Method::GET,
+        path: "/limits",
+        about: "how many requests may pass, and how many did",
+        page: |state, _| {
+            json(
+                StatusCode::OK,
+                &rate_limits::rate_limits(&state.publisher.current().table),
             )
         },
     },

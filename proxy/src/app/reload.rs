@@ -99,6 +99,10 @@ impl Configuration {
             cluster,
             locality: settings.locality.clone(),
             bind: settings.bind,
+            principal: format!(
+                "spiffe://{}/ns/{}/sa/{}",
+                settings.trust_domain, settings.namespace, settings.service_account
+            ),
         };
         Self {
             paths: settings.config.clone(),

@@ -87,7 +87,7 @@ impl Call<'_> {
     }
 
     /// Labels the traffic with where it would have gone.
-    fn note_destination(&self, record: &mut Record) {
+    pub(super) fn note_destination(&self, record: &mut Record) {
         if let Action::Forward(split) = &self.route().action
             && let Some(target) = split.choose(None, self.worker.upstream.random())
             && let Some(destination) = self.destination(&target.destination)

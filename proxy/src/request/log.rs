@@ -42,6 +42,7 @@ pub(crate) struct LogFields {
     subset: Arc<str>,
     attempts: u32,
     retry_refused: &'static str,
+    rate_limit: String,
     service_time: Option<Duration>,
 }
 
@@ -92,6 +93,7 @@ impl LogFields {
             subset: "".into(),
             attempts: 0,
             retry_refused: "",
+            rate_limit: String::new(),
             service_time: None,
         }
     }
@@ -115,6 +117,9 @@ impl LogFields {
         self.details = detail;
         if let Rejection::Upstream(error) | Rejection::RetriesExhausted(error) = rejection {
             self.failure = chain(error);
+        }
+        if let Rejection::RateLimited(refused) = rejection {
+            self.rate_limit = refused.limit.to_string();
         }
     }
 
@@ -183,6 +188,7 @@ impl LogFields {
             subset: Text::from(&*self.subset),
             attempts: self.attempts,
             retry_refused: Text::from(self.retry_refused),
+            rate_limit: Text::from(self.rate_limit.as_str()),
             ..Entry::at(self.start_time)
         }
     }

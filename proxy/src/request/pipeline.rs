@@ -109,12 +109,15 @@ async fn forward(
         Verdict::Allowed(origin) => Some(origin),
         Verdict::Silent => None,
     };
-    let mut response = match &route.action {
-        Action::Forward(split) => {
-            let response = call.forward(split, &mut outgoing, record).await;
-            fault::paced(response, pace)
-        }
-        Action::Redirect(_) | Action::Direct(_) => answer_here(&routed, &outgoing, record),
+    let mut response = match call.admit(listener.direction, &outgoing).await {
+        Err(rejection) => call.refuse(&rejection, record),
+        Ok(()) => match &route.action {
+            Action::Forward(split) => {
+                let response = call.forward(split, &mut outgoing, record).await;
+                fault::paced(response, pace)
+            }
+            Action::Redirect(_) | Action::Direct(_) => answer_here(&routed, &outgoing, record),
+        },
     };
     if let (Some(origin), Some(policy)) = (origin, &route.cors) {
         cors::mark(policy, origin, response.headers_mut());

@@ -38,6 +38,9 @@ struct Cause {
 /// The gRPC status `DEADLINE_EXCEEDED`: what its clients make of it themselves at that time.
 const DEADLINE_EXCEEDED: u16 = 4;
 
+/// The gRPC status `RESOURCE_EXHAUSTED`.
+const RESOURCE_EXHAUSTED: u16 = 8;
+
 // === impl Cause ===
 
 impl Cause {
@@ -78,6 +81,11 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
     if rejection.is_overload() {
         let yes = HeaderValue::from_static("true");
         response.headers_mut().insert(X_OVERLOADED, yes);
+    }
+    if let Rejection::RateLimited(refused) = rejection {
+        let headers = response.headers_mut();
+        headers.extend(refused.headers.iter().cloned());
+        headers.insert(header::RETRY_AFTER, refused.retry_after());
     }
     response
 }
@@ -150,6 +158,19 @@ fn cause(rejection: &Rejection) -> Cause {
         Rejection::UnknownDestination => {
             of(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
         }
+        Rejection::RateLimited(_) => Cause {
+            grpc: Some(RESOURCE_EXHAUSTED),
+            ..of(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate limited",
+                "rate_limited",
+            )
+        },
+        Rejection::LimitUndecided => of(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "rate limit not decided",
+            "rate_limit_undecided",
+        ),
         Rejection::TimedOut => of(
             StatusCode::GATEWAY_TIMEOUT,
             "upstream request timeout",
@@ -241,6 +262,7 @@ mod tests {
             (Rejection::NoRule, "12"),
             (Rejection::TimedOut, "14"),
             (Rejection::DeadlineExceeded, "4"),
+            (Rejection::LimitUndecided, "14"),
             (Rejection::Upstream(UpstreamError::NoEndpoint), "14"),
         ] {
             let cause = cause(&rejection);

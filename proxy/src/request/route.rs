@@ -12,6 +12,8 @@ use crate::upstream::Outgoing;
 
 /// Where a request goes: the rule it met and the port it addresses.
 pub(super) struct Routed<'s> {
+    /// The host that it was found under.
+    pub(super) host: &'s VirtualHost,
     pub(super) rule: &'s Rule,
     pub(super) port: u16,
     /// Length of the path's part that the rule matched.
@@ -39,35 +41,41 @@ pub(super) fn find<'s>(
     if listener.port_rule == PortRule::Authority && !serves(host, port) {
         return Err(unknown());
     }
+    let view = view(outgoing, port);
+    // `*` and the like are no paths: no condition on a path can mean them.
+    if !view.path.starts_with('/') {
+        return Err(Rejection::NoRule);
+    }
+    let rule = host.rules.find(&view).ok_or(Rejection::NoRule)?;
+    // A tunnel carries anything, so that a rule must ask for it by name.
     let connects = outgoing.head.method == Method::CONNECT;
-    let (path, query) = match connects {
+    if connects && !rule.names_method("CONNECT") {
+        return Err(Rejection::NoRule);
+    }
+    Ok(Routed {
+        host,
+        rule,
+        port,
+        matched_len: rule.path.replaced_len(view.path),
+    })
+}
+
+/// A request as rules see it.
+fn view(outgoing: &Outgoing, port: u16) -> RequestView<'_> {
+    let (path, query) = match outgoing.head.method == Method::CONNECT {
         true => ("/", None),
         false => path_and_query(outgoing),
     };
-    // `*` and the like are no paths: no condition on a path can mean them.
-    if !path.starts_with('/') {
-        return Err(Rejection::NoRule);
-    }
-    let view = RequestView {
+    RequestView {
         method: outgoing.head.method.as_str(),
         scheme: scheme(outgoing),
-        authority,
+        authority: outgoing.authority.to_str().unwrap_or_default(),
         port,
         target: outgoing.target(),
         path,
         query,
         headers: &outgoing.head.headers,
-    };
-    let rule = host.rules.find(&view).ok_or(Rejection::NoRule)?;
-    // A tunnel carries anything, so that a rule must ask for it by name.
-    if connects && !rule.names_method("CONNECT") {
-        return Err(Rejection::NoRule);
     }
-    Ok(Routed {
-        rule,
-        port,
-        matched_len: rule.path.replaced_len(path),
-    })
 }
 
 fn serves(host: &VirtualHost, port: u16) -> bool {
@@ -99,6 +107,11 @@ fn scheme(outgoing: &Outgoing) -> &str {
 // === impl Routed ===
 
 impl Routed<'_> {
+    /// The request as rules see it.
+    pub(super) fn view<'r>(&self, outgoing: &'r Outgoing) -> RequestView<'r> {
+        view(outgoing, self.port)
+    }
+
     /// What a redirect needs to know of the request.
     pub(super) fn original<'r>(&self, outgoing: &'r Outgoing) -> Original<'r> {
         let (path, query) = path_and_query(outgoing);

@@ -9,6 +9,7 @@ mod budget;
 mod destinations;
 mod listeners;
 mod policy;
+mod rate_limit;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::upstream::destination::Destinations;
 use balance::{Here, Place};
 use destinations::Registry;
 use listeners::{HostCache, Plan};
+use rate_limit::{Ledger, LimitCompiler};
 
 /// What does not change while the process runs and drives the compilation.
 #[derive(Debug, Clone)]
@@ -43,14 +45,18 @@ pub struct Perspective {
     pub locality: Option<Locality>,
     /// Address of Gateway listeners and of Sidecar listeners that name none.
     pub bind: IpAddr,
+    /// SPIFFE identity of this proxy's workload.
+    pub principal: String,
 }
 
 /// Compiles one generation after another.
 #[derive(Debug)]
 pub struct Compiler {
     perspective: Perspective,
+    metrics: Arc<Metrics>,
     registry: Registry,
     hosts: HostCache,
+    ledger: Ledger,
     table: Arc<Table>,
 }
 
@@ -60,6 +66,7 @@ pub struct Planned<'c> {
     compiler: &'c mut Compiler,
     table: Arc<Table>,
     hosts: HostCache,
+    ledger: Ledger,
 }
 
 /// One generation.
@@ -92,9 +99,11 @@ impl Compiler {
     /// A compiler that has made nothing yet.
     pub fn new(perspective: Perspective, metrics: Arc<Metrics>) -> Self {
         Self {
-            registry: Registry::new(perspective.clone(), metrics),
+            registry: Registry::new(perspective.clone(), Arc::clone(&metrics)),
             perspective,
+            metrics,
             hosts: HostCache::default(),
+            ledger: Ledger::new(),
             table: Arc::default(),
         }
     }
@@ -118,10 +127,20 @@ impl Compiler {
         plan.gateways();
         plan.sidecar();
         let (listeners, hosts) = plan.finish();
+        let limits = LimitCompiler {
+            mesh,
+            perspective: &self.perspective,
+            registry: &mut self.registry,
+            counters: &self.metrics.process.rate_limits,
+            before: &self.ledger,
+            ledger: self.ledger.next(),
+        };
+        let (limits, ledger) = limits.compile();
         Planned {
             compiler: self,
-            table: Arc::new(Table { listeners }),
+            table: Arc::new(Table { listeners, limits }),
             hosts,
+            ledger,
         }
     }
 
@@ -148,6 +167,9 @@ impl Planned<'_> {
     pub fn commit(self) -> Compiled {
         let compiler = self.compiler;
         compiler.hosts = self.hosts;
+        let before = std::mem::replace(&mut compiler.ledger, self.ledger);
+        let counters = &compiler.metrics.process.rate_limits;
+        compiler.ledger.forget(&before, counters);
         compiler.table = Arc::clone(&self.table);
         let names = compiler.registry.commit();
         Compiled {

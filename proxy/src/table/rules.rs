@@ -39,6 +39,19 @@ pub struct Rule {
     pub route: Arc<Route>,
 }
 
+/// The conditions of a match block by themselves, without a rule that they lead to.
+#[derive(Debug)]
+pub struct Block {
+    /// Condition on the path.
+    path: PathMatcher,
+    /// All other conditions on the request.
+    others: Option<Box<Conditions>>,
+    /// Labels that the sender must have; whoever asks compares them.
+    pub source_labels: Box<[(Box<str>, Box<str>)]>,
+    /// Namespace that the sender must be of; whoever asks compares it.
+    pub source_namespace: Option<Box<str>>,
+}
+
 /// Conditions beside the path; all must hold.
 #[derive(Debug, Default)]
 pub struct Conditions {
@@ -169,16 +182,10 @@ impl Rule {
 impl Rules {
     /// Orders rules for matching.
     pub fn new(mut rules: Vec<Rule>) -> Self {
-        // Conditions on the same header share a place, where its value is remembered.
-        let mut header_names: Vec<HeaderName> = Vec::new();
-        let conditions = rules.iter_mut().filter_map(|rule| rule.others.as_mut());
-        for condition in conditions.flat_map(|conditions| conditions.headers.iter_mut()) {
-            let known = header_names.iter().position(|name| *name == condition.name);
-            condition.slot = known.unwrap_or_else(|| {
-                header_names.push(condition.name.clone());
-                header_names.len() - 1
-            });
-        }
+        let conditions = rules
+            .iter_mut()
+            .filter_map(|rule| rule.others.as_deref_mut());
+        place_headers(conditions);
         let index = (rules.len() >= INDEXED_RULES_MIN).then(|| PathIndex::new(&rules));
         Self {
             rules: rules.into(),
@@ -264,6 +271,42 @@ impl Conditions {
             .iter()
             .find(|parameter| !parameter.holds(request.query))?;
         Some(Mismatch::Query(&parameter.name))
+    }
+}
+
+/// Gives conditions on the same header one place, where its value is remembered.
+fn place_headers<'c>(conditions: impl Iterator<Item = &'c mut Conditions>) {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for condition in conditions.flat_map(|conditions| conditions.headers.iter_mut()) {
+        let known = names.iter().position(|name| *name == condition.name);
+        condition.slot = known.unwrap_or_else(|| {
+            names.push(condition.name.clone());
+            names.len() - 1
+        });
+    }
+}
+
+// === impl Block ===
+
+impl Block {
+    /// The conditions on a request; none on its sender.
+    pub fn new(path: PathMatcher, mut others: Option<Box<Conditions>>) -> Self {
+        place_headers(others.as_deref_mut().into_iter());
+        Self {
+            path,
+            others,
+            source_labels: Box::default(),
+            source_namespace: None,
+        }
+    }
+
+    /// Whether a request meets all conditions on it.
+    pub fn matches(&self, request: &RequestView<'_>) -> bool {
+        self.path.matches(request.path.as_bytes())
+            && self.others.as_deref().is_none_or(|others| {
+                let mut remembered = Remembered::new(request.headers);
+                others.mismatch(request, &mut remembered).is_none()
+            })
     }
 }
 

@@ -10,6 +10,7 @@ mod groups;
 mod mirrors;
 mod process;
 mod procfs;
+mod rate_limits;
 mod retries;
 mod series;
 mod traffics;
@@ -35,6 +36,7 @@ pub use crate::telemetry::metrics::faults::FaultCounters;
 pub use crate::telemetry::metrics::mirrors::MirrorCounters;
 pub(crate) use crate::telemetry::metrics::mirrors::Mirrored;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
+pub use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 pub use crate::telemetry::metrics::retries::RetryCounters;
 pub use crate::telemetry::metrics::worker::WorkerMetrics;
 

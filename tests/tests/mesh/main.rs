@@ -19,6 +19,7 @@ mod lifecycle;
 mod mirrors;
 mod misbehaviour;
 mod protocols;
+mod rate_limits;
 mod redirects;
 mod reload;
 mod restarts;

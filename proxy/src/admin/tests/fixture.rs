@@ -54,6 +54,7 @@ fn table() -> Table {
         hosts.insert(name, &host);
     }
     Table {
+        limits: None,
         listeners: vec![Arc::new(Listener {
             bind: Bind::Tcp(([127, 0, 0, 1], 15001).into()),
             name: "outbound".into(),

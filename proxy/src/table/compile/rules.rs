@@ -24,7 +24,9 @@ use crate::table::redirect::Redirect;
 use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
 use crate::table::route::{Action, DirectResponse, Route};
-use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
+use crate::table::rules::{
+    Block, Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule,
+};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::upstream::destination::DestinationId;
 
@@ -291,13 +293,30 @@ pub(super) fn is_catch_all(rule: &Rule) -> bool {
 }
 
 fn rule(block: &HttpMatch, route: &Arc<Route>) -> Rule {
-    let everything = matches!(&block.uri, Some(StringMatch::Regex(regex)) if regex == ".*");
-    let uri = block.uri.as_ref().filter(|_| !everything);
     Rule {
-        path: PathMatcher::compile(uri, block.ignore_uri_case),
+        path: PathMatcher::compile(path(block), block.ignore_uri_case),
         others: conditions(block).map(Box::new),
         route: Arc::clone(route),
     }
+}
+
+/// The conditions of a block by themselves. Who the sender is may not be known before the request.
+pub(super) fn block(written: &HttpMatch) -> Block {
+    let path = PathMatcher::compile(path(written), written.ignore_uri_case);
+    let mut block = Block::new(path, conditions(written).map(Box::new));
+    let labels = written.source_labels.iter();
+    block.source_labels = labels
+        .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+        .collect();
+    let namespace = written.source_namespace.as_deref();
+    block.source_namespace = namespace.filter(|it| !it.is_empty()).map(Into::into);
+    block
+}
+
+/// The condition on the path; none where it is one that every path meets.
+fn path(block: &HttpMatch) -> Option<&StringMatch> {
+    let everything = matches!(&block.uri, Some(StringMatch::Regex(regex)) if regex == ".*");
+    block.uri.as_ref().filter(|_| !everything)
 }
 
 fn conditions(block: &HttpMatch) -> Option<Conditions> {

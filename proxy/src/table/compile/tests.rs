@@ -3,6 +3,7 @@
 mod beside;
 mod generations;
 mod hosts;
+mod limits;
 mod localities;
 
 use super::*;
@@ -53,6 +54,7 @@ fn perspective() -> Perspective {
         cluster: "Kubernetes".into(),
         locality: None,
         bind: Ipv4Addr::UNSPECIFIED.into(),
+        principal: "unknown".into(),
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Entry<'a> {
     pub attempts: u32,
     /// Why there was no other attempt where the rule allows one, such as `budget`.
     pub retry_refused: Text<'a>,
+    /// `namespace/policy/limit` of the rate limit that refused it.
+    pub rate_limit: Text<'a>,
 }
 
 // === impl Entry ===
@@ -117,7 +119,8 @@ impl<'a> Entry<'a> {
             destination_rule: none,
             subset: none,
             attempts: 0,
-            retry_refused: Text::default(),
+            retry_refused: none,
+            rate_limit: none,
         }
     }
 

@@ -67,7 +67,8 @@ fn a_json_line_has_istios_names_and_ours() {
             + r#""downstream_local_address":"127.0.0.1:15001","#
             + r#""downstream_remote_address":"127.0.0.1:53122","requested_server_name":null,"#
             + r#""route_name":"default","virtual_service":"default/reviews","rule":1,"#
-            + r#""destination_rule":"default/reviews","subset":"v1","attempts":2,"retry_refused":null}"#
+            + r#""destination_rule":"default/reviews","subset":"v1","attempts":2,"retry_refused":null,"#
+            + r#""rate_limit":null}"#
     );
 }
 

@@ -8,6 +8,7 @@ use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::faults::FaultCounters;
 use crate::telemetry::metrics::mirrors::MirrorCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
+use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 use crate::telemetry::metrics::retries::RetryCounters;
 
 /// The proxy's own metrics.
@@ -39,6 +40,8 @@ pub struct ProcessMetrics {
     pub faults: FaultCounters,
     /// Copies of requests for mirrors.
     pub mirrors: MirrorCounters,
+    /// What rate limits let pass and what not.
+    pub rate_limits: RateLimitCounters,
     /// Connections that a panic ended.
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
@@ -119,6 +122,7 @@ impl ProcessMetrics {
             retries: all.retries()?,
             faults: all.faults()?,
             mirrors: all.mirrors()?,
+            rate_limits: all.rate_limits()?,
             connection_panics: all.counter(
                 "meshproxy_connection_panics_total",
                 "Connections that a panic ended.",
@@ -232,6 +236,29 @@ impl Collected<'_> {
             "Copies of requests that are under way.",
         )?;
         MirrorCounters::new(&by_result, active)
+    }
+
+    fn rate_limits(&self) -> Result<RateLimitCounters> {
+        let of_limit = |name, help| self.counters(name, help, &["policy", "limit"]);
+        Ok(RateLimitCounters {
+            allowed: of_limit(
+                "meshproxy_rate_limit_allowed_total",
+                "Requests that a rate limit let pass.",
+            )?,
+            limited: of_limit(
+                "meshproxy_rate_limited_total",
+                "Requests that a rate limit refused.",
+            )?,
+            evicted: of_limit(
+                "meshproxy_rate_limit_evictions_total",
+                "Keys of a rate limit that were forgotten while they were in use.",
+            )?,
+            shared: self.counters(
+                "meshproxy_rate_limit_service_total",
+                "Questions to rate-limit services.",
+                &["policy", "result"],
+            )?,
+        })
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.

@@ -130,6 +130,7 @@ fn workers(protocol: &str, seen: &Rc<Seen>) -> (Vec<Rc<Worker>>, Arc<Destination
         cluster: "Kubernetes".to_owned(),
         locality: None,
         bind: LISTENER.ip(),
+        principal: "unknown".to_owned(),
     };
     let compiled = Compiler::new(perspective, Arc::clone(&metrics)).compile(&mesh);
     let destination = compiled.destinations.iter().next().map(Arc::clone);

@@ -1,0 +1,238 @@
+//! Whether a request may pass the limits that count it.
+//!
+//! A request must pass all of them, and one that is refused has used up none. Limits of the proxy
+//! itself are looked at first; only if all would let it pass is it taken from each, and what another
+//! request took in between is settled by giving back. Services are asked last: a request that they
+//! refuse is given back here. Where several services count, one may have counted what another
+//! refused.
+
+mod counting;
+mod question;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use http::{HeaderValue, Response};
+
+use crate::body::Body;
+use crate::request::Rejection;
+use crate::request::forward::Call;
+use crate::request::record::Record;
+use crate::table::Direction;
+use crate::table::host::split_authority;
+use crate::table::rate_limit::facts::Facts;
+use crate::table::rate_limit::{LimitId, RateLimits};
+use crate::upstream::Outgoing;
+use counting::{Counting, Place, Taken};
+use question::{Question, questions};
+
+/// A request that a limit refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// The limit.
+    pub(crate) limit: Arc<LimitId>,
+    /// How long it takes until one may pass.
+    pub(crate) wait: Duration,
+    /// What a rate-limit service adds to the answer.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A request that waits for services.
+struct Asking<'l> {
+    counting: Vec<Counting<'l>>,
+    questions: Vec<Question<'l>>,
+    taken: Taken<'l>,
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// Passes if nothing limits the request, or all limits let it pass.
+    ///
+    /// # Errors
+    ///
+    /// If a limit refuses it, or it cannot be decided and must be.
+    pub(super) async fn admit(
+        &self,
+        direction: Direction,
+        outgoing: &Outgoing,
+    ) -> Result<(), Rejection> {
+        let Some(limits) = &self.snapshot.table.limits else {
+            return Ok(());
+        };
+        match self.admit_here(limits, direction, outgoing)? {
+            None => Ok(()),
+            // In a box: few requests wait here.
+            Some(asking) => Box::pin(self.ask(asking)).await,
+        }
+    }
+
+    /// What the proxy can decide itself; the rest, if there is any, is to be asked.
+    fn admit_here<'r>(
+        &'r self,
+        limits: &'r RateLimits,
+        direction: Direction,
+        outgoing: &Outgoing,
+    ) -> Result<Option<Asking<'r>>, Rejection> {
+        let incoming = match direction {
+            Direction::Inbound | Direction::Gateway => &*limits.incoming,
+            Direction::Outbound => &[],
+        };
+        let routed = limits.routed(&self.routed.rule.route);
+        if incoming.is_empty() && routed.is_empty() {
+            return Ok(None);
+        }
+        let facts = self.facts(limits, direction, outgoing);
+        let counted = incoming.iter().chain(routed);
+        let mut counting = counted
+            .filter(|limit| limit.counts(&facts))
+            .map(|limit| Counting::new(limit, &facts));
+        let Some(first) = counting.next() else {
+            return Ok(None);
+        };
+        let second = counting.next();
+        // The usual case: one that the proxy keeps itself needs no look at others.
+        if second.is_none() && !matches!(first.place, Place::Elsewhere) {
+            first.take(limits.now())?;
+            first.limit.counters.allowed.inc();
+            return Ok(None);
+        }
+        let all = std::iter::once(first).chain(second).chain(counting);
+        let counting: Vec<Counting<'_>> = all.collect();
+        let taken = take(limits, &counting)?;
+        let questions = questions(&counting, &facts);
+        if questions.is_empty() {
+            pass(&counting, taken);
+            return Ok(None);
+        }
+        Ok(Some(Asking {
+            counting,
+            questions,
+            taken,
+        }))
+    }
+
+    /// Asks services one after the other.
+    async fn ask(&self, asking: Asking<'_>) -> Result<(), Rejection> {
+        let (upstream, destinations) = (&self.worker.upstream, &self.snapshot.destinations);
+        for question in asking.questions {
+            let service = question.service;
+            let asked = service.ask(upstream, destinations, &question.descriptors);
+            match asked.await {
+                Ok(verdict) if verdict.is_over => return Err(question.refused(verdict)),
+                Err(_) if service.denies => return Err(Rejection::LimitUndecided),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        pass(&asking.counting, asking.taken);
+        Ok(())
+    }
+
+    /// What limits look at.
+    fn facts<'r>(
+        &'r self,
+        limits: &'r RateLimits,
+        direction: Direction,
+        outgoing: &'r Outgoing,
+    ) -> Facts<'r> {
+        let peer = self.downstream.peer.map(|peer| peer.ip());
+        let view = self.routed.view(outgoing);
+        let named = &*self.routed.host.name;
+        // A host that stands for many is told apart by what the caller asked for. The listener of a
+        // workload takes any.
+        let host = match direction {
+            Direction::Outbound | Direction::Gateway if !named.starts_with('*') => named.into(),
+            Direction::Outbound | Direction::Gateway | Direction::Inbound => {
+                asked_host(view.authority)
+            }
+        };
+        let ip = self.downstream.peer_text();
+        Facts {
+            view,
+            source: match direction {
+                Direction::Outbound => &limits.own,
+                Direction::Inbound | Direction::Gateway => limits.sources.find(peer),
+            },
+            source_ip: ip.and_then(|ip| ip.to_str().ok()).unwrap_or_default(),
+            host,
+        }
+    }
+
+    /// The answer to a request that may not pass.
+    pub(super) fn refuse(&self, rejection: &Rejection, record: &mut Record) -> Response<Body> {
+        self.note_destination(record);
+        self.reject(rejection, record)
+    }
+}
+
+/// The host of an authority, in lower case.
+fn asked_host(authority: &str) -> Cow<'_, str> {
+    let (host, _) = split_authority(authority);
+    match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => host.to_ascii_lowercase().into(),
+        false => host.into(),
+    }
+}
+
+/// Takes the request from every limit that the proxy keeps itself, or from none.
+fn take<'l>(limits: &'l RateLimits, counting: &[Counting<'l>]) -> Result<Taken<'l>, Rejection> {
+    let now = limits.now();
+    for counting in counting {
+        counting.look(now)?;
+    }
+    let mut taken = Taken {
+        limits,
+        receipts: Vec::with_capacity(counting.len()),
+    };
+    for counting in counting {
+        let receipt = counting.take(now)?;
+        let receipt = receipt.map(|receipt| (counting.place, receipt));
+        taken.receipts.extend(receipt);
+    }
+    Ok(taken)
+}
+
+/// All limits let the request pass.
+fn pass(counting: &[Counting<'_>], taken: Taken<'_>) {
+    taken.keep();
+    for counting in counting {
+        counting.limit.counters.allowed.inc();
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// `retry-after` in whole seconds, at least 1.
+    pub(crate) fn retry_after(&self) -> HeaderValue {
+        let started = u64::from(self.wait.subsec_nanos() > 0);
+        HeaderValue::from((self.wait.as_secs() + started).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_told_in_whole_seconds_that_are_long_enough() {
+        let told = |nanos| {
+            let refused = Refused {
+                limit: Arc::new(LimitId {
+                    policy: "a/b".into(),
+                    limit: "c".into(),
+                }),
+                wait: Duration::from_nanos(nanos),
+                headers: Vec::new(),
+            };
+            refused.retry_after()
+        };
+
+        assert_eq!(told(0), "1");
+        assert_eq!(told(1_000_000_000), "1");
+        assert_eq!(told(1_000_000_001), "2");
+        assert_eq!(told(4_999_999_999), "5");
+    }
+}
