@@ -6,6 +6,7 @@ mod grpc;
 mod h2spec;
 mod judges;
 mod process;
+mod rate_limit;
 mod slow;
 mod tools;
 mod websocket;

@@ -41,6 +41,16 @@ pub(crate) fn grpc_interop(side: &str) -> PathBuf {
     built(&format!("bin/grpc-interop-{side}"), &what)
 }
 
+/// The rate-limit service of `tests/programs`.
+///
+/// # Panics
+///
+/// If it is not built.
+pub(crate) fn rate_limit_service() -> PathBuf {
+    let what = "`go-control-plane`, a Go module, and builds the service with it";
+    built("bin/ratelimit", what)
+}
+
 /// The conformance suite for HTTP/2.
 ///
 /// # Panics
