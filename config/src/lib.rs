@@ -1,6 +1,7 @@
 //! What users write: Istio's resources as typed structs, each with the place it was read from.
 //!
 //! - `resource`: the kinds, field by field.
+//! - `annotation`: values of our own annotations on `DestinationRule`s.
 //! - `value`: checked values that fields are made of.
 //! - `fault`: faults that annotations ask for.
 //! - `yaml`, `decode`, `load`: text and files to resources, with every problem at once.
@@ -10,6 +11,7 @@
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
 
 pub mod analyze;
+pub mod annotation;
 mod decode;
 mod effect;
 pub mod fault;

@@ -117,6 +117,15 @@ impl HostPolicy {
         effective
     }
 
+    /// An annotation of the rules: the first one's that has it.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        let values = self.sources.iter().map(|rule| &rule.meta.annotations);
+        values
+            .filter_map(|it| it.get(name))
+            .map(String::as_str)
+            .next()
+    }
+
     fn add(&mut self, resource: &Arc<Resource>, rule: &DestinationRule) {
         if self.base.is_none() {
             self.base.clone_from(&rule.traffic_policy);

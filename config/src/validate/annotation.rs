@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
+use crate::annotation::{HealthCheck, SuccessRate};
 use crate::fault::{
     FAULT_RESET, FAULT_SCOPE, FAULT_SLOW_BODY, FaultScope, ResetFault, Rules, SlowBodyFault,
 };
+use crate::resource::destination_rule::{DestinationRule, TrafficPolicy};
 use crate::resource::virtual_service::VirtualService;
 use crate::resource::{Resource, Spec};
 use crate::validate::findings::Findings;
@@ -17,10 +19,17 @@ const PREFIX: &str = "meshproxy.io/";
 const STICKY_BY: &str = "meshproxy.io/sticky-by";
 
 /// Every annotation of ours.
-const KNOWN: [&str; 4] = [STICKY_BY, FAULT_SCOPE, FAULT_RESET, FAULT_SLOW_BODY];
+const KNOWN: [&str; 6] = [
+    STICKY_BY,
+    FAULT_SCOPE,
+    FAULT_RESET,
+    FAULT_SLOW_BODY,
+    SuccessRate::ANNOTATION,
+    HealthCheck::ANNOTATION,
+];
 
 /// Those that only a `VirtualService` can have.
-const OF_VIRTUAL_SERVICES: [&str; 4] = KNOWN;
+const OF_VIRTUAL_SERVICES: [&str; 4] = [STICKY_BY, FAULT_SCOPE, FAULT_RESET, FAULT_SLOW_BODY];
 
 /// Annotations that only the control plane itself may set.
 const RESERVED: [&str; 2] = [
@@ -72,6 +81,13 @@ fn check_one(resource: &Resource, name: &str, value: &str, f: &mut Findings) {
             Spec::VirtualService(service) => check_of_service(service, name, value, f),
             _ => f.warn(format!(
                 "has no effect on a {}, only on a VirtualService",
+                resource.kind()
+            )),
+        },
+        SuccessRate::ANNOTATION | HealthCheck::ANNOTATION => match &resource.spec {
+            Spec::DestinationRule(rule) => check_of_endpoints(rule, name, value, f),
+            _ => f.warn(format!(
+                "has no effect on a {}, only on a DestinationRule",
                 resource.kind()
             )),
         },
@@ -134,6 +150,31 @@ fn check_sticky_by(value: &str, f: &mut Findings) {
              \"{value}\""
         )),
     }
+}
+
+/// Checks what says how the endpoints of a destination are judged.
+fn check_of_endpoints(rule: &DestinationRule, name: &str, value: &str, f: &mut Findings) {
+    let parsed = match name {
+        SuccessRate::ANNOTATION => value.parse::<SuccessRate>().map(drop),
+        _ => value.parse::<HealthCheck>().map(drop),
+    };
+    if let Err(error) = parsed {
+        f.error(error.to_string());
+    } else if name == SuccessRate::ANNOTATION && !has_outlier_detection(rule) {
+        f.warn("has no effect without outlierDetection");
+    }
+}
+
+fn has_outlier_detection(rule: &DestinationRule) -> bool {
+    let subsets = rule
+        .subsets
+        .iter()
+        .filter_map(|it| it.traffic_policy.as_ref());
+    let has_block = |policy: &TrafficPolicy| {
+        let mut ports = policy.port_level_settings.iter();
+        policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
+    };
+    rule.traffic_policy.iter().chain(subsets).any(has_block)
 }
 
 fn check_cookie(cookie: &str, f: &mut Findings) {

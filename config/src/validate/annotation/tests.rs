@@ -74,7 +74,8 @@ fn unknown_annotations_of_ours_suggest_the_nearest() {
         (
             "zzz",
             "is not known and has no effect; known are meshproxy.io/sticky-by, \
-             meshproxy.io/fault-scope, meshproxy.io/fault-reset, meshproxy.io/fault-slow-body",
+             meshproxy.io/fault-scope, meshproxy.io/fault-reset, meshproxy.io/fault-slow-body, \
+             meshproxy.io/outlier-success-rate, meshproxy.io/health-check",
         ),
     ] {
         let path = format!("metadata.annotations[\"meshproxy.io/{name}\"]");
@@ -177,4 +178,38 @@ fn stickiness_is_for_virtual_services_only() {
     let path = "metadata.annotations[\"meshproxy.io/sticky-by\"]";
     let message = "has no effect on a DestinationRule, only on a VirtualService";
     assert_eq!(reports, [format!("warning: {path}: {message}")]);
+}
+
+#[test]
+fn how_endpoints_are_judged_is_for_destination_rules_only() {
+    let outlier = serde_json::json!({"host": "a", "trafficPolicy": {"outlierDetection": {}}});
+    let plain = serde_json::json!({"host": "a"});
+    let rate = "meshproxy.io/outlier-success-rate";
+    let check = "meshproxy.io/health-check";
+    let at = |name: &str, message: &str| [format!("metadata.annotations[{name:?}]: {message}")];
+    let warned = |name, message| at(name, message).map(|report| format!("warning: {report}"));
+
+    assert!(annotated("DestinationRule", &outlier, rate, "hosts=3").is_empty());
+    assert!(annotated("DestinationRule", &plain, check, "http:/healthz").is_empty());
+    assert_eq!(
+        annotated("DestinationRule", &plain, rate, "hosts=3"),
+        warned(rate, "has no effect without outlierDetection")
+    );
+    assert_eq!(
+        annotated("DestinationRule", &outlier, rate, "hosts=1"),
+        at(rate, "hosts must be from 2 to 10000, got \"1\"")
+    );
+    assert_eq!(
+        annotated("DestinationRule", &plain, check, "tcp;port=0"),
+        at(check, "port must be from 1 to 65535, got \"0\"")
+    );
+    for (name, value) in [(rate, "hosts=3"), (check, "tcp")] {
+        assert_eq!(
+            service(name, value),
+            warned(
+                name,
+                "has no effect on a VirtualService, only on a DestinationRule"
+            )
+        );
+    }
 }
