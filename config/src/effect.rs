@@ -95,7 +95,6 @@ const TABLE: &[Row] = &[
     row(VS, "http[].corsPolicy.allowOrigin", Present, Deprecated("allowOrigins")),
 
     row(DR, "{policy}.tls", Present, NoEffect("TLS to the upstream")),
-    row(DR, "{policy}.outlierDetection", Present, NoEffect("outlier detection")),
     row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
     row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["PASSTHROUGH"]), NoEffect("passthrough")),

@@ -61,6 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     );
     let metrics = Metrics::new(identity.clone(), SERIES_MAX);
     let publisher = Publisher::default();
+    metrics.show_health(publisher.clone());
     let (dns_updates, mut resolved) = mpsc::channel(DNS_UPDATES_MAX);
     let resolver = Resolver::new(dns_updates, metrics.process.dns_resolutions.clone());
     let workers = start_workers(&settings, &publisher, &metrics)?;

@@ -99,6 +99,7 @@ impl Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(self.body.poll_frame(cx));
+        self.upload.broke_off.set(matches!(frame, Some(Err(_))));
         match &frame {
             Some(Ok(frame)) => {
                 let bytes = &self.upload.bytes;

@@ -12,6 +12,7 @@ pub mod health;
 pub mod http1;
 pub mod http2;
 pub mod idle_limit;
+pub mod outlier;
 pub mod pool;
 
 use std::cell::RefCell;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::upstream::balance::Standing;
 use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
 use crate::upstream::endpoint::Member;
+use crate::upstream::outlier::{Detection, ErrorCodes, LocalFailures};
 
 /// All destinations in use, by key.
 pub(super) fn destinations(destinations: &Destinations) -> Vec<Value> {
@@ -58,6 +60,7 @@ fn policy(policy: &Policy) -> Value {
             Protocol::Http2 => "HTTP/2",
             Protocol::AsDownstream => "as downstream",
         },
+        "outlierDetection": policy.outlier.as_deref().map(detection),
     })
 }
 
@@ -124,14 +127,71 @@ fn groups(destination: &Destination) -> Vec<Value> {
 fn endpoints(destination: &Destination) -> Vec<Value> {
     let members = destination.members().iter().enumerate();
     let endpoint = |(at, member)| {
-        let mut shown = endpoint(member);
+        let mut shown = endpoint(member, destination);
         shown["level"] = json!(destination.balancer.level_of(at));
         shown
     };
     members.map(endpoint).collect()
 }
 
-fn endpoint(member: &Member) -> Value {
+fn detection(rules: &Detection) -> Value {
+    let on = |most: u32| (most > 0).then_some(most);
+    json!({
+        "consecutive5xxErrors": on(rules.errors),
+        "consecutiveGatewayErrors": on(rules.gateway_errors),
+        "consecutiveLocalOriginFailures": match rules.local_failures {
+            LocalFailures::AsErrors => None,
+            LocalFailures::Apart(most) => on(most),
+        },
+        "errorCodes": match &rules.codes {
+            ErrorCodes::ServerErrors => json!("5xx"),
+            ErrorCodes::Listed(codes) => json!(codes),
+        },
+        "interval": span(rules.interval),
+        "baseEjectionTime": span(rules.base),
+        "maxEjectionPercent": rules.ejected_percent_max,
+        "successRate": rules.success_rate.map(|comparison| json!({
+            "stdev": f64::from(comparison.stdev_thousandths) / 1_000.0,
+            "hosts": comparison.hosts_min,
+            "requests": comparison.requests_min,
+        })),
+    })
+}
+
+/// Whether an endpoint takes requests, and why not.
+fn health(member: &Member, destination: &Destination) -> Value {
+    let endpoint = &member.endpoint;
+    let now = Instant::now();
+    let rules = destination.policy.outlier.as_deref();
+    let standing = rules.map(|rules| {
+        let ejections = &destination.live.ejections;
+        ejections.standing(rules, endpoint.id, now)
+    });
+    let ejected = standing.and_then(|standing| standing.ejected);
+    json!({
+        "available": endpoint.health.is_available(),
+        "ejected": ejected.map(|ejected| json!({
+            "cause": ejected.cause.as_str(),
+            "secondsLeft": seconds(ejected.left),
+        })),
+        "ejections": standing.map(|standing| standing.times),
+        "streaks": rules.map(|_| {
+            let lengths = endpoint.streaks.lengths();
+            json!({
+                "errors": lengths.errors,
+                "gatewayErrors": lengths.gateway_errors,
+                "localFailures": lengths.local_failures,
+            })
+        }),
+    })
+}
+
+/// To the millisecond.
+fn seconds(span: Duration) -> f64 {
+    span.as_millis() as f64 / 1_000.0
+}
+
+fn endpoint(member: &Member, destination: &Destination) -> Value {
     let endpoint = &member.endpoint;
     json!({
         "address": endpoint.addr.to_string(),
@@ -141,6 +201,7 @@ fn endpoint(member: &Member) -> Value {
         "active": endpoint.active(),
         "requests": endpoint.requests(),
         "failures": endpoint.failures(),
+        "health": health(member, destination),
         "keepAlive": {
             "announced": endpoint.idle_limit.announced().map(span),
             "observed": endpoint.idle_limit.observed().map(span),

@@ -203,6 +203,7 @@ async fn listeners_and_destinations_are_shown() {
                 "tcpKeepalive": null,
                 "http2KeepAlive": null,
                 "protocol": "HTTP/1.1",
+                "outlierDetection": null,
             },
             "breaker": {
                 "connections": {"open": 0, "max": null},
@@ -222,6 +223,9 @@ async fn listeners_and_destinations_are_shown() {
             "endpoints": [{
                 "address": "127.0.0.1:9081", "weight": 2, "locality": null, "available": true,
                 "active": 0, "requests": 0, "failures": 0,
+                "health": {
+                    "available": true, "ejected": null, "ejections": null, "streaks": null,
+                },
                 "keepAlive": {"announced": null, "observed": null},
                 "level": 0,
             }],

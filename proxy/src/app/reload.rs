@@ -23,6 +23,7 @@ use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
 use crate::upstream::dns::{Resolver, Update};
+use crate::upstream::health::Keeper;
 use crate::worker::{Command, Handle};
 
 /// Problems of one load that are logged one by one.
@@ -38,6 +39,7 @@ pub(super) struct Configuration {
     workers: Vec<Handle>,
     listening: BTreeSet<Bind>,
     resolver: Resolver,
+    keeper: Keeper,
     metrics: Arc<Metrics>,
     admin: Arc<AdminState>,
 }
@@ -113,6 +115,7 @@ impl Configuration {
             workers,
             listening: BTreeSet::new(),
             resolver,
+            keeper: Keeper::start(),
             metrics,
             admin,
         }
@@ -176,7 +179,8 @@ impl Configuration {
     pub(super) fn resolved(&mut self, update: &Update) {
         self.compiler.resolved(&update.name, &update.addresses);
         let (table, destinations) = self.compiler.refresh();
-        self.publisher.publish(table, destinations);
+        let snapshot = self.publisher.publish(table, destinations);
+        self.keeper.mind(&snapshot.destinations);
     }
 
     /// Everything of the next generation that can fail.
@@ -252,6 +256,7 @@ impl Configuration {
         } = compiled;
         self.resolver.want(names.into_iter());
         let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
+        self.keeper.mind(&snapshot.destinations);
         for (bind, sockets) in sockets {
             tracing::info!(%bind, "listening");
             for (worker, socket) in self.workers.iter().zip(sockets) {

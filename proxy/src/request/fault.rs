@@ -2,7 +2,7 @@
 //!
 //! By default they meet a request before its timeout and retries begin, as in Istio. With
 //! `meshproxy.io/fault-scope: attempt` they meet each attempt instead, as if the upstream had done it,
-//! so that timeouts and retries can be seen at work. No endpoint is blamed for what was injected.
+//! so that timeouts, retries and outlier detection can be seen at work.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -125,6 +125,9 @@ impl Call<'_> {
         }
         let work = pin!(attempts.run(outgoing));
         let outcome = within(&mut record.deadline, work).await;
+        if let Err(expired) = &outcome {
+            attempts.expired(*expired);
+        }
         let member = made.last();
         if let Some(member) = member {
             record.traffic = member.traffic;

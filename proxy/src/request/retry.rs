@@ -18,13 +18,14 @@ use tokio::time::Instant;
 use crate::body::replay::{Keep, Recording};
 use crate::request::fault::{Injected, paced};
 use crate::request::timeout::grpc::{self, GRPC_TIMEOUT};
-use crate::request::timeout::{Deadline, Time, within};
+use crate::request::timeout::{Deadline, Expired, Time, within};
 use crate::table::fault::Fault;
 use crate::table::retry::{Asked, Cause, Ended, RetryPolicy};
 use crate::upstream::balance::Wish;
 use crate::upstream::budget::Retrying;
 use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::Member;
+use crate::upstream::outlier::{self, Detection, Event};
 use crate::upstream::{Answer, Outgoing, Upstream, UpstreamError};
 pub(crate) use refusal::Refusal;
 
@@ -56,6 +57,8 @@ pub(crate) struct Made<'d> {
     pub(super) delayed: Cell<bool>,
     /// Whether the last one was answered by a fault.
     pub(super) aborted: Cell<bool>,
+    /// Whether that one is awaited.
+    under_way: Cell<bool>,
 }
 
 /// How the last attempt ended, and why there was no other one if there should have been.
@@ -112,8 +115,7 @@ impl Attempts<'_, '_> {
             far: self.policy.prefers_far(self.made.count.get()),
         };
         let member = self.upstream.pick(self.destination, &wish)?;
-        let number = self.made.count.get() + 1;
-        self.made.count.set(number);
+        self.made.count.set(self.made.count.get() + 1);
         self.made.last.set(Some(member));
         if self.asked.grpc
             && let Some(left) = self.time.left_for_upstream()
@@ -127,18 +129,37 @@ impl Attempts<'_, '_> {
         let limit = self.policy.per_try_timeout;
         let deadline = |limit| Deadline::new(self.time.of_attempt(limit), None);
         let mut deadline = limit.map(deadline);
+        // What is injected here is as if the endpoint had done it.
+        self.made.under_way.set(true);
+        let result = self.exchange(member, outgoing, &mut deadline).await;
+        self.made.under_way.set(false);
+        if let Some(rules) = self.destination.policy.outlier.as_deref()
+            && let Some(event) = Event::of(&result, self.asked.grpc)
+        {
+            self.observe(rules, member, event);
+        }
+        result
+    }
+
+    /// The faults of an attempt, and what comes of it within its own time.
+    async fn exchange(
+        &self,
+        member: &Member,
+        outgoing: &mut Outgoing,
+        deadline: &mut Option<Deadline>,
+    ) -> Result<Box<Answer>, UpstreamError> {
         let mut pace = None;
         if let Some(fault) = self.fault {
-            match Box::pin(self.inject(fault, &mut deadline)).await {
+            match Box::pin(self.inject(fault, deadline)).await {
                 Injected::Goes(at) => pace = at,
                 Injected::Ends(result) => return result,
             }
         }
-        let sent = pin!(
-            self.upstream
-                .send(self.destination, member, outgoing, number)
-        );
-        match within(&mut deadline, sent).await {
+        let number = self.made.count.get();
+        let sent = self
+            .upstream
+            .send(self.destination, member, outgoing, number);
+        match within(deadline, pin!(sent)).await {
             Ok(Ok(mut answer)) if pace.is_some() => {
                 answer.response = paced(answer.response, pace);
                 Ok(answer)
@@ -146,8 +167,31 @@ impl Attempts<'_, '_> {
             Ok(result) => result,
             Err(_) => {
                 member.endpoint.failed();
+                let limit = self.policy.per_try_timeout;
                 Err(UpstreamError::TryTimeout(limit.unwrap_or_default()))
             }
+        }
+    }
+
+    /// Notes that the time of the request was over. The endpoint that was awaited is to blame, unless
+    /// the time was the caller's own: who allows a millisecond must not take endpoints from others.
+    pub(crate) fn expired(&self, expired: Expired) {
+        let awaited = match expired {
+            Expired::Limit | Expired::QuietUpstream => self.made.under_way.get(),
+            Expired::Caller | Expired::QuietRequest => false,
+        };
+        if awaited
+            && let Some(rules) = self.destination.policy.outlier.as_deref()
+            && let Some(member) = self.made.last.get()
+        {
+            self.observe(rules, member, Event::Failed);
+        }
+    }
+
+    fn observe(&self, rules: &Detection, member: &Member, event: Event) {
+        let downstream_failed = event == Event::Failed && self.time.request_broke_off();
+        if !downstream_failed {
+            outlier::observe(rules, self.destination, member, event, Instant::now());
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Upload {
     pub bytes: Cell<u64>,
     /// What was wrong with it, if that is why it ended.
     pub(crate) malformed: Cell<Option<Malformed>>,
+    /// Whether it broke off, which is the downstream's fault whatever the upstream makes of it.
+    pub(crate) broke_off: Cell<bool>,
     /// When it was complete, or given up.
     complete: Cell<Option<Instant>>,
     /// Who waits for that: an HTTP/2 upstream reads the body in a task of its own.
@@ -148,6 +150,12 @@ impl Time {
             (Some(caller), Some(rule)) => Some(caller.min(rule)),
             (caller, rule) => caller.or(rule),
         }
+    }
+
+    /// Whether the request's body broke off.
+    pub(crate) fn request_broke_off(&self) -> bool {
+        let upload = self.upload.as_ref();
+        upload.is_some_and(|upload| upload.broke_off.get())
     }
 
     /// Whether the end is not known yet because the request is incomplete.

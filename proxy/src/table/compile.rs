@@ -8,6 +8,7 @@ mod balance;
 mod budget;
 mod destinations;
 mod listeners;
+mod outlier;
 mod policy;
 mod rate_limit;
 mod rules;

@@ -7,6 +7,7 @@
 mod exposition;
 mod faults;
 mod groups;
+mod health;
 mod mirrors;
 mod process;
 mod procfs;
@@ -25,9 +26,11 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 
+use crate::snapshot::Publisher;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::{Identity, Reporter, Traffic, TrafficId};
 use crate::telemetry::metrics::groups::{GroupKey, Groups};
+use crate::telemetry::metrics::health::HealthCollector;
 use crate::telemetry::metrics::series::Series;
 use crate::telemetry::metrics::traffics::Traffics;
 
@@ -121,6 +124,13 @@ impl Metrics {
             freed: AtomicU64::new(0),
             workers: AtomicU32::new(0),
         })
+    }
+
+    /// Shows the health of the endpoints that are published from now on.
+    pub fn show_health(&self, publisher: Publisher) {
+        let collector = HealthCollector::new(publisher).map(Box::new);
+        let registered = collector.and_then(|collector| self.registry.register(collector));
+        debug_assert!(registered.is_ok(), "the names are constant, and shown once");
     }
 
     /// The number of these labels; equal labels have the same number for as long as the process

@@ -88,6 +88,27 @@ impl ConnectError {
             Self::Timeout(_) => ConnectFault::TimedOut,
         }
     }
+
+    /// Whether the fault is on this side: a limit of our own system, which says nothing about the
+    /// endpoint. What one is not told the kind of is judged by whoever met it.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Io(error) => matches!(
+                error.raw_os_error(),
+                Some(
+                    libc::EMFILE
+                        | libc::ENFILE
+                        | libc::ENOBUFS
+                        | libc::ENOMEM
+                        | libc::EADDRNOTAVAIL
+                        | libc::EACCES
+                        | libc::EPERM
+                )
+            ),
+            Self::Shared(ConnectFault::Other) => true,
+            Self::Shared(_) | Self::Handshake(_) | Self::Timeout(_) => false,
+        }
+    }
 }
 
 // === impl Open ===
@@ -160,6 +181,21 @@ impl fmt::Debug for Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_our_own_system_is_not_the_endpoints_fault() {
+        let of = |code| ConnectError::Io(io::Error::from_raw_os_error(code));
+
+        for ours in [libc::EMFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS] {
+            assert!(of(ours).is_ours());
+        }
+        for theirs in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ENOENT] {
+            assert!(!of(theirs).is_ours());
+        }
+        assert!(ConnectError::Shared(ConnectFault::Other).is_ours());
+        assert!(!ConnectError::Shared(ConnectFault::Refused).is_ours());
+        assert!(!ConnectError::Timeout(Duration::from_secs(1)).is_ours());
+    }
 
     #[tokio::test]
     async fn probes_are_on_only_where_they_are_asked_for() {

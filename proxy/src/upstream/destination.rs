@@ -15,6 +15,7 @@ use crate::upstream::breaker::{Breaker, Thresholds};
 use crate::upstream::budget::{Retries, RetryLimit, Window};
 use crate::upstream::endpoint::Member;
 use crate::upstream::http2::STREAMS_DEFAULT;
+use crate::upstream::outlier::{Detection, Ejections};
 
 /// Connect timeout when nothing else is said.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,6 +73,8 @@ pub struct Live {
     pub(crate) retries: Arc<Retries>,
     /// Connections and requests of all workers.
     pub(crate) breaker: Arc<Breaker>,
+    /// Endpoints that are taken out because they fail.
+    pub(crate) ejections: Ejections,
 }
 
 /// How connections and requests of a destination are treated.
@@ -97,6 +100,8 @@ pub struct Policy {
     pub retries: RetryLimit,
     /// What limits connections and requests.
     pub thresholds: Thresholds,
+    /// When endpoints are ejected; never if none.
+    pub outlier: Option<Box<Detection>>,
 }
 
 /// Settings of TCP keep-alive, within what the system takes; unset leaves the system's own.
@@ -228,6 +233,7 @@ impl Default for Policy {
             protocol: Protocol::Http1,
             retries: RetryLimit::Standard,
             thresholds: Thresholds::default(),
+            outlier: None,
         }
     }
 }

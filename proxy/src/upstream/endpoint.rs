@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::health::Health;
 use crate::upstream::idle_limit::IdleLimit;
+use crate::upstream::outlier::Streaks;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub struct Endpoint {
     pub health: Health,
     /// Since when it is known.
     pub born: Instant,
+    /// Its failures in a row.
+    pub(crate) streaks: Streaks,
     /// Requests that are under way, over all workers.
     active: AtomicU32,
     /// Requests sent, for `/destinations`.
@@ -73,6 +76,7 @@ impl Endpoint {
             idle_limit: IdleLimit::default(),
             health: Health::default(),
             born: Instant::now(),
+            streaks: Streaks::default(),
             active: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),

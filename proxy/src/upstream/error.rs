@@ -108,6 +108,32 @@ impl UpstreamError {
         }
     }
 
+    /// Whether it speaks against the endpoint. What we refused ourselves, what the request's body
+    /// caused, a connection that died of idleness and one that was ended in good order do not.
+    pub(crate) fn blames_endpoint(&self) -> bool {
+        match self {
+            Self::NoEndpoint | Self::Overflow(_) | Self::Full => false,
+            Self::Connect(error) => !error.is_ours(),
+            // What is injected below the retries is there to see what follows.
+            Self::TryTimeout(_) | Self::InjectedReset => true,
+            Self::Exchange { source, .. } => match source {
+                ExchangeError::Downstream(_) => false,
+                ExchangeError::Io { .. }
+                | ExchangeError::Cut(_)
+                | ExchangeError::Closed { .. }
+                | ExchangeError::Head(_) => !self.closed_while_idle(),
+            },
+            Self::Stream { fault, .. } => match fault {
+                StreamFault::GoneAway => false,
+                StreamFault::Refused
+                | StreamFault::Reset
+                | StreamFault::Closed
+                | StreamFault::Unanswered
+                | StreamFault::Protocol => !self.closed_while_idle(),
+            },
+        }
+    }
+
     /// Why there is no connection, if that is the error.
     pub(crate) fn connect_fault(&self) -> Option<ConnectFault> {
         match self {
@@ -149,5 +175,46 @@ impl UpstreamError {
 impl From<Overflow> for UpstreamError {
     fn from(overflow: Overflow) -> Self {
         Self::Overflow(overflow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_endpoint_did_speaks_against_it() {
+        let exchange = |reused, source| UpstreamError::Exchange {
+            unsent: false,
+            reused,
+            source,
+        };
+        let closed = || ExchangeError::Closed { answered: false };
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+
+        for error in [
+            UpstreamError::Connect(ConnectError::Io(refused)),
+            UpstreamError::TryTimeout(Duration::from_secs(1)),
+            UpstreamError::InjectedReset,
+            exchange(false, closed()),
+            exchange(true, ExchangeError::Closed { answered: true }),
+        ] {
+            assert!(error.blames_endpoint(), "{error:?}");
+        }
+        for error in [
+            UpstreamError::NoEndpoint,
+            UpstreamError::Full,
+            UpstreamError::Overflow(Overflow::Requests),
+            UpstreamError::Connect(ConnectError::Shared(ConnectFault::Other)),
+            exchange(true, closed()),
+            exchange(
+                false,
+                ExchangeError::Downstream(Box::new(crate::body::BodyError::Superseded)),
+            ),
+        ] {
+            assert!(!error.blames_endpoint(), "{error:?}");
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Whether an endpoint takes requests, as far as this proxy can tell.
 
+mod keeper;
+
 use std::sync::atomic::{AtomicU8, Ordering};
+
+pub use keeper::Keeper;
 
 /// Why an endpoint takes no requests; none while it takes them. Workers share it.
 #[derive(Debug, Default)]

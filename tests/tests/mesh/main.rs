@@ -18,6 +18,7 @@ mod http1;
 mod lifecycle;
 mod mirrors;
 mod misbehaviour;
+mod outlier;
 mod protocols;
 mod rate_limits;
 mod redirects;

@@ -42,6 +42,7 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
             pending: limit(http.http1_max_pending_requests),
             requests: limit(http.http2_max_requests),
         },
+        outlier: None,
     }
 }
 

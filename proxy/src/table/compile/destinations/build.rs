@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::host::Host;
 use super::{Blueprint, Registry, Workload};
 use crate::table::compile::budget::{retry_limit, window};
-use crate::table::compile::{balance, policy};
+use crate::table::compile::{balance, outlier, policy};
 use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{Destination, DestinationKey, Live, Policy};
@@ -92,6 +92,8 @@ impl Registry {
         let pool = effective.connection_pool.unwrap_or_default();
         let mut policy = policy::compile(spoken, pool);
         policy.retries = retries;
+        let detection = |written| Box::new(outlier::detection(written, &host.policy));
+        policy.outlier = effective.outlier_detection.as_ref().map(detection);
         (traffic, policy, balancer)
     }
 

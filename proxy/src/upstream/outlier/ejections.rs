@@ -1,0 +1,144 @@
+//! The ejections of one destination, shared by the workers and the control thread.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ledger::{Ledger, State, Verdict};
+use super::{Cause, Detection};
+use crate::upstream::destination::Destination;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::health::Ailment;
+
+/// A ledger that keeps the health of endpoints in step with it.
+#[derive(Debug, Default)]
+pub(crate) struct Ejections {
+    /// Held for one look at the members of the destination, without `await`. Workers take it only
+    /// for an endpoint that failed once too often.
+    ledger: Mutex<Ledger>,
+}
+
+/// An ejection that is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ejected {
+    pub(crate) cause: Cause,
+    pub(crate) left: Duration,
+}
+
+/// What is known of an endpoint at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    pub(crate) ejected: Option<Ejected>,
+    /// Ejections in a row that are remembered.
+    pub(crate) times: u32,
+}
+
+// === impl Ejections ===
+
+impl Ejections {
+    /// Ejects an endpoint of `destination`, if the limit allows it.
+    pub(crate) fn eject(
+        &self,
+        rules: &Detection,
+        destination: &Destination,
+        endpoint: &Endpoint,
+        cause: Cause,
+        now: Instant,
+    ) {
+        let members = destination.members().iter().map(|it| it.endpoint.id);
+        let mut ledger = self.locked();
+        let verdict = ledger.eject(endpoint.id, cause, rules, members, now);
+        match verdict {
+            Verdict::Ejected { time, times } => {
+                endpoint.health.set(Ailment::Ejected);
+                endpoint.streaks.reset();
+                destination.live.changed();
+                drop(ledger);
+                tracing::info!(
+                    destination = %destination.key,
+                    endpoint = %endpoint.addr,
+                    cause = cause.as_str(),
+                    ?time,
+                    times,
+                    "endpoint ejected"
+                );
+            }
+            Verdict::Prevented => {
+                drop(ledger);
+                tracing::debug!(
+                    destination = %destination.key,
+                    endpoint = %endpoint.addr,
+                    cause = cause.as_str(),
+                    "endpoint not ejected, as many are as may be"
+                );
+            }
+            Verdict::Ignored => {}
+        }
+    }
+
+    /// Ends the ejections that are over at `now`, or that the rules do not allow any more; without
+    /// rules, all.
+    pub(super) fn tend(&self, rules: Option<&Detection>, destination: &Destination, now: Instant) {
+        let members = destination.members();
+        let mut ledger = self.locked();
+        let back = match rules {
+            Some(rules) => ledger.tend(rules, members.iter().map(|it| it.endpoint.id), now),
+            None => ledger.close(),
+        };
+        if back.is_empty() {
+            return;
+        }
+        let back: Vec<&Arc<Endpoint>> = members
+            .iter()
+            .map(|member| &member.endpoint)
+            .filter(|endpoint| back.contains(&endpoint.id))
+            .collect();
+        for endpoint in &back {
+            endpoint.streaks.reset();
+            endpoint.health.clear(Ailment::Ejected);
+        }
+        drop(ledger);
+        destination.live.changed();
+        for endpoint in back {
+            let (key, addr) = (&destination.key, &endpoint.addr);
+            tracing::info!(destination = %key, endpoint = %addr, "endpoint back from ejection");
+        }
+    }
+
+    /// Whether another interval is over at `now`.
+    pub(super) fn interval_ends(&self, interval: Duration, now: Instant) -> bool {
+        self.locked().interval_ends(interval, now)
+    }
+
+    /// What is known of an endpoint at `now`.
+    pub(crate) fn standing(&self, rules: &Detection, id: u64, now: Instant) -> Standing {
+        let Some(entry) = self.locked().entry(id) else {
+            return Standing::default();
+        };
+        let ejected = match entry.state {
+            State::Ejected { cause, until } => Some(Ejected {
+                cause,
+                left: until.saturating_duration_since(now),
+            }),
+            State::Returned { .. } => None,
+        };
+        Standing {
+            ejected,
+            times: entry.times_left(rules, now),
+        }
+    }
+
+    /// Ejections for a cause so far, and those that the limit did not allow.
+    pub(crate) fn counts(&self, cause: Cause) -> (u64, u64) {
+        self.locked().counts(cause)
+    }
+
+    /// Every change of the ledger is complete before anything that could panic.
+    fn locked(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
