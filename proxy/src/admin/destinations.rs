@@ -9,6 +9,7 @@ use crate::upstream::balance::Standing;
 use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
 use crate::upstream::endpoint::Member;
+use crate::upstream::health::Health;
 use crate::upstream::outlier::{Detection, ErrorCodes, LocalFailures};
 
 /// All destinations in use, by key.
@@ -61,6 +62,7 @@ fn policy(policy: &Policy) -> Value {
             Protocol::AsDownstream => "as downstream",
         },
         "outlierDetection": policy.outlier.as_deref().map(detection),
+        "healthCheck": policy.check.as_ref().map(|check| check.written.to_string()),
     })
 }
 
@@ -183,6 +185,18 @@ fn health(member: &Member, destination: &Destination) -> Value {
                 "localFailures": lengths.local_failures,
             })
         }),
+        "check": checked(&endpoint.health, now),
+    })
+}
+
+fn checked(health: &Health, now: Instant) -> Value {
+    let Some(checked) = health.checked() else {
+        return Value::Null;
+    };
+    json!({
+        "state": if checked.passing { "passing" } else { "failing" },
+        "forSeconds": seconds(now.saturating_duration_since(checked.since)),
+        "lastError": checked.last_error,
     })
 }
 

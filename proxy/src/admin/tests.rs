@@ -204,6 +204,7 @@ async fn listeners_and_destinations_are_shown() {
                 "http2KeepAlive": null,
                 "protocol": "HTTP/1.1",
                 "outlierDetection": null,
+                "healthCheck": null,
             },
             "breaker": {
                 "connections": {"open": 0, "max": null},
@@ -225,6 +226,7 @@ async fn listeners_and_destinations_are_shown() {
                 "active": 0, "requests": 0, "failures": 0,
                 "health": {
                     "available": true, "ejected": null, "ejections": null, "streaks": null,
+                    "check": null,
                 },
                 "keepAlive": {"announced": null, "observed": null},
                 "level": 0,

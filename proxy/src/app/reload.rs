@@ -115,7 +115,7 @@ impl Configuration {
             workers,
             listening: BTreeSet::new(),
             resolver,
-            keeper: Keeper::start(),
+            keeper: Keeper::new(metrics.process.health_checks.clone()),
             metrics,
             admin,
         }

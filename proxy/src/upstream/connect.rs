@@ -158,7 +158,8 @@ impl Connector {
     }
 }
 
-async fn open(addr: &EndpointAddr) -> io::Result<Io> {
+/// Opens a connection by the network, however long that takes.
+pub(crate) async fn open(addr: &EndpointAddr) -> io::Result<Io> {
     match addr {
         EndpointAddr::Tcp(addr) => {
             let tcp = TcpStream::connect(addr).await?;

@@ -14,6 +14,7 @@ use crate::upstream::balance::Balancer;
 use crate::upstream::breaker::{Breaker, Thresholds};
 use crate::upstream::budget::{Retries, RetryLimit, Window};
 use crate::upstream::endpoint::Member;
+use crate::upstream::health::Check;
 use crate::upstream::http2::STREAMS_DEFAULT;
 use crate::upstream::outlier::{Detection, Ejections};
 
@@ -102,6 +103,8 @@ pub struct Policy {
     pub thresholds: Thresholds,
     /// When endpoints are ejected; never if none.
     pub outlier: Option<Box<Detection>>,
+    /// How endpoints are checked; not at all if none.
+    pub check: Option<Arc<Check>>,
 }
 
 /// Settings of TCP keep-alive, within what the system takes; unset leaves the system's own.
@@ -234,6 +237,7 @@ impl Default for Policy {
             retries: RetryLimit::Standard,
             thresholds: Thresholds::default(),
             outlier: None,
+            check: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod faults;
 mod floods;
 mod gibibyte;
 mod headers;
+mod health_checks;
 mod http1;
 mod lifecycle;
 mod mirrors;

@@ -1,12 +1,15 @@
-//! When the endpoints of a destination are ejected: `outlierDetection`, and the annotation beside it.
+//! How the endpoints of a destination are judged: `outlierDetection`, and the annotations beside it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use config::annotation::SuccessRate;
+use config::annotation::{HealthCheck, SuccessRate};
 use config::mesh::HostPolicy;
 use config::resource::destination_rule::OutlierDetection;
 use config::value::Duration as Written;
 
+use crate::upstream::destination::{DestinationKey, Protocol};
+use crate::upstream::health::Check;
 use crate::upstream::outlier::{Comparison, Detection, ErrorCodes, LocalFailures};
 
 /// Failures in a row where nothing is said.
@@ -63,6 +66,23 @@ fn codes(written: &[u32]) -> ErrorCodes {
         .collect();
     codes.sort_unstable();
     ErrorCodes::Listed(codes.into())
+}
+
+/// How endpoints are checked, if they are.
+pub(super) fn check(
+    policy: &HostPolicy,
+    key: &DestinationKey,
+    protocol: Protocol,
+) -> Option<Arc<Check>> {
+    let written = annotation::<HealthCheck>(policy, HealthCheck::ANNOTATION)?;
+    Some(Arc::new(Check {
+        written,
+        authority: key.authority().to_str().unwrap_or("localhost").to_owned(),
+        http2: match protocol {
+            Protocol::Http2 => true,
+            Protocol::Http1 | Protocol::AsDownstream => false,
+        },
+    }))
 }
 
 /// Validation has seen to it that what is there can be read.

@@ -43,6 +43,7 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
             requests: limit(http.http2_max_requests),
         },
         outlier: None,
+        check: None,
     }
 }
 

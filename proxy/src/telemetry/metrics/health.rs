@@ -1,4 +1,4 @@
-//! Ejections by destination, read at each scrape from the destinations in use.
+//! Ejections and health checks by destination, read at each scrape from the destinations in use.
 //!
 //! So there is nothing to keep in step: a destination that is gone has no series, and their number is
 //! bounded by the configuration.
@@ -9,7 +9,6 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Result};
 
 use crate::snapshot::Publisher;
 use crate::upstream::destination::Destination;
-use crate::upstream::endpoint::Member;
 use crate::upstream::health::Ailment;
 use crate::upstream::outlier::Cause;
 
@@ -30,6 +29,7 @@ struct Families {
     ejections: IntCounterVec,
     prevented: IntCounterVec,
     ejected: IntGaugeVec,
+    failing: IntGaugeVec,
 }
 
 // === impl HealthCollector ===
@@ -84,6 +84,13 @@ impl Families {
                 Opts::new("meshproxy_outlier_ejected", "Endpoints that are ejected."),
                 &DESTINATION,
             )?,
+            failing: IntGaugeVec::new(
+                Opts::new(
+                    "meshproxy_health_checks_failing",
+                    "Endpoints that fail their health check.",
+                ),
+                &DESTINATION,
+            )?,
         })
     }
 
@@ -93,11 +100,14 @@ impl Families {
         let key = &destination.key;
         let port = key.port.to_string();
         let labels = [&*key.host, port.as_str(), &*key.subset];
-        let ejected = |member: &&Member| member.endpoint.health.has(Ailment::Ejected);
-        let ejected = destination.members().iter().filter(ejected).count();
+        let suffering = |ailment| {
+            let members = destination.members().iter();
+            let count = members.filter(|member| member.endpoint.health.has(ailment));
+            i64::try_from(count.count()).unwrap_or(i64::MAX)
+        };
         if destination.policy.outlier.is_some() {
-            let gauge = self.ejected.with_label_values(&labels);
-            gauge.add(i64::try_from(ejected).unwrap_or(i64::MAX));
+            let ejected = self.ejected.with_label_values(&labels);
+            ejected.add(suffering(Ailment::Ejected));
             for cause in Cause::ALL {
                 let (made, prevented) = destination.live.ejections.counts(cause);
                 let labels = [labels[0], labels[1], labels[2], cause.as_str()];
@@ -108,9 +118,18 @@ impl Families {
                 }
             }
         }
+        if destination.policy.check.is_some() {
+            let failing = self.failing.with_label_values(&labels);
+            failing.add(suffering(Ailment::FailsChecks));
+        }
     }
 
-    fn parts(&self) -> [&dyn Collector; 3] {
-        [&self.ejections, &self.prevented, &self.ejected]
+    fn parts(&self) -> [&dyn Collector; 4] {
+        [
+            &self.ejections,
+            &self.prevented,
+            &self.ejected,
+            &self.failing,
+        ]
     }
 }

@@ -48,6 +48,8 @@ pub struct ProcessMetrics {
     pub access_log_dropped: IntCounter,
     /// Name resolutions by result `ok` and `failed`.
     pub dns_resolutions: Results,
+    /// Health checks by result `passed` and `failed`.
+    pub health_checks: Results,
 }
 
 /// The same event by how it went.
@@ -137,6 +139,13 @@ impl ProcessMetrics {
                     "Resolutions of upstream names.",
                 ),
                 ["ok", "failed"],
+            )?,
+            health_checks: all.results(
+                (
+                    "meshproxy_health_checks_total",
+                    "Health checks of endpoints.",
+                ),
+                ["passed", "failed"],
             )?,
         })
     }

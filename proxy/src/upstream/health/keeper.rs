@@ -1,12 +1,22 @@
-//! The task of the control thread that keeps the health of endpoints up to date. Requests only ever see
-//! what came of it.
+//! The task of the control thread that keeps the health of endpoints up to date: it makes health
+//! checks and ends ejections. Requests only ever see what came of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{self, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::probe;
+use super::schedule::{Schedule, Target};
+use crate::telemetry::metrics::Results;
 use crate::upstream::destination::Destinations;
 use crate::upstream::outlier::sweep::{LOOK_INTERVAL, Sweep};
+
+/// Checks under way at the same time; each is one connection. A burst of more would only compete with
+/// requests for the machine.
+const CHECKS_MAX: usize = 64;
 
 /// Minds the endpoints of one generation after another until dropped.
 #[derive(Debug)]
@@ -18,12 +28,12 @@ pub struct Keeper {
 // === impl Keeper ===
 
 impl Keeper {
-    /// A keeper of no endpoint yet.
+    /// A keeper of no endpoint yet, which counts checks in `results`.
     ///
     /// Must be called within a runtime, which runs the task.
-    pub fn start() -> Self {
+    pub fn new(results: Results) -> Self {
         let (minded, destinations) = watch::channel(Destinations::default());
-        let task = tokio::spawn(keep(destinations));
+        let task = tokio::spawn(keep(destinations, results));
         Self { minded, task }
     }
 
@@ -40,25 +50,80 @@ impl Drop for Keeper {
 }
 
 /// Runs until nobody can say any more what is to be minded.
-async fn keep(mut minded: watch::Receiver<Destinations>) {
+async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
     let mut sweep = Sweep::default();
+    let mut schedule = Schedule::default();
+    let mut checks: JoinSet<Option<Result<(), String>>> = JoinSet::new();
+    let mut under_way: HashMap<task::Id, Arc<Target>> = HashMap::new();
     let mut look = Instant::now();
     loop {
+        let due = loop {
+            if checks.len() >= CHECKS_MAX {
+                break None;
+            }
+            let Some(target) = schedule.start(Instant::now()) else {
+                break schedule.due();
+            };
+            let started = checks.spawn(check(Arc::clone(&target)));
+            under_way.insert(started.id(), target);
+        };
         tokio::select! {
             changed = minded.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 let destinations = minded.borrow_and_update().clone();
-                look = Instant::now();
-                sweep = Sweep::of(&destinations, look);
+                let now = Instant::now();
+                sweep = Sweep::of(&destinations, now);
+                look = now;
+                schedule.want(&destinations, now);
             }
+            Some(done) = checks.join_next_with_id() => {
+                // A check that panicked says nothing of the endpoint.
+                let (id, result) = done.unwrap_or_else(|error| (error.id(), None));
+                let Some(target) = under_way.remove(&id) else { continue };
+                note(&mut schedule, &target, result, &results);
+            }
+            () = until(due) => {}
             () = until((!sweep.is_empty()).then_some(look)) => {
                 let now = Instant::now();
                 sweep.look(now);
                 look = now + LOOK_INTERVAL;
             }
         }
+    }
+}
+
+async fn check(target: Arc<Target>) -> Option<Result<(), String>> {
+    let result = probe::run(&target.addr, &target.check).await?;
+    Some(result.map_err(|failure| failure.text()))
+}
+
+/// Counts a result, and logs what it changes.
+fn note(
+    schedule: &mut Schedule,
+    target: &Arc<Target>,
+    result: Option<Result<(), String>>,
+    results: &Results,
+) {
+    let error = match &result {
+        Some(Ok(())) => {
+            results.ok.inc();
+            String::new()
+        }
+        Some(Err(error)) => {
+            results.failed.inc();
+            error.clone()
+        }
+        None => String::new(),
+    };
+    let (addr, host) = (&target.addr, &target.check.authority);
+    match schedule.finish(target, result, Instant::now()) {
+        Some(true) => tracing::info!(endpoint = %addr, host, "endpoint passes its health check"),
+        Some(false) => {
+            tracing::info!(endpoint = %addr, host, error, "endpoint fails its health check");
+        }
+        None => {}
     }
 }
 

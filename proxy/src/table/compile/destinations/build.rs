@@ -94,6 +94,7 @@ impl Registry {
         policy.retries = retries;
         let detection = |written| Box::new(outlier::detection(written, &host.policy));
         policy.outlier = effective.outlier_detection.as_ref().map(detection);
+        policy.check = outlier::check(&host.policy, key, policy.protocol);
         (traffic, policy, balancer)
     }
 

@@ -1,0 +1,223 @@
+//! Which endpoint is checked when, and what is known of it meanwhile. No IO; time is an argument.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHasher};
+use tokio::time::Instant;
+
+use super::check::Check;
+use super::verdict::Verdict;
+use super::{Ailment, Checked};
+use crate::upstream::destination::{Destinations, Live};
+use crate::upstream::endpoint::{Endpoint, EndpointAddr};
+
+/// Where is asked, and what. The destinations that share it (a host and its subsets) share the
+/// checks.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    pub(super) addr: EndpointAddr,
+    pub(super) check: Arc<Check>,
+}
+
+/// All endpoints that are checked.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    targets: FxHashMap<Arc<Target>, Tracked>,
+    /// Targets by the time of their next check; without those whose check is under way.
+    due: BTreeMap<(Instant, u64), Arc<Target>>,
+    /// Makes keys of `due` unique.
+    next_number: u64,
+}
+
+/// What is known of a target.
+#[derive(Debug)]
+struct Tracked {
+    subjects: Vec<Subject>,
+    verdict: Verdict,
+    /// What its subjects were told; nothing before the first result.
+    checked: Option<Checked>,
+    /// Its key in `due`, if it is there.
+    due: Option<(Instant, u64)>,
+    /// When its last check began; none before the first.
+    began: Option<Instant>,
+}
+
+/// An endpoint of a destination whose health depends on a target.
+#[derive(Debug)]
+struct Subject {
+    endpoint: Arc<Endpoint>,
+    live: Arc<Live>,
+}
+
+// === impl Schedule ===
+
+impl Schedule {
+    /// Checks the endpoints of `destinations` and no others. New targets are due at once; nothing
+    /// changes for those that are known. An endpoint that is not checked any more is not out because
+    /// of checks any more.
+    pub(super) fn want(&mut self, destinations: &Destinations, now: Instant) {
+        for tracked in self.targets.values_mut() {
+            tracked.subjects.clear();
+        }
+        for destination in destinations.iter() {
+            for member in destination.members() {
+                let subject = Subject {
+                    endpoint: Arc::clone(&member.endpoint),
+                    live: Arc::clone(&destination.live),
+                };
+                match &destination.policy.check {
+                    Some(check) => self.add(subject, check, now),
+                    None => subject.forget(),
+                }
+            }
+        }
+        let due = &mut self.due;
+        self.targets.retain(|_, tracked| {
+            let stays = !tracked.subjects.is_empty();
+            if let Some(key) = tracked.due.filter(|_| !stays) {
+                due.remove(&key);
+            }
+            stays
+        });
+    }
+
+    fn add(&mut self, subject: Subject, check: &Arc<Check>, now: Instant) {
+        let target = Target {
+            addr: check.addr(&subject.endpoint.addr),
+            check: Arc::clone(check),
+        };
+        if let Some(tracked) = self.targets.get_mut(&target) {
+            if let Some(checked) = &tracked.checked {
+                subject.apply(checked);
+            }
+            tracked.subjects.push(subject);
+            return;
+        }
+        // It may have been checked otherwise before.
+        let checked = subject.endpoint.health.checked();
+        let target = Arc::new(target);
+        let key = self.number(now);
+        self.due.insert(key, Arc::clone(&target));
+        let tracked = Tracked {
+            verdict: Verdict::after(checked.as_ref()),
+            checked,
+            subjects: vec![subject],
+            due: Some(key),
+            began: None,
+        };
+        self.targets.insert(target, tracked);
+    }
+
+    /// When the next check is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes a target whose check is due; it is not due again before [`Self::finish`].
+    pub(super) fn start(&mut self, now: Instant) -> Option<Arc<Target>> {
+        if self.due()? > now {
+            return None;
+        }
+        let (_, target) = self.due.pop_first()?;
+        if let Some(tracked) = self.targets.get_mut(&target) {
+            tracked.due = None;
+            let first = tracked.began.replace(now).is_none();
+            if first {
+                // As if it had begun earlier: see `phase`.
+                tracked.began = now.checked_sub(phase(&target)).or(Some(now));
+            }
+        }
+        Some(target)
+    }
+
+    /// Notes the result of a check (none if it says nothing) and when to check again. Returns whether
+    /// the endpoint passes from now on, if that is news. The result of a target that is not wanted any
+    /// more is dropped.
+    pub(super) fn finish(
+        &mut self,
+        target: &Arc<Target>,
+        result: Option<Result<(), String>>,
+        now: Instant,
+    ) -> Option<bool> {
+        let interval = target.check.written.interval.get();
+        let next = |began: Option<Instant>| began.map_or(now, |began| (began + interval).max(now));
+        let at = next(self.targets.get(target)?.began);
+        let key = self.number(at);
+        let tracked = self.targets.get_mut(target)?;
+        // Forgotten and wanted again meanwhile, it may be due already.
+        if let Some(before) = tracked.due.replace(key) {
+            self.due.remove(&before);
+        }
+        self.due.insert(key, Arc::clone(target));
+        tracked.take(result?, &target.check, now)
+    }
+
+    fn number(&mut self, at: Instant) -> (Instant, u64) {
+        self.next_number += 1;
+        (at, self.next_number)
+    }
+}
+
+/// By how much the second check of a target comes earlier than an interval after the first, at most
+/// half of one. The first checks of all targets of a generation begin together; by the hash of their
+/// addresses the later ones are spread, and at each proxy alike.
+fn phase(target: &Target) -> Duration {
+    let mut hasher = FxHasher::default();
+    target.addr.hash(&mut hasher);
+    let share = (hasher.finish() >> 32) as f64 / f64::from(u32::MAX);
+    target.check.written.interval.get().mul_f64(share / 2.0)
+}
+
+// === impl Tracked ===
+
+impl Tracked {
+    fn take(&mut self, result: Result<(), String>, check: &Check, now: Instant) -> Option<bool> {
+        let news = self.verdict.note(result.is_ok(), &check.written);
+        let (passing, since) = match (news, &self.checked) {
+            (None, Some(before)) => (before.passing, before.since),
+            (news, _) => (news.unwrap_or(result.is_ok()), now),
+        };
+        let checked = Checked {
+            passing,
+            since,
+            last_error: result.err(),
+        };
+        for subject in &self.subjects {
+            subject.apply(&checked);
+        }
+        self.checked = Some(checked);
+        news
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// Makes what checks say the endpoint's health.
+    fn apply(&self, checked: &Checked) {
+        let health = &self.endpoint.health;
+        health.note(Some(checked.clone()));
+        let changed = match checked.passing {
+            true => health.clear(Ailment::FailsChecks),
+            false => health.set(Ailment::FailsChecks),
+        };
+        if changed {
+            self.live.changed();
+        }
+    }
+
+    /// Forgets what checks said.
+    fn forget(&self) {
+        let health = &self.endpoint.health;
+        health.note(None);
+        if health.clear(Ailment::FailsChecks) {
+            self.live.changed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
