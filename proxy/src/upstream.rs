@@ -15,7 +15,7 @@ pub mod idle_limit;
 pub mod outlier;
 pub mod pool;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +46,7 @@ use http1::{
     encode_head,
 };
 use http2::{Stream, Terms};
+use outlier::Event;
 use pool::{Claim, Home, Limits, Pool, Rested};
 
 /// Buffers for request heads that a worker keeps.
@@ -108,6 +109,15 @@ pub(crate) struct Sending {
     /// Whether the last attempt met a connection that had been closed while it rested: the next one
     /// opens a connection of its own.
     pub(crate) wants_fresh: bool,
+}
+
+/// One of the attempts of a request.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    /// Counts from 1.
+    pub(crate) number: u32,
+    /// Set once it is the endpoint that is awaited, and no limit of our own.
+    pub(crate) awaits_endpoint: &'a Cell<bool>,
 }
 
 /// The answer of an attempt.
@@ -201,13 +211,42 @@ impl Upstream {
         picked.ok_or(UpstreamError::NoEndpoint)
     }
 
+    /// Sends what is of our own making, once: to an endpoint for a request with this `key`, if it has
+    /// one.
+    pub(crate) async fn send_once(
+        &self,
+        destination: &Destination,
+        key: Option<u64>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Box<Answer>, UpstreamError> {
+        let wish = Wish {
+            key,
+            ..Wish::default()
+        };
+        let member = self.pick(destination, &wish)?;
+        let awaits_endpoint = Cell::default();
+        let attempt = Attempt {
+            number: 1,
+            awaits_endpoint: &awaits_endpoint,
+        };
+        let result = self.send(destination, member, outgoing, &attempt).await;
+        if let Some(rules) = destination.policy.outlier.as_deref()
+            && awaits_endpoint.get()
+            && let Some(event) = Event::of(&result, false)
+        {
+            let now = tokio::time::Instant::now();
+            outlier::observe(rules, destination, member, event, now);
+        }
+        result
+    }
+
     /// Sends `outgoing` to one endpoint and returns the head of its answer.
     pub(crate) async fn send(
         &self,
         destination: &Destination,
         member: &Member,
         outgoing: &mut Outgoing,
-        attempt: u32,
+        attempt: &Attempt<'_>,
     ) -> Result<Box<Answer>, UpstreamError> {
         let policy = &destination.policy;
         let active = member.endpoint.begin();
@@ -220,7 +259,7 @@ impl Upstream {
             Protocol::AsDownstream => outgoing.head.version == Version::HTTP_2,
         };
         let sent = if outgoing.head.method == Method::CONNECT {
-            Box::pin(self.open_tunnel(destination, member, &home)).await
+            Box::pin(self.open_tunnel(destination, member, &home, attempt)).await
         // Only HTTP/1.1 can switch to another protocol.
         } else if http2 && outgoing.upgrade.is_none() {
             Box::pin(self.send_http2(destination, member, home, outgoing, attempt)).await
@@ -256,6 +295,7 @@ impl Upstream {
         destination: &Destination,
         member: &Member,
         home: &Rc<Home>,
+        attempt: &Attempt<'_>,
     ) -> Result<Sent, UpstreamError> {
         let thresholds = &destination.policy.thresholds;
         let (place, pending) = match home.claim(thresholds, false, Instant::now())? {
@@ -265,6 +305,7 @@ impl Upstream {
         };
         let place = place.ok_or(UpstreamError::Full)?;
         let under_way = home.breaker.begin(thresholds)?;
+        attempt.awaits_endpoint.set(true);
         let (io, open) = self.connect(destination, member, place).await?;
         drop(pending);
         let through = Box::new(Switched::connected(io, open));
@@ -282,6 +323,7 @@ impl Upstream {
         member: &Member,
         home: &Home,
         reuses: bool,
+        attempt: &Attempt<'_>,
     ) -> Result<Taken, UpstreamError> {
         let mut began = Instant::now();
         let thresholds = &destination.policy.thresholds;
@@ -302,6 +344,7 @@ impl Upstream {
                 return Err(overflow.into());
             }
         };
+        attempt.awaits_endpoint.set(true);
         let (conn, rest) = match claim {
             Claim::Rested(Rested { conn, rest }) => (conn, Some(rest)),
             Claim::Open(place, _pending) => {
@@ -324,7 +367,7 @@ impl Upstream {
         member: &Member,
         home: Rc<Home>,
         outgoing: &mut Outgoing,
-        attempt: u32,
+        attempt: &Attempt<'_>,
     ) -> Result<Sent, UpstreamError> {
         // What is repeated because a connection had been closed is not left to another such one.
         let reuses = !outgoing.sending.wants_fresh;
@@ -333,7 +376,9 @@ impl Upstream {
             rest,
             began,
             under_way,
-        } = self.take(destination, member, &home, reuses).await?;
+        } = self
+            .take(destination, member, &home, reuses, attempt)
+            .await?;
         let has_body = !outgoing.body.is_end_stream();
         let framing = match has_body {
             false => BodyFraming::Empty,
@@ -352,7 +397,7 @@ impl Upstream {
                 headers: &outgoing.head.headers,
                 spelling: outgoing.spelling.as_ref(),
                 upgrade: outgoing.upgrade.as_ref(),
-                made: outgoing.made(attempt),
+                made: outgoing.made(attempt.number),
                 body: framing,
                 close: destination.policy.requests_per_connection_max == 1,
             },
@@ -405,14 +450,18 @@ impl Upstream {
         member: &Member,
         home: Rc<Home>,
         outgoing: &mut Outgoing,
-        attempt: u32,
+        attempt: &Attempt<'_>,
     ) -> Result<Sent, UpstreamError> {
-        let open = async |place| self.connect(destination, member, place).await;
+        let open = async |place| {
+            attempt.awaits_endpoint.set(true);
+            self.connect(destination, member, place).await
+        };
         let terms = Terms::of(&destination.policy);
         let stream = home.http2.stream(&home, &terms, open).await?;
         let under_way = home.breaker.begin(&terms.thresholds)?;
+        attempt.awaits_endpoint.set(true);
         let (rested, began) = (stream.rested(), Instant::now());
-        let request = outgoing.take_as_http2(attempt);
+        let request = outgoing.take_as_http2(attempt.number);
         match stream.send(request).await {
             Ok(response) => Ok(Sent {
                 answer: Answer::new(response.map(Body::Incoming), None),

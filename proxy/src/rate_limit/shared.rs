@@ -16,7 +16,6 @@ use tokio::time::timeout;
 
 use super::message::{self, Descriptor, Verdict};
 use crate::body::Body;
-use crate::upstream::balance::Wish;
 use crate::upstream::destination::{DestinationId, Destinations};
 use crate::upstream::{Outgoing, Sending, Upstream};
 
@@ -97,9 +96,8 @@ impl Service {
         question: Bytes,
     ) -> Option<Verdict> {
         let destination = destinations.get(self.destination?)?;
-        let member = upstream.pick(destination, &Wish::default()).ok()?;
         let mut outgoing = self.call(question);
-        let sent = Box::pin(upstream.send(destination, member, &mut outgoing, 1));
+        let sent = Box::pin(upstream.send_once(destination, None, &mut outgoing));
         let answer = sent.await.ok()?;
         let (head, body) = answer.response.into_parts();
         let (frame, trailers) = read(body).await?;

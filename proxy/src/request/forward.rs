@@ -192,7 +192,7 @@ impl Call<'_> {
 
     /// What ties the request to one of the destination's endpoints, and the cookie to set if the
     /// request had none and gets one.
-    fn hash_key(
+    pub(super) fn hash_key(
         &self,
         destination: &Destination,
         outgoing: &mut Outgoing,

@@ -25,7 +25,6 @@ use crate::request::forward::Call;
 use crate::table::mirror::Mirror;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::{MirrorCounters, Mirrored};
-use crate::upstream::balance::Wish;
 use crate::upstream::destination::Destination;
 use crate::upstream::{Answer, Outgoing, Sending, UpstreamError};
 use crate::worker::Worker;
@@ -60,6 +59,8 @@ struct Mirroring {
     worker: Rc<Worker>,
     destination: Arc<Destination>,
     outgoing: Outgoing,
+    /// Hash of what ties it to an endpoint of its destination.
+    key: Option<u64>,
     /// The body, if there is one.
     copy: Option<Copy>,
     timeout: Duration,
@@ -128,12 +129,14 @@ impl Call<'_> {
         let destination = destination.ok_or(Mirrored::NoDestination)?;
         let mirrors = &self.worker.mirrors;
         let under_way = mirrors.begin()?;
+        let (key, _) = self.hash_key(destination, outgoing);
         let copy = tee(&mut outgoing.body).map(|tee| tee.copy(&mirrors.waiting));
         let body = copy.as_ref().map_or(Body::Empty, Copy::body);
         Ok(Mirroring {
             worker: Rc::clone(self.worker),
             destination: Arc::clone(destination),
             outgoing: copied(outgoing, body),
+            key,
             copy,
             timeout: self.route().timeout.unwrap_or(TIMEOUT_DEFAULT),
             _under_way: under_way,
@@ -190,12 +193,19 @@ impl Mirroring {
             worker,
             destination,
             mut outgoing,
+            key,
             copy,
             timeout,
             _under_way,
         } = self;
         let answered = Cell::new(false);
-        let exchange = pin!(exchange(&worker, &destination, &mut outgoing, &answered));
+        let exchange = pin!(exchange(
+            &worker,
+            &destination,
+            key,
+            &mut outgoing,
+            &answered
+        ));
         let ended = within(exchange, copy.as_ref(), timeout).await;
         // An answer is one, also if its rest was not worth the wait.
         let ended = match answered.get() {
@@ -210,15 +220,11 @@ impl Mirroring {
 async fn exchange(
     worker: &Worker,
     destination: &Destination,
+    key: Option<u64>,
     outgoing: &mut Outgoing,
     answered: &Cell<bool>,
 ) -> Mirrored {
-    let upstream = &worker.upstream;
-    let sent = match upstream.pick(destination, &Wish::default()) {
-        Ok(member) => upstream.send(destination, member, outgoing, 1).await,
-        Err(error) => Err(error),
-    };
-    match sent {
+    match worker.upstream.send_once(destination, key, outgoing).await {
         Ok(answer) => {
             answered.set(true);
             forget(*answer).await;

@@ -26,7 +26,7 @@ use crate::upstream::budget::Retrying;
 use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::Member;
 use crate::upstream::outlier::{self, Detection, Event};
-use crate::upstream::{Answer, Outgoing, Upstream, UpstreamError};
+use crate::upstream::{Answer, Attempt, Outgoing, Upstream, UpstreamError};
 pub(crate) use refusal::Refusal;
 
 /// Longest `Retry-After` that is waited out; a caller is better served by a longer one itself.
@@ -58,7 +58,7 @@ pub(crate) struct Made<'d> {
     /// Whether the last one was answered by a fault.
     pub(super) aborted: Cell<bool>,
     /// Whether that one is awaited.
-    under_way: Cell<bool>,
+    awaits_endpoint: Cell<bool>,
 }
 
 /// How the last attempt ended, and why there was no other one if there should have been.
@@ -129,11 +129,10 @@ impl Attempts<'_, '_> {
         let limit = self.policy.per_try_timeout;
         let deadline = |limit| Deadline::new(self.time.of_attempt(limit), None);
         let mut deadline = limit.map(deadline);
-        // What is injected here is as if the endpoint had done it.
-        self.made.under_way.set(true);
         let result = self.exchange(member, outgoing, &mut deadline).await;
-        self.made.under_way.set(false);
+        let was_asked = self.made.awaits_endpoint.take();
         if let Some(rules) = self.destination.policy.outlier.as_deref()
+            && was_asked
             && let Some(event) = Event::of(&result, self.asked.grpc)
         {
             self.observe(rules, member, event);
@@ -149,16 +148,23 @@ impl Attempts<'_, '_> {
         deadline: &mut Option<Deadline>,
     ) -> Result<Box<Answer>, UpstreamError> {
         let mut pace = None;
+        let awaits_endpoint = &self.made.awaits_endpoint;
         if let Some(fault) = self.fault {
+            // What is injected here is as if the endpoint had done it.
+            awaits_endpoint.set(true);
             match Box::pin(self.inject(fault, deadline)).await {
                 Injected::Goes(at) => pace = at,
                 Injected::Ends(result) => return result,
             }
+            awaits_endpoint.set(false);
         }
-        let number = self.made.count.get();
+        let attempt = Attempt {
+            number: self.made.count.get(),
+            awaits_endpoint,
+        };
         let sent = self
             .upstream
-            .send(self.destination, member, outgoing, number);
+            .send(self.destination, member, outgoing, &attempt);
         match within(deadline, pin!(sent)).await {
             Ok(Ok(mut answer)) if pace.is_some() => {
                 answer.response = paced(answer.response, pace);
@@ -177,7 +183,7 @@ impl Attempts<'_, '_> {
     /// the time was the caller's own: who allows a millisecond must not take endpoints from others.
     pub(crate) fn expired(&self, expired: Expired) {
         let awaited = match expired {
-            Expired::Limit | Expired::QuietUpstream => self.made.under_way.get(),
+            Expired::Limit | Expired::QuietUpstream => self.made.awaits_endpoint.get(),
             Expired::Caller | Expired::QuietRequest => false,
         };
         if awaited

@@ -2,9 +2,10 @@
 
 use http::Method;
 use tests::client::{full, get, request};
-use tests::origin::Protocol;
+use tests::origin::{NARROW_STREAMS, Protocol};
 use tests::yaml::{self, Service};
 use tests::{Edge, Port, eventually};
+use tokio::task::JoinSet;
 
 use super::mood::Mood;
 use super::{HOST, documents, health, is_ejected, rule, status};
@@ -124,6 +125,39 @@ async fn a_caller_that_gives_up_says_nothing_about_the_endpoint() {
     assert_eq!(status(&edge).await, 200);
     let streaks = health(&edge, addr).await["streaks"].clone();
     assert_eq!(streaks["errors"], 0);
+}
+
+/// Fills all connections that the proxy may open, so that one more request waits for room until its
+/// time is over.
+#[tokio::test]
+async fn a_wait_for_room_on_our_side_says_nothing_about_the_endpoint() {
+    const STREAMS: usize = 64 * NARROW_STREAMS as usize;
+    let mood = Mood::speaking(Protocol::NarrowHttp2).await;
+    let addr = mood.origin.addr();
+    let rules = "
+  - match: [{uri: {prefix: /held}}]
+    retries: {attempts: 0}
+    route: [{destination: {host: fragile.test}}]
+  - timeout: 300ms
+    retries: {attempts: 0}
+    route: [{destination: {host: fragile.test}}]
+";
+    let service = Service::new(HOST).protocol("HTTP2").at(addr);
+    let edge = Edge::start_with(&with_rules(&service, ONE, rules), &["--workers", "1"]).await;
+    mood.is_silent();
+    let mut held = JoinSet::new();
+    for _ in 0..STREAMS {
+        let mut client = edge.http1().await;
+        held.spawn(async move { client.begin(get(HOST, "/held")).await.map(drop) });
+    }
+    let asked = async || mood.origin.requests();
+    eventually("all places taken", asked, |count| *count == STREAMS).await;
+
+    let reply = edge.http1().await.get(HOST, "/").await;
+
+    assert_eq!(reply.header("x-meshproxy-error"), "response_timeout");
+    assert_eq!(mood.origin.requests(), STREAMS, "it was never asked");
+    assert!(!is_ejected(&health(&edge, addr).await));
 }
 
 #[tokio::test]
