@@ -11,11 +11,11 @@ use crate::value::Duration;
 
 /// Shortest interval and time limit.
 const SPAN_MIN: Duration = Duration::from_std(Span::from_millis(100));
-/// Longest interval.
-const INTERVAL_MAX: Duration = Duration::from_std(Span::from_secs(3_600));
+/// Longest interval and time limit.
+const SPAN_MAX: Duration = Duration::from_std(Span::from_secs(3_600));
 /// Interval where none is written.
 const INTERVAL: Duration = Duration::from_std(Span::from_secs(10));
-/// Time limit where none is written, unless the interval is shorter.
+/// Time limit where none is written.
 const TIMEOUT: Duration = Duration::from_std(Span::from_secs(1));
 /// Most results in a row.
 const RUN_MAX: u32 = 100;
@@ -29,7 +29,8 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// `interval`: from the beginning of a check to the next one; 100 ms–1 h, unset means 10 s.
     pub interval: Duration,
-    /// `timeout`: what takes longer has failed; from 100 ms to the interval, unset means 1 s.
+    /// `timeout`: what takes longer has failed; 100 ms–1 h, unset means 1 s. Where it is longer than the
+    /// interval, a check that takes longer delays the next.
     pub timeout: Duration,
     /// `unhealthy`: failures in a row that take an endpoint out; 1–100, unset means 3.
     pub unhealthy: u32,
@@ -87,8 +88,8 @@ impl HealthCheck {
     /// Takes an option.
     fn set(&mut self, name: &str, value: &str) -> Result<(), AnnotationError> {
         match name {
-            "interval" => self.interval = span(name, value, SPAN_MIN..=INTERVAL_MAX)?,
-            "timeout" => self.timeout = span(name, value, SPAN_MIN..=INTERVAL_MAX)?,
+            "interval" => self.interval = span(name, value, SPAN_MIN..=SPAN_MAX)?,
+            "timeout" => self.timeout = span(name, value, SPAN_MIN..=SPAN_MAX)?,
             "unhealthy" => self.unhealthy = number(name, value, 1..=RUN_MAX)?,
             "healthy" => self.healthy = number(name, value, 1..=RUN_MAX)?,
             "port" => self.port = Some(number(name, value, 1..=u16::MAX)?),
@@ -112,17 +113,8 @@ impl FromStr for HealthCheck {
             .map_or((text, None), |(probe, rest)| (probe, Some(rest)));
         let mut check = Self::of(probe.trim().parse()?);
         let pairs = written.map_or(Ok(Vec::new()), |it| options(it, &Self::OPTIONS))?;
-        for (name, value) in &pairs {
+        for (name, value) in pairs {
             check.set(name, value)?;
-        }
-        if !pairs.iter().any(|(name, _)| *name == "timeout") {
-            check.timeout = check.timeout.min(check.interval);
-        }
-        if check.timeout > check.interval {
-            return Err(AnnotationError(format!(
-                "timeout must be at most the interval of {}, got {}",
-                check.interval, check.timeout
-            )));
         }
         Ok(check)
     }

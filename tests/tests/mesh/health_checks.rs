@@ -73,7 +73,7 @@ async fn becomes(edge: &Edge, state: &str) -> Value {
 async fn an_endpoint_that_fails_its_checks_gets_no_requests_until_it_passes_them() {
     let status = Arc::new(AtomicU16::new(204));
     let origin = patient(&status).await;
-    let check = "http:/healthz?deep=1;interval=100ms;unhealthy=2;healthy=2;status=204";
+    let check = "http:/healthz?deep=1;interval=100ms;timeout=20s;unhealthy=2;healthy=2;status=204";
     let edge = start(origin.addr(), check).await;
     let mut client = edge.http1().await;
     assert_eq!(becomes(&edge, "passing").await["available"], true);
@@ -136,7 +136,7 @@ async fn a_server_of_grpc_says_itself_whether_it_serves() {
     };
     let origin = Origin::serving(Protocol::Http2, answer).await;
     let service = Service::new(HOST).protocol("GRPC").at(origin.addr());
-    let check = "grpc:shop.Cart;interval=100ms;unhealthy=1;healthy=1";
+    let check = "grpc:shop.Cart;interval=100ms;timeout=20s;unhealthy=1;healthy=1";
     let edge = Edge::start(&documents(&service.to_string(), check)).await;
 
     becomes(&edge, "passing").await;
@@ -168,7 +168,11 @@ fn health_reply(status: u16) -> Response<Body> {
 #[tokio::test]
 async fn a_check_by_tcp_is_passed_by_who_takes_connections() {
     let port = Port::reserve();
-    let edge = start(port.addr(), "tcp;interval=100ms;unhealthy=1;healthy=1").await;
+    let edge = start(
+        port.addr(),
+        "tcp;interval=100ms;timeout=20s;unhealthy=1;healthy=1",
+    )
+    .await;
     let failing = becomes(&edge, "failing").await;
     let error = failing["check"]["lastError"].as_str().expect("a text");
     assert!(error.starts_with("connect: "), "{error}");
@@ -202,7 +206,10 @@ async fn an_endpoint_that_does_not_answer_its_check_fails_it() {
 #[tokio::test]
 async fn checks_can_ask_at_another_port() {
     let (served, asked) = (Origin::named("served").await, Origin::named("asked").await);
-    let check = format!("http:/;interval=100ms;port={}", asked.addr().port());
+    let check = format!(
+        "http:/;interval=100ms;timeout=20s;port={}",
+        asked.addr().port()
+    );
     let edge = start(served.addr(), &check).await;
 
     becomes(&edge, "passing").await;
@@ -237,7 +244,7 @@ spec:
 ",
         path.display()
     );
-    let check = "http:/;interval=100ms;unhealthy=1";
+    let check = "http:/;interval=100ms;timeout=20s;unhealthy=1";
     let edge = Edge::start(&documents(&service, check)).await;
 
     becomes(&edge, "passing").await;

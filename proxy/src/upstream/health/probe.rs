@@ -27,6 +27,9 @@ use crate::upstream::endpoint::EndpointAddr;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Largest answer of gRPC, in bytes; the message takes seven.
 const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Flow-control windows of HTTP/2, in bytes: the least that a connection begins with anyway
+/// (RFC 9113 §6.9.2), so that nobody can send more than that before it is looked at.
+const WINDOW_BYTES: u32 = 65_535;
 /// What a server sees as our name.
 const USER_AGENT: &str = "meshproxy-health-check";
 /// A limit that is noticed later than this was not the endpoint's: our own thread was held up, as by
@@ -139,7 +142,10 @@ async fn exchange_http2<T>(
     let tasks = Tasks::default();
     let _ended = EndTasks(tasks.clone());
     let mut builder = http2::Builder::new(tasks);
-    builder.max_header_list_size(HEAD_BYTES_MAX as u32);
+    builder
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
     let (mut send, conn) = builder.handshake(TokioIo::new(io)).await?;
     driven(conn, async {
         let response = send.send_request(request).await?;
