@@ -1,6 +1,7 @@
 //! Which endpoint gets a request: affinity and localities.
 
 mod affinity;
+mod failover;
 mod localities;
 
 use std::collections::BTreeMap;
