@@ -240,14 +240,14 @@ async fn a_hangup_signal_reads_the_configuration_again() {
 #[tokio::test]
 async fn what_has_no_effect_yet_is_said_at_the_start() {
     let rules = "
-  - fault: {abort: {httpStatus: 500, percentage: {value: 0}}}
+  - retries: {attempts: 1, retryOn: retriable-headers}
     route: [{destination: {host: empty.test}}]
 ";
     let service = Service::new("empty.test").to_string();
 
     let edge = Edge::start(&[service, yaml::routes("shop.test", rules)]).await;
 
-    let said = |line: &str| line.contains("http[0].fault") && line.contains("has no effect yet");
+    let said = |line: &str| line.contains("http[0].retries") && line.contains("has no effect yet");
     edge.proxy.stderr.line("a warning", said).await;
 }
 

@@ -2,17 +2,19 @@
 
 use std::convert::Infallible;
 use std::hash::Hasher as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
 use hyper::body::{Bytes, Incoming};
 use tests::client::{Body, request};
-use tests::origin::{Protocol, text};
-use tests::{Origin, eventually};
+use tests::origin::{Protocol, body, text};
+use tests::{Origin, Reply, eventually};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{HOST, RULES, counted, edge};
 
@@ -21,6 +23,8 @@ const LARGE_BYTES: usize = 100 * MEBIBYTE;
 /// What a mirror may be behind here; less than the window that the proxy gives it.
 const BEHIND_BYTES_MAX: usize = 2 * MEBIBYTE;
 const PIECE_BYTES: usize = 64 * 1024;
+/// For an upload, on a machine that has much else to do.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(180);
 /// What a large body may add to the proxy's memory: windows and buffers, and far less than the body.
 const GROWTH_BYTES_MAX: u64 = 24 * 1024 * 1024;
 
@@ -35,14 +39,35 @@ impl Hash {
     }
 }
 
-/// Tells the number and the hash of the bytes that came, once they are whole.
-async fn hashing(protocol: Protocol, came: watch::Sender<usize>) -> Origin {
-    let came = Arc::new(came);
-    Origin::serving(protocol, move |request| {
-        let came = Arc::clone(&came);
-        async move { text(hash(request.into_body(), &came).await) }
+/// Tells the number and the hash of the bytes that came. The head of its answer comes at once, so
+/// that the wait for the bytes is that for a body.
+async fn telling(protocol: Protocol) -> Origin {
+    Origin::serving(protocol, |request| async move {
+        let (mut sender, answer) = Channel::<Bytes, Infallible>::new(1);
+        tokio::spawn(async move {
+            let said = hash(request.into_body(), &watch::channel(0).0).await;
+            // Who asked may have left.
+            let _ = sender.send_data(said.into()).await;
+        });
+        Response::new(body(answer))
     })
     .await
+}
+
+/// Notes the same and answers then. `came` says meanwhile how far it is.
+async fn noting(protocol: Protocol, came: watch::Sender<usize>) -> (Origin, Arc<Mutex<String>>) {
+    let noted = Arc::<Mutex<String>>::default();
+    let (came, notes) = (Arc::new(came), Arc::clone(&noted));
+    let origin = Origin::serving(protocol, move |request| {
+        let (came, notes) = (Arc::clone(&came), Arc::clone(&notes));
+        async move {
+            let said = hash(request.into_body(), &came).await;
+            notes.lock().expect("no panic").clone_from(&said);
+            text(said)
+        }
+    })
+    .await;
+    (origin, noted)
 }
 
 async fn hash(mut body: Incoming, came: &watch::Sender<usize>) -> String {
@@ -66,7 +91,7 @@ async fn hash(mut body: Incoming, came: &watch::Sender<usize>) -> String {
 fn varied(mut mirror: watch::Receiver<usize>) -> (Body, String) {
     let piece = |number: usize| -> Vec<u8> {
         let seed = number.to_le_bytes();
-        seed.iter().copied().cycle().take(PIECE_BYTES).collect()
+        seed.repeat(PIECE_BYTES / seed.len())
     };
     let pieces = LARGE_BYTES / PIECE_BYTES;
     let mut hash = Hash::default();
@@ -87,32 +112,20 @@ fn varied(mut mirror: watch::Receiver<usize>) -> (Body, String) {
 
 async fn a_large_body_arrives(protocol: Protocol, name: &str) {
     let (came, seen) = watch::channel(0);
-    let answer = Arc::new(std::sync::Mutex::new(String::new()));
-    let noted = Arc::clone(&answer);
-    let came = Arc::new(came);
-    let shadow = Origin::serving(protocol, move |request| {
-        let (came, noted) = (Arc::clone(&came), Arc::clone(&noted));
-        async move {
-            let said = hash(request.into_body(), &came).await;
-            noted.lock().expect("no panic").clone_from(&said);
-            text(said)
-        }
-    })
-    .await;
-    let origin = hashing(protocol, watch::channel(0).0).await;
+    let (shadow, noted) = noting(protocol, came).await;
+    let origin = telling(protocol).await;
     let edge = edge(origin.addr(), shadow.addr(), name, RULES).await;
     let before = edge.proxy.resident_bytes();
     let (body, expected) = varied(seen);
 
-    let reply = edge
-        .http1()
-        .await
-        .send(request(Method::POST, HOST, "/", &[], body))
-        .await;
+    let post = request(Method::POST, HOST, "/", &[], body);
+    let begun = edge.http1().await.begin(post).await.expect("an answer");
+    let reply = timeout(TRANSFER_TIMEOUT, Reply::of(begun)).await;
+    let reply = reply.expect("an upload in time").expect("an answer");
     counted(&edge, "answered", 1).await;
 
     assert_eq!(reply.text(), expected);
-    assert_eq!(*answer.lock().expect("no panic"), expected, "at the mirror");
+    assert_eq!(*noted.lock().expect("no panic"), expected, "at the mirror");
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
     assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes");
 }
@@ -165,8 +178,7 @@ async fn trailers_arrive_at_both() {
 
 #[tokio::test]
 async fn a_body_that_waits_for_leave_does_not_wait_for_the_mirrors() {
-    let origin = hashing(Protocol::Http1, watch::channel(0).0).await;
-    let shadow = hashing(Protocol::Http1, watch::channel(0).0).await;
+    let [origin, shadow] = [Origin::named("shop").await, Origin::named("shadow").await];
     let edge = edge(origin.addr(), shadow.addr(), "HTTP", RULES).await;
     let mut wire = edge.wire().await;
 
@@ -184,8 +196,8 @@ async fn a_body_that_waits_for_leave_does_not_wait_for_the_mirrors() {
 #[tokio::test]
 async fn when_the_client_breaks_off_the_mirror_gets_no_whole_request() {
     let came = watch::channel(0);
-    let origin = hashing(Protocol::Http1, watch::channel(0).0).await;
-    let shadow = hashing(Protocol::Http1, came.0).await;
+    let origin = Origin::named("shop").await;
+    let (shadow, _) = noting(Protocol::Http1, came.0).await;
     let edge = edge(origin.addr(), shadow.addr(), "HTTP", RULES).await;
     let mut wire = edge.wire().await;
 
