@@ -93,8 +93,8 @@ impl Bucket {
     /// Gives a request back that was refused elsewhere.
     pub fn give_back(&self, receipt: Receipt, now: u64) {
         let refund = receipt.refund(now);
-        // What a bucket holds after a receipt is never less than what the receipt gives back, but
-        // for refunds of others, which may overlap.
+        // One refund is never generous. Two that overlap can be, by less than one request: the other
+        // one's debt may have been the time in which this one's ran off.
         let reduce = |full_at: u64| Some(full_at.saturating_sub(refund));
         let _ = self
             .0
