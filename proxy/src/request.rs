@@ -2,7 +2,7 @@
 
 pub mod cors;
 mod fault;
-mod forward;
+pub(crate) mod forward;
 pub mod headers;
 pub mod limits;
 pub mod log;
@@ -14,7 +14,7 @@ pub mod rate_limit;
 pub mod record;
 pub mod reply;
 pub mod retry;
-mod route;
+pub(crate) mod route;
 pub mod server;
 pub mod timeout;
 

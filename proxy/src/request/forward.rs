@@ -1,11 +1,12 @@
 //! A request that is sent on: which target, how it is changed for it, and how the answer is.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::body::Body;
 use crate::request::headers::{X_ORIGINAL_HOST, X_ORIGINAL_PATH};
@@ -45,7 +46,10 @@ impl Call<'_> {
         record: &mut Record,
     ) -> Response<Body> {
         let route = self.route();
-        let (key, cookie) = self.sticky_key(split, outgoing);
+        let headers = &outgoing.head.headers;
+        let random = || self.worker.upstream.random();
+        let Stickiness { key, cookie } =
+            stickiness(split, headers, source(self.downstream), random);
         let target = split.choose(key, self.worker.upstream.random());
         let destination = target.and_then(|target| self.destination(&target.destination));
         let (Some(target), Some(destination)) = (target, destination) else {
@@ -56,7 +60,7 @@ impl Call<'_> {
             // HTTP/1.0 needs no host, HTTP/1.1 does; the service's is as good as any.
             outgoing.authority = destination.key.authority();
         }
-        if let Err(rejection) = self.edit(target, outgoing) {
+        if let Err(rejection) = edit(self.routed, target, outgoing) {
             return self.reject(&rejection, record);
         }
         self.mirror(outgoing);
@@ -159,35 +163,8 @@ impl Call<'_> {
 
     /// Where a target leads, by the port that the request addresses.
     pub(super) fn destination(&self, by_port: &DestinationByPort) -> Option<&Arc<Destination>> {
-        let id = match by_port {
-            DestinationByPort::Fixed(id) => *id,
-            DestinationByPort::Addressed(by_port) => {
-                by_port
-                    .iter()
-                    .find(|(port, _)| *port == self.routed.port)?
-                    .1
-            }
-            DestinationByPort::Unknown => return None,
-        };
+        let id = by_port.at(self.routed.port)?;
         self.snapshot.destinations.get(id)
-    }
-
-    /// The key of a sticky split, and the cookie to set if the request had none and gets one.
-    fn sticky_key(&self, split: &Split, outgoing: &Outgoing) -> (Option<u64>, Option<HeaderValue>) {
-        let Some(sticky) = &split.sticky else {
-            return (None, None);
-        };
-        let key = sticky.key(&outgoing.head.headers, source(self.downstream));
-        match (key, sticky) {
-            (None, Sticky::Cookie { ttl: Some(_), .. }) => {
-                let value = format!("{:016x}", self.worker.upstream.random());
-                (
-                    Some(stable_hash(value.as_bytes())),
-                    sticky.set_cookie(&value),
-                )
-            }
-            (key, _) => (key, None),
-        }
     }
 
     /// What ties the request to one of the destination's endpoints, and the cookie to set if the
@@ -215,37 +192,72 @@ impl Call<'_> {
             None => key.make(self.worker.upstream.random()).unzip(),
         }
     }
+}
 
-    /// Applies the changes of rule and target to the request.
-    fn edit(&self, target: &Target, outgoing: &mut Outgoing) -> Result<(), Rejection> {
-        let route = self.route();
-        if let Some(rewrite) = &route.rewrite {
-            let (path, query) = path_and_query(outgoing);
-            if let Some(path) = rewrite.apply(path, self.routed.matched_len) {
-                let original = HeaderValue::from_str(outgoing.target());
-                let rewritten = sendable(&path, query);
-                let unusable = Rejection::BadRequest("rewritten target cannot be sent");
-                outgoing.rewritten = Some(rewritten.ok_or(unusable)?);
-                if let Ok(original) = original {
-                    outgoing
-                        .head
-                        .headers
-                        .insert(X_ORIGINAL_PATH.clone(), original);
-                }
+/// What decides where a sticky split sends a request.
+pub(crate) struct Stickiness {
+    /// Hash of its key; none if it is drawn by weight.
+    pub(crate) key: Option<u64>,
+    /// The cookie to set if the request had none and gets one.
+    pub(crate) cookie: Option<HeaderValue>,
+}
+
+/// The key of a request where the split is sticky. `random` makes one that is missing.
+pub(crate) fn stickiness(
+    split: &Split,
+    headers: &HeaderMap,
+    source: Option<IpAddr>,
+    random: impl FnOnce() -> u64,
+) -> Stickiness {
+    let key = split
+        .sticky
+        .as_ref()
+        .and_then(|sticky| sticky.key(headers, source));
+    match (key, &split.sticky) {
+        (None, Some(sticky @ Sticky::Cookie { ttl: Some(_), .. })) => {
+            let value = format!("{:016x}", random());
+            Stickiness {
+                key: Some(stable_hash(value.as_bytes())),
+                cookie: sticky.set_cookie(&value),
             }
         }
-        let edits = [&route.request_headers, &target.request_headers];
-        for edit in edits.into_iter().filter(|edit| !edit.is_empty()) {
-            outgoing.settle_headers();
-            edit.apply(&mut outgoing.head.headers);
-        }
-        if let Some(authority) = edits.into_iter().find_map(|edit| edit.authority.as_ref()) {
-            let original = std::mem::replace(&mut outgoing.authority, authority.clone());
-            outgoing
-                .head
-                .headers
-                .insert(X_ORIGINAL_HOST.clone(), original);
-        }
-        Ok(())
+        (key, _) => Stickiness { key, cookie: None },
     }
+}
+
+/// Applies the changes of rule and target to the request.
+pub(crate) fn edit(
+    routed: &Routed<'_>,
+    target: &Target,
+    outgoing: &mut Outgoing,
+) -> Result<(), Rejection> {
+    let route = &*routed.rule.route;
+    if let Some(rewrite) = &route.rewrite {
+        let (path, query) = path_and_query(outgoing);
+        if let Some(path) = rewrite.apply(path, routed.matched_len) {
+            let original = HeaderValue::from_str(outgoing.target());
+            let rewritten = sendable(&path, query);
+            let unusable = Rejection::BadRequest("rewritten target cannot be sent");
+            outgoing.rewritten = Some(rewritten.ok_or(unusable)?);
+            if let Ok(original) = original {
+                outgoing
+                    .head
+                    .headers
+                    .insert(X_ORIGINAL_PATH.clone(), original);
+            }
+        }
+    }
+    let edits = [&route.request_headers, &target.request_headers];
+    for edit in edits.into_iter().filter(|edit| !edit.is_empty()) {
+        outgoing.settle_headers();
+        edit.apply(&mut outgoing.head.headers);
+    }
+    if let Some(authority) = edits.into_iter().find_map(|edit| edit.authority.as_ref()) {
+        let original = std::mem::replace(&mut outgoing.authority, authority.clone());
+        outgoing
+            .head
+            .headers
+            .insert(X_ORIGINAL_HOST.clone(), original);
+    }
+    Ok(())
 }

@@ -11,13 +11,34 @@ use crate::table::{Listener, PortRule, UnknownHost};
 use crate::upstream::Outgoing;
 
 /// Where a request goes: the rule it met and the port it addresses.
-pub(super) struct Routed<'s> {
+pub(crate) struct Routed<'s> {
     /// The host that it was found under.
-    pub(super) host: &'s VirtualHost,
-    pub(super) rule: &'s Rule,
-    pub(super) port: u16,
+    pub(crate) host: &'s VirtualHost,
+    pub(crate) rule: &'s Rule,
+    pub(crate) port: u16,
     /// Length of the path's part that the rule matched.
-    pub(super) matched_len: usize,
+    pub(crate) matched_len: usize,
+}
+
+/// A request before the rules of the host that serves it.
+pub(crate) struct Sought<'s, 'r> {
+    pub(crate) host: &'s VirtualHost,
+    /// What the rules look at.
+    pub(crate) view: RequestView<'r>,
+    /// It asks for a tunnel.
+    connects: bool,
+}
+
+/// Why no host takes a request.
+#[derive(Debug)]
+pub(crate) enum Unserved<'s> {
+    /// The connection is in TLS and the listener is not, or the other way round, or nobody answers to
+    /// the name that was asked for in TLS.
+    Tls,
+    /// Nobody serves the host.
+    Host,
+    /// The host has no such port.
+    Port(&'s VirtualHost, u16),
 }
 
 /// Finds the host, the port and the rule. `server_name` is what a client in TLS asked for.
@@ -26,38 +47,62 @@ pub(super) fn find<'s>(
     server_name: Option<&str>,
     outgoing: &Outgoing,
 ) -> Result<Routed<'s>, Rejection> {
+    match seek(listener, server_name, outgoing) {
+        Ok(sought) => sought.rule(),
+        Err(_) => Err(match listener.unknown_host {
+            UnknownHost::NotFound => Rejection::UnknownHost,
+            UnknownHost::BadGateway => Rejection::Blocked,
+        }),
+    }
+}
+
+/// Finds the host and the port.
+pub(crate) fn seek<'s, 'r>(
+    listener: &'s Listener,
+    server_name: Option<&str>,
+    outgoing: &'r Outgoing,
+) -> Result<Sought<'s, 'r>, Unserved<'s>> {
     let authority = outgoing.authority.to_str().unwrap_or_default();
     let (name, written_port) = split_authority(authority);
-    let unknown = || match listener.unknown_host {
-        UnknownHost::NotFound => Rejection::UnknownHost,
-        UnknownHost::BadGateway => Rejection::Blocked,
-    };
-    let hosts = listener.hosts_for(server_name).ok_or_else(unknown)?;
-    let host = hosts.find(name).ok_or_else(unknown)?;
+    let hosts = listener.hosts_for(server_name).ok_or(Unserved::Tls)?;
+    let host = hosts.find(name).ok_or(Unserved::Host)?;
     let port = match listener.port_rule {
         PortRule::Listener(port) => port,
         PortRule::Authority => written_port.unwrap_or_else(|| host.default_port()),
     };
     if listener.port_rule == PortRule::Authority && !serves(host, port) {
-        return Err(unknown());
+        return Err(Unserved::Port(host, port));
     }
     let view = view(outgoing, port);
-    // `*` and the like are no paths: no condition on a path can mean them.
-    if !view.path.starts_with('/') {
-        return Err(Rejection::NoRule);
-    }
-    let rule = host.rules.find(&view).ok_or(Rejection::NoRule)?;
-    // A tunnel carries anything, so that a rule must ask for it by name.
     let connects = outgoing.head.method == Method::CONNECT;
-    if connects && !rule.names_method("CONNECT") {
-        return Err(Rejection::NoRule);
-    }
-    Ok(Routed {
+    Ok(Sought {
         host,
-        rule,
-        port,
-        matched_len: rule.path.replaced_len(view.path),
+        view,
+        connects,
     })
+}
+
+// === impl Sought ===
+
+impl<'s> Sought<'s, '_> {
+    /// The rule that the request meets.
+    pub(crate) fn rule(&self) -> Result<Routed<'s>, Rejection> {
+        // `*` and the like are no paths: no condition on a path can mean them.
+        if !self.view.path.starts_with('/') {
+            return Err(Rejection::NoRule);
+        }
+        let rule = self.host.rules.find(&self.view).ok_or(Rejection::NoRule)?;
+        // A tunnel carries anything, so that a rule must ask for it by name.
+        if self.connects && !rule.names_method("CONNECT") {
+            return Err(Rejection::NoRule);
+        }
+        Ok(Routed {
+            host: self.host,
+            rule,
+            port: self.view.port,
+            matched_len: rule.path.replaced_len(self.view.path),
+        })
+    }
 }
 
 /// A request as rules see it.
@@ -113,7 +158,7 @@ impl Routed<'_> {
     }
 
     /// What a redirect needs to know of the request.
-    pub(super) fn original<'r>(&self, outgoing: &'r Outgoing) -> Original<'r> {
+    pub(crate) fn original<'r>(&self, outgoing: &'r Outgoing) -> Original<'r> {
         let (path, query) = path_and_query(outgoing);
         Original {
             scheme: scheme(outgoing),

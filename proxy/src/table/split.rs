@@ -133,6 +133,24 @@ impl Target {
     }
 }
 
+// === impl DestinationByPort ===
+
+impl DestinationByPort {
+    /// The destination of a request that addresses `port`.
+    pub fn at(&self, port: u16) -> Option<DestinationId> {
+        match self {
+            Self::Fixed(id) => Some(*id),
+            Self::Addressed(by_port) => {
+                let mut by_port = by_port.iter();
+                by_port
+                    .find(|(candidate, _)| *candidate == port)
+                    .map(|(_, id)| *id)
+            }
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// A hash for each target, of its name where that is its alone. Equal names would give equal scores
 /// for every key and with them everything to the heaviest, so those are hashed with what else was
 /// written, and whole repetitions with their number.
