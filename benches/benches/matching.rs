@@ -67,6 +67,8 @@ fn rules(shape: Shape, count: usize) -> Rules {
             path,
             others,
             route: Arc::clone(&other),
+            block: 0,
+            number: 0,
         }
     });
     let (path, conditions) = match shape {
@@ -78,6 +80,8 @@ fn rules(shape: Shape, count: usize) -> Rules {
         path,
         others: conditions,
         route: route("wanted"),
+        block: 0,
+        number: 0,
     };
     Rules::new(others.chain([wanted]).collect())
 }

@@ -6,6 +6,7 @@
 pub mod compile;
 pub mod cors;
 pub mod edit;
+pub mod elsewhere;
 pub mod fault;
 pub mod host;
 pub mod matcher;

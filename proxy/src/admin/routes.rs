@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 
 use crate::snapshot::Snapshot;
 use crate::table::host::VirtualHost;
-use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::redirect::{Original, Redirect};
 use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
-use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule};
+use crate::table::rules::Rule;
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::table::{Listener, PortRule, Table, UnknownHost};
 use crate::upstream::destination::{DestinationId, Destinations};
@@ -83,7 +82,7 @@ fn rule(rule: &Rule, destinations: &Destinations) -> Value {
     let route = &rule.route;
     let mut value = json!({
         "name": &*route.name,
-        "when": conditions(rule),
+        "when": rule.conditions(),
         "then": action(route, destinations),
         "timeout": route.timeout.map(|timeout| format!("{timeout:?}")),
         "retries": retries(&route.retries),
@@ -114,65 +113,6 @@ fn retries(policy: &RetryPolicy) -> Value {
         "on": policy.conditions(),
         "perTryTimeout": policy.per_try_timeout.map(|limit| format!("{limit:?}")),
     })
-}
-
-/// The conditions of a rule, each as a phrase; none means every request.
-fn conditions(rule: &Rule) -> Vec<String> {
-    let path = match &rule.path {
-        PathMatcher::Any => None,
-        PathMatcher::Exact(text) => Some(format!("path is {}", lossy(text))),
-        PathMatcher::Prefix(text) => Some(format!("path begins with {}", lossy(text))),
-        PathMatcher::ExactNoCase(text) => Some(format!("path is {} in any case", lossy(text))),
-        PathMatcher::PrefixNoCase(text) => {
-            Some(format!("path begins with {} in any case", lossy(text)))
-        }
-        PathMatcher::Regex(regex) => Some(format!("path matches {regex}")),
-        PathMatcher::Never => Some("never".to_owned()),
-    };
-    path.into_iter()
-        .chain(
-            rule.others
-                .iter()
-                .flat_map(|others| other_conditions(others)),
-        )
-        .collect()
-}
-
-fn other_conditions(others: &Conditions) -> Vec<String> {
-    let part = |part: &PartCondition| {
-        let not = if part.inverted { "not: " } else { "" };
-        let name = match part.part {
-            Part::Method => "method",
-            Part::Scheme => "scheme",
-            Part::Authority => "authority",
-            Part::Target => "path with query",
-        };
-        format!("{not}{name} {}", phrase(&part.matcher))
-    };
-    let header = |header: &HeaderCondition| {
-        let not = if header.inverted { "not: " } else { "" };
-        format!("{not}header {} {}", header.name, phrase(&header.matcher))
-    };
-    let query = |query: &QueryCondition| {
-        format!("query parameter {} {}", query.name, phrase(&query.matcher))
-    };
-    let port = others.port.map(|port| format!("port is {port}"));
-    let headers = others.headers.iter().map(header);
-    port.into_iter()
-        .chain(others.parts.iter().map(part))
-        .chain(headers)
-        .chain(others.query.iter().map(query))
-        .collect()
-}
-
-fn phrase(matcher: &Matcher) -> String {
-    match matcher {
-        Matcher::Presence => "is present".to_owned(),
-        Matcher::Exact(text) => format!("is {}", lossy(text)),
-        Matcher::Prefix(text) => format!("begins with {}", lossy(text)),
-        Matcher::Regex(regex) => format!("matches {regex}"),
-        Matcher::Never => "never matches".to_owned(),
-    }
 }
 
 fn action(route: &Route, destinations: &Destinations) -> Value {
@@ -243,8 +183,4 @@ fn location(redirect: &Redirect) -> String {
         query: None,
         matched_len: 0,
     })
-}
-
-fn lossy(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).into_owned()
 }

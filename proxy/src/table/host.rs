@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::table::elsewhere::Elsewhere;
 use crate::table::rules::Rules;
 
 /// What a listener has for each host: a virtual host, or what answers to a name in TLS.
@@ -27,6 +28,8 @@ pub struct VirtualHost {
     pub ports: Box<[u16]>,
     /// Rules in order.
     pub rules: Rules,
+    /// Match blocks for the host that are for other callers, ascending by number.
+    pub elsewhere: Box<[Elsewhere]>,
 }
 
 // === impl HostTable ===
@@ -151,6 +154,7 @@ mod tests {
             name: name.into(),
             ports: Box::default(),
             rules: Rules::default(),
+            elsewhere: Box::default(),
         })
     }
 

@@ -1,5 +1,7 @@
 //! Comparing one string of a request with one matcher of a rule.
 
+use std::fmt;
+
 use config::validate::pattern::compile_full;
 use config::value::StringMatch;
 use regex::Regex;
@@ -43,6 +45,15 @@ fn is_match(regex: &Regex, value: &[u8]) -> bool {
     std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
 }
 
+/// A pattern without what makes it match the whole value.
+fn written(regex: &Regex) -> &str {
+    let pattern = regex.as_str();
+    let inner = pattern.strip_prefix("^(?:");
+    inner
+        .and_then(|it| it.strip_suffix(")$"))
+        .unwrap_or(pattern)
+}
+
 // === impl Matcher ===
 
 impl Matcher {
@@ -65,6 +76,19 @@ impl Matcher {
             Self::Prefix(text) => value.starts_with(text),
             Self::Regex(regex) => is_match(regex, value),
             Self::Never => false,
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    /// What follows the name of that which is compared.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Presence => f.write_str("is present"),
+            Self::Exact(text) => write!(f, "is {}", String::from_utf8_lossy(text)),
+            Self::Prefix(text) => write!(f, "begins with {}", String::from_utf8_lossy(text)),
+            Self::Regex(regex) => write!(f, "matches {}", written(regex)),
+            Self::Never => f.write_str("never matches"),
         }
     }
 }
@@ -113,6 +137,28 @@ impl PathMatcher {
             Self::Prefix(text) | Self::PrefixNoCase(text) => text.len(),
             Self::Any => path.len().min(1),
             Self::Exact(_) | Self::ExactNoCase(_) | Self::Regex(_) | Self::Never => path.len(),
+        }
+    }
+}
+
+impl fmt::Display for PathMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any path"),
+            Self::Exact(text) => write!(f, "path is {}", String::from_utf8_lossy(text)),
+            Self::Prefix(text) => write!(f, "path begins with {}", String::from_utf8_lossy(text)),
+            Self::ExactNoCase(text) => {
+                write!(f, "path is {} in any case", String::from_utf8_lossy(text))
+            }
+            Self::PrefixNoCase(text) => {
+                write!(
+                    f,
+                    "path begins with {} in any case",
+                    String::from_utf8_lossy(text)
+                )
+            }
+            Self::Regex(regex) => write!(f, "path matches {}", written(regex)),
+            Self::Never => f.write_str("never"),
         }
     }
 }

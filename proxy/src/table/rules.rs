@@ -6,6 +6,7 @@
 mod index;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::Arc;
 
@@ -37,6 +38,10 @@ pub struct Rule {
     pub others: Option<Box<Conditions>>,
     /// What happens to the request.
     pub route: Arc<Route>,
+    /// Position of the block in `match[]` of its rule; 0 if the rule has none.
+    pub block: u32,
+    /// Its number among all blocks that are written for the host, also those that are for others.
+    pub number: u32,
 }
 
 /// The conditions of a match block by themselves, without a rule that they lead to.
@@ -112,18 +117,18 @@ pub struct QueryCondition {
 }
 
 /// Which condition of a rule did not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Mismatch<'a> {
     /// The path.
-    Path,
+    Path(&'a PathMatcher),
+    /// The addressed port should be this one.
+    Port(u16),
     /// A part of the request line.
-    Part(Part),
-    /// The addressed port.
-    Port,
-    /// The header of this name.
-    Header(&'a HeaderName),
-    /// The query parameter of this name.
-    Query(&'a str),
+    Part(&'a PartCondition),
+    /// A header.
+    Header(&'a HeaderCondition),
+    /// A query parameter.
+    Query(&'a QueryCondition),
 }
 
 /// What rules look at in a request.
@@ -241,7 +246,7 @@ impl Rule {
         remembered: &mut Remembered<'r>,
     ) -> Option<Mismatch<'_>> {
         if !self.path.matches(request.path.as_bytes()) {
-            return Some(Mismatch::Path);
+            return Some(Mismatch::Path(&self.path));
         }
         self.others
             .as_deref()
@@ -257,20 +262,33 @@ impl Conditions {
         request: &RequestView<'r>,
         remembered: &mut Remembered<'r>,
     ) -> Option<Mismatch<'_>> {
-        if self.port.is_some_and(|port| port != request.port) {
-            return Some(Mismatch::Port);
+        if let Some(port) = self.port.filter(|port| *port != request.port) {
+            return Some(Mismatch::Port(port));
         }
         if let Some(condition) = self.parts.iter().find(|part| !part.holds(request)) {
-            return Some(Mismatch::Part(condition.part));
+            return Some(Mismatch::Part(condition));
         }
         if let Some(header) = self.headers.iter().find(|header| !header.holds(remembered)) {
-            return Some(Mismatch::Header(&header.name));
+            return Some(Mismatch::Header(header));
         }
         let parameter = self
             .query
             .iter()
             .find(|parameter| !parameter.holds(request.query))?;
-        Some(Mismatch::Query(&parameter.name))
+        Some(Mismatch::Query(parameter))
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn of<'r>(self, request: &RequestView<'r>) -> &'r str {
+        match self {
+            Self::Method => request.method,
+            Self::Scheme => request.scheme,
+            Self::Authority => request.authority,
+            Self::Target => request.target,
+        }
     }
 }
 
@@ -314,12 +332,7 @@ impl Block {
 
 impl PartCondition {
     fn holds(&self, request: &RequestView<'_>) -> bool {
-        let value = match self.part {
-            Part::Method => request.method,
-            Part::Scheme => request.scheme,
-            Part::Authority => request.authority,
-            Part::Target => request.target,
-        };
+        let value = self.part.of(request);
         self.matcher.matches(value.as_bytes()) != self.inverted
     }
 }
@@ -358,13 +371,19 @@ impl HeaderCondition {
 
 impl QueryCondition {
     fn holds(&self, query: Option<&str>) -> bool {
-        let mut parameters = query
-            .unwrap_or_default()
-            .split('&')
-            .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
-        let value = parameters.find(|(name, _)| *name == &*self.name);
-        value.is_some_and(|(_, value)| self.matcher.matches(value.as_bytes()))
+        let value = first_parameter(query, &self.name);
+        value.is_some_and(|value| self.matcher.matches(value.as_bytes()))
     }
+}
+
+/// The first value of the query parameter `name`, as written.
+fn first_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    let mut parameters = query
+        .unwrap_or_default()
+        .split('&')
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
+    let found = parameters.find(|(candidate, _)| *candidate == name);
+    found.map(|(_, value)| value)
 }
 
 // === impl Remembered ===

@@ -48,6 +48,7 @@ fn table() -> Table {
         name: "reviews.default.svc.cluster.local".into(),
         ports: [9080].into(),
         rules: Rules::new(rules()),
+        elsewhere: Box::default(),
     });
     let mut hosts = HostTable::default();
     for name in ["reviews.default.svc.cluster.local", "reviews"] {
@@ -123,6 +124,8 @@ fn rules() -> Vec<Rule> {
         path,
         others: others.map(Box::new),
         route: Arc::new(route),
+        block: 0,
+        number: 0,
     });
     rules.collect()
 }

@@ -137,6 +137,8 @@ impl<'p> Plan<'p> {
             gateway: &frontend.gateway,
             view,
             uses: Vec::new(),
+            blocks: 0,
+            elsewhere: Vec::new(),
         };
         let mut rules: Vec<Rule> = Vec::new();
         for routes in routes {
@@ -146,7 +148,7 @@ impl<'p> Plan<'p> {
             rules.push(compiler.default_rule(own, &ports));
         }
         rules.sort_by_key(is_catch_all);
-        let uses = compiler.uses;
+        let (uses, elsewhere) = (compiler.uses, compiler.elsewhere);
         let mut names: Vec<String> = routes.iter().flat_map(|it| destination_hosts(it)).collect();
         names.sort_unstable();
         names.dedup();
@@ -159,6 +161,7 @@ impl<'p> Plan<'p> {
             name: host.as_str().into(),
             ports: ports.clone(),
             rules: Rules::new(rules),
+            elsewhere: elsewhere.into(),
         };
         Cached {
             made_of: routes
@@ -245,10 +248,13 @@ fn every_request(route: Route) -> Arc<VirtualHost> {
         path: PathMatcher::Any,
         others: None,
         route: Arc::new(route),
+        block: 0,
+        number: 0,
     };
     Arc::new(VirtualHost {
         name,
         ports: Box::default(),
         rules: Rules::new(vec![rule]),
+        elsewhere: Box::default(),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use bytes::Bytes;
+use config::Resource;
 use config::fault::AnnotatedFaults;
 use config::mesh::{Mesh, Routes};
 use config::resource::virtual_service::{
@@ -17,6 +18,7 @@ use super::Perspective;
 use super::destinations::{Host, Place, Registry, View};
 use crate::table::cors::Cors;
 use crate::table::edit::HeaderEdit;
+use crate::table::elsewhere::{Elsewhere, Wants};
 use crate::table::fault::Fault;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::mirror::{self, Mirror};
@@ -46,6 +48,17 @@ pub(super) struct RuleCompiler<'c> {
     pub(super) view: View,
     /// Destinations that the rules lead to.
     pub(super) uses: Vec<(Arc<Host>, Place)>,
+    /// Match blocks that were seen.
+    pub(super) blocks: u32,
+    /// Those of them that are for others.
+    pub(super) elsewhere: Vec<Elsewhere>,
+}
+
+/// A match block of a rule, and where it stands.
+struct OwnBlock<'b> {
+    at: u32,
+    number: u32,
+    written: &'b HttpMatch,
 }
 
 /// What annotations of a `VirtualService` say of its rules.
@@ -80,22 +93,29 @@ impl RuleCompiler<'_> {
             } else {
                 &*written.matches
             };
-            let blocks: Vec<&HttpMatch> = blocks
-                .iter()
-                .filter(|block| self.concerns_us(block))
-                .collect();
+            let origin = routes.origin.get(position as usize);
+            let blocks = self.ours(blocks, written, position, origin);
             if blocks.is_empty() {
                 continue;
             }
             let mut route = self.route(written, &annotated);
             route.position = position;
-            route.origin = routes.origin.get(position as usize).cloned();
+            route.origin = origin.cloned();
             let mut route = Arc::new(route);
-            for block in blocks {
+            for OwnBlock {
+                at,
+                number,
+                written: block,
+            } in blocks
+            {
                 if let Some(name) = &block.name {
                     route = self.named(written, &annotated, &route, name);
                 }
-                let rule = rule(block, &route);
+                let rule = Rule {
+                    block: at,
+                    number,
+                    ..rule(block, &route)
+                };
                 let ends = is_catch_all(&rule);
                 rules.push(rule);
                 if ends {
@@ -124,22 +144,56 @@ impl RuleCompiler<'_> {
         Arc::new(named)
     }
 
-    /// Conditions on the caller and the gateway are the same for every request of this proxy. With
-    /// `gateways` in a block the conditions on the caller do not count.
-    fn concerns_us(&self, block: &HttpMatch) -> bool {
+    /// The match blocks that requests of this proxy can meet. The others are noted.
+    fn ours<'b>(
+        &mut self,
+        blocks: &'b [HttpMatch],
+        rule: &HttpRoute,
+        position: u32,
+        origin: Option<&Arc<Resource>>,
+    ) -> Vec<OwnBlock<'b>> {
+        let mut ours = Vec::with_capacity(blocks.len());
+        for (at, written) in (0_u32..).zip(blocks) {
+            let number = self.blocks;
+            self.blocks += 1;
+            match self.wants_others(written) {
+                None => ours.push(OwnBlock {
+                    at,
+                    number,
+                    written,
+                }),
+                Some(wants) => self.elsewhere.push(Elsewhere {
+                    name: rule.name.as_deref().unwrap_or("default").into(),
+                    origin: origin.cloned(),
+                    position,
+                    block: at,
+                    number,
+                    wants,
+                }),
+            }
+        }
+        ours
+    }
+
+    /// Conditions on the caller and the gateway are the same for every request of this proxy: the
+    /// first that does not hold. With `gateways` in a block the conditions on the caller do not count.
+    fn wants_others(&self, block: &HttpMatch) -> Option<Wants> {
         if !block.gateways.is_empty() {
-            return block.gateways.iter().any(|gateway| gateway == self.gateway);
+            let here = block.gateways.iter().any(|it| it == self.gateway);
+            return (!here).then(|| Wants::Gateways(block.gateways.as_slice().into()));
         }
         let viewer = &self.perspective.viewer;
-        let labels = &viewer.labels;
-        block
-            .source_labels
-            .iter()
-            .all(|(name, value)| labels.get(name) == Some(value))
-            && block
-                .source_namespace
-                .as_ref()
-                .is_none_or(|namespace| namespace.is_empty() || *namespace == viewer.namespace)
+        let mut labels = block.source_labels.iter();
+        let label = labels.find(|(name, value)| viewer.labels.get(*name) != Some(value));
+        let namespace = block.source_namespace.as_deref();
+        let namespace = namespace.filter(|it| !it.is_empty() && *it != viewer.namespace);
+        match (label, namespace) {
+            (Some((name, value)), _) => {
+                Some(Wants::Label(name.as_str().into(), value.as_str().into()))
+            }
+            (None, Some(namespace)) => Some(Wants::Namespace(namespace.into())),
+            (None, None) => None,
+        }
     }
 
     fn route(&mut self, written: &HttpRoute, annotated: &Annotated) -> Route {
@@ -277,6 +331,8 @@ impl RuleCompiler<'_> {
             path: PathMatcher::Any,
             others: None,
             route: Arc::new(Route::new("default", action)),
+            block: 0,
+            number: self.blocks,
         }
     }
 }
@@ -297,6 +353,8 @@ fn rule(block: &HttpMatch, route: &Arc<Route>) -> Rule {
         path: PathMatcher::compile(path(block), block.ignore_uri_case),
         others: conditions(block).map(Box::new),
         route: Arc::clone(route),
+        block: 0,
+        number: 0,
     }
 }
 

@@ -18,6 +18,8 @@ fn rule(name: &str, path: PathMatcher, others: Option<Conditions>) -> Rule {
         path,
         others: others.map(Box::new),
         route: route(name),
+        block: 0,
+        number: 0,
     }
 }
 
@@ -174,13 +176,81 @@ fn the_trace_names_the_condition_that_failed_and_ends_at_the_match() {
     let request = view("/", &none);
     let trace: Vec<_> = rules
         .trace(&request)
-        .map(|(_, mismatch)| mismatch)
+        .map(|(_, mismatch)| mismatch.map(|it| (it.to_string(), it.found(&request))))
         .collect();
 
-    let header = HeaderName::from_static("x");
     assert_eq!(
         trace,
-        [Some(Mismatch::Path), Some(Mismatch::Header(&header)), None]
+        [
+            Some(("path is /x".to_owned(), Some("/".to_owned()))),
+            Some(("header x is a".to_owned(), None)),
+            None
+        ]
+    );
+}
+
+#[test]
+fn every_condition_says_what_it_asks_for_and_what_the_request_has() {
+    let sent = headers(&[("x", "1"), ("x", "2")]);
+    let request = view("/a", &sent);
+    let part = |part, matcher, inverted| PartCondition {
+        part,
+        matcher,
+        inverted,
+    };
+    let pattern = Matcher::Regex(config::validate::pattern::compile_full("v[0-9]").expect("fine"));
+    let query = |name: &str| QueryCondition {
+        name: name.into(),
+        matcher: pattern.clone(),
+    };
+    let conditions = [
+        Conditions {
+            port: Some(81),
+            ..Conditions::default()
+        },
+        Conditions {
+            parts: Box::new([part(Part::Method, exact("GET"), true)]),
+            ..Conditions::default()
+        },
+        header_condition("x", Matcher::Prefix(b"3".as_slice().into()), false),
+        header_condition("y", Matcher::Presence, false),
+        Conditions {
+            query: Box::new([query("a")]),
+            ..Conditions::default()
+        },
+        Conditions {
+            query: Box::new([query("c")]),
+            ..Conditions::default()
+        },
+    ];
+    let rules = conditions.map(|conditions| rule("", PathMatcher::Any, Some(conditions)));
+    let rules = Rules::new(rules.into());
+
+    let trace: Vec<(String, Option<String>)> = rules
+        .trace(&request)
+        .filter_map(|(_, mismatch)| mismatch.map(|it| (it.to_string(), it.found(&request))))
+        .collect();
+
+    let told: Vec<(&str, Option<&str>)> = trace
+        .iter()
+        .map(|(asked, found)| (asked.as_str(), found.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("port is 81", Some("80")),
+            ("not: method is GET", Some("GET")),
+            ("header x begins with 3", Some("1, 2")),
+            ("header y is present", None),
+            ("query parameter a matches v[0-9]", Some("1")),
+            ("query parameter c matches v[0-9]", None),
+        ]
+    );
+    let asked: Vec<String> = rules.iter().flat_map(Rule::conditions).collect();
+    let first: Vec<&str> = told.iter().map(|(asked, _)| *asked).collect();
+    assert_eq!(
+        asked, first,
+        "conditions read the same where nothing failed"
     );
 }
 

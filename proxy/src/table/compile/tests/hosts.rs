@@ -135,3 +135,58 @@ spec:
     assert_eq!(leads_to(8080), ["10.0.0.1:80"], "the gateway's");
     assert_eq!(leads_to(5555), ["10.0.0.2:80"], "the mesh's");
 }
+
+#[test]
+fn match_blocks_for_other_callers_are_kept_apart_with_what_they_ask_for() {
+    let routes = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - name: canary
+    match:
+    - {sourceLabels: {app: web}, uri: {prefix: /a}}
+    - {uri: {prefix: /b}}
+    - {sourceNamespace: elsewhere}
+    route: [{destination: {host: reviews, subset: v2}}]
+  - match: [{gateways: [edge]}]
+    route: [{destination: {host: reviews, subset: v2}}]
+  - route: [{destination: {host: reviews, subset: v1}}]
+";
+    let compiled = compiled(&[REVIEWS, SUBSETS, routes]);
+    let host = host(
+        only_listener(&compiled),
+        "reviews.default.svc.cluster.local",
+    );
+
+    let kept: Vec<(u32, u32)> = host
+        .rules
+        .iter()
+        .map(|rule| (rule.number, rule.block))
+        .collect();
+    assert_eq!(kept, [(1, 1), (4, 0)]);
+    let told: Vec<(u32, &str, u32, u32, String)> = host
+        .elsewhere
+        .iter()
+        .map(|it| {
+            let wants = it.wants.to_string();
+            (it.number, &*it.name, it.position, it.block, wants)
+        })
+        .collect();
+    let told: Vec<(u32, &str, u32, u32, &str)> = told
+        .iter()
+        .map(|(number, name, position, block, wants)| {
+            (*number, *name, *position, *block, wants.as_str())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (0, "canary", 0, 0, "caller's label app is web"),
+            (2, "canary", 0, 2, "caller's namespace is elsewhere"),
+            (3, "default", 1, 0, "gateway is default/edge"),
+        ]
+    );
+}
