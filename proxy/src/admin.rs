@@ -4,7 +4,7 @@
 //! Admin is not authenticated: whoever reaches its address may drain this proxy. That is why it
 //! listens on loopback unless told otherwise.
 
-mod destinations;
+pub(crate) mod destinations;
 pub(crate) mod limits;
 mod loaded;
 mod pages;

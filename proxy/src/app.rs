@@ -20,6 +20,7 @@ use crate::admin::{
     Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers, limits,
 };
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
+use crate::request::explain::Callers;
 use crate::snapshot::Publisher;
 use crate::source::file::FileWatch;
 use crate::telemetry::access_log::{AccessLog, Format};
@@ -123,21 +124,15 @@ fn start_workers(
     publisher: &Publisher,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Vec<Handle>> {
-    let access_log = access_log(settings, metrics).context("start the access log")?;
+    let setup = worker::Setup {
+        access_log: access_log(settings, metrics).context("start the access log")?,
+        limits: settings.limits,
+        stream_idle_timeout: settings.stream_idle_timeout,
+        explains_to: Callers::new(&settings.explain_from),
+    };
     let numbers = 0..settings.workers.get();
     let workers: io::Result<Vec<Handle>> = numbers
-        .map(|number| {
-            let access_log = access_log.clone();
-            let idle = settings.stream_idle_timeout;
-            worker::spawn(
-                number,
-                publisher,
-                metrics,
-                access_log,
-                settings.limits,
-                idle,
-            )
-        })
+        .map(|number| worker::spawn(number, publisher, metrics, setup.clone()))
         .collect();
     workers.context("start a worker")
 }

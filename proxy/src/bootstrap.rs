@@ -3,6 +3,7 @@
 //! Every flag can also be set by `MESHPROXY_<NAME>`. What cannot be used is a usage error with exit
 //! code 2, before anything is opened or started.
 
+mod explain;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::request::explain::Network;
 use crate::request::limits::Limits;
+pub use explain::ExplainArgs;
 use limits::LimitArgs;
 pub use value::Locality;
 use value::{labels, locality, log_filter, name, namespace, span, workers};
@@ -33,6 +36,8 @@ pub enum Invocation {
     Run(Box<Settings>),
     /// Check files and exit.
     Check(CheckArgs),
+    /// Say what would become of a request and exit.
+    Explain(Box<ExplainArgs>),
 }
 
 /// What a proxy runs on.
@@ -68,6 +73,8 @@ pub struct Settings {
     pub stream_idle_timeout: Option<Duration>,
     /// Whether and how requests are logged.
     pub access_log: AccessLog,
+    /// Networks whose callers may know what became of their requests.
+    pub explain_from: Vec<Network>,
     /// A valid filter for the proxy's own log.
     pub log: String,
     /// Limits of requests and clients.
@@ -85,12 +92,12 @@ pub enum AccessLog {
     Json,
 }
 
-/// How problems are printed.
+/// How what is found is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// One line per problem and a summary.
+    /// For people.
     Text,
-    /// One array of problems.
+    /// For programs.
     Json,
 }
 
@@ -119,6 +126,10 @@ struct Cli {
 enum Command {
     /// Print every problem of configuration files; exit 1 if there are errors.
     Check(CheckArgs),
+    /// Say what would become of a request, and why: which rule takes it and why not the others.
+    ///
+    /// Exit codes: 0 a rule takes it, 3 none does, 1 the configuration has errors, 2 usage.
+    Explain(explain::Typed),
 }
 
 /// Arguments of `meshproxy check`.
@@ -177,6 +188,15 @@ struct RunArgs {
         default_value = "off"
     )]
     access_log: AccessLog,
+    /// Networks whose callers may ask with `x-meshproxy-explain: 1` what became of a request. The
+    /// answer has addresses and names of the mesh: name nobody who must not know them.
+    #[arg(
+        long,
+        value_name = "CIDR,...",
+        env = "MESHPROXY_EXPLAIN_FROM",
+        value_delimiter = ','
+    )]
+    explain_from: Vec<Network>,
     /// What the proxy itself logs on stderr: a level, or levels by module.
     #[arg(long, value_name = "FILTER", env = "MESHPROXY_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
@@ -267,6 +287,10 @@ impl Invocation {
         let cli = Cli::try_parse_from(arguments)?;
         match cli.command {
             Some(Command::Check(check)) => Ok(Self::Check(check)),
+            Some(Command::Explain(typed)) => {
+                let arguments = typed.arguments()?;
+                Ok(Self::Explain(Box::new(arguments)))
+            }
             None => cli
                 .run
                 .settings()
@@ -286,7 +310,7 @@ impl RunArgs {
         ];
         if let Some((flag, _)) = unavailable.iter().find(|(_, given)| *given) {
             let message = format!("{flag} is not available yet");
-            return Err(Cli::command().error(ErrorKind::UnknownArgument, message));
+            return Err(usage(ErrorKind::UnknownArgument, message));
         }
         let Self {
             workload,
@@ -311,10 +335,16 @@ impl RunArgs {
             health_addr: addresses.health_addr,
             stream_idle_timeout: Some(self.stream_idle_timeout).filter(|it| !it.is_zero()),
             access_log: self.access_log,
+            explain_from: self.explain_from,
             log: self.log,
             limits: self.limits.limits(),
         })
     }
+}
+
+/// A usage error that clap does not find by itself.
+fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> clap::Error {
+    Cli::command().error(kind, message)
 }
 
 fn default_workers() -> NonZeroUsize {

@@ -45,6 +45,14 @@ fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
     (loaded, problems)
 }
 
+/// Prints problems that keep another command from its work, in the form of this one.
+pub(crate) fn print(out: &mut impl Write, output: Output, problems: &[Problem]) -> io::Result<()> {
+    match output {
+        Output::Text => problems.iter().try_for_each(|it| writeln!(out, "{it}")),
+        Output::Json => print_json(out, problems),
+    }
+}
+
 fn print_text(out: &mut impl Write, loaded: &Loaded, problems: &[Problem]) -> io::Result<()> {
     for problem in problems {
         writeln!(out, "{problem}")?;

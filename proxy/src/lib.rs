@@ -8,7 +8,8 @@
 //! - `telemetry`: what is counted and logged.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
-//! generation reaches the workers), `worker` (a thread), `admin` and `check` (for people).
+//! generation reaches the workers), `worker` (a thread), `admin`, `check` and `explain` (for people);
+//! `offline` is configuration without a proxy.
 
 pub mod admin;
 pub mod app;
@@ -16,9 +17,11 @@ pub mod body;
 pub mod bootstrap;
 pub mod check;
 pub mod drain;
+pub mod explain;
 pub mod io;
 pub mod listener;
 pub mod message;
+mod offline;
 pub mod rate_limit;
 pub mod request;
 pub mod snapshot;

@@ -1,6 +1,7 @@
 //! One request: its context, and why we answer it ourselves.
 
 pub mod cors;
+pub mod explain;
 mod fault;
 pub(crate) mod forward;
 pub mod headers;

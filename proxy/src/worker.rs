@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use rustc_hash::FxHashSet;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +16,8 @@ use tokio::task::JoinHandle;
 
 use crate::drain::Drain;
 use crate::listener::{self, Bound};
+use crate::request::Downstream;
+use crate::request::explain::Callers;
 use crate::request::limits::Limits;
 use crate::request::mirror::Mirrors;
 use crate::request::timeout::idle::{Quiet, Watch};
@@ -42,6 +45,8 @@ pub struct Worker {
     pub(crate) metrics: WorkerMetrics,
     shared: Arc<Metrics>,
     access_log: Option<Arc<AccessLog>>,
+    /// Who may know what became of a request.
+    explains_to: Option<Callers>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
     /// Limits of requests and clients.
@@ -78,6 +83,19 @@ struct Listening {
     _open: oneshot::Sender<()>,
 }
 
+/// How workers serve; the same for all of them.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where requests are logged.
+    pub access_log: Option<Arc<AccessLog>>,
+    /// Limits of requests and clients.
+    pub limits: Limits,
+    /// How long nothing may pass in a request; none for ever.
+    pub stream_idle_timeout: Option<Duration>,
+    /// Who may know what became of a request; none if nobody.
+    pub explains_to: Option<Callers>,
+}
+
 /// Counts a downstream connection as open until dropped, and notes when it ended in a panic.
 pub(crate) struct Counted(Arc<Metrics>);
 
@@ -90,9 +108,7 @@ pub fn spawn(
     number: usize,
     publisher: &Publisher,
     metrics: &Arc<Metrics>,
-    access_log: Option<Arc<AccessLog>>,
-    limits: Limits,
-    stream_idle_timeout: Option<Duration>,
+    setup: Setup,
 ) -> io::Result<Handle> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (publisher, metrics) = (publisher.clone(), Arc::clone(metrics));
@@ -116,9 +132,11 @@ pub fn spawn(
                 }
             };
             runtime.block_on(async {
-                let worker = Worker::new(&publisher, &metrics, access_log, Connector::Network);
-                let mut worker = worker.with_limits(limits);
-                if let Some(timeout) = stream_idle_timeout {
+                let log = setup.access_log;
+                let worker = Worker::new(&publisher, &metrics, log, Connector::Network);
+                let worker = worker.with_limits(setup.limits);
+                let mut worker = worker.with_explanations(setup.explains_to);
+                if let Some(timeout) = setup.stream_idle_timeout {
                     let watch = Watch::new();
                     worker.idle = Some(Rc::clone(&watch));
                     tokio::task::spawn_local(watch.run(timeout));
@@ -211,6 +229,7 @@ impl Worker {
             metrics: metrics.worker(),
             shared: Arc::clone(metrics),
             access_log,
+            explains_to: None,
             drain: Rc::default(),
             limits: Limits::default(),
             mirrors: Mirrors::new(metrics.process.mirrors.clone()),
@@ -224,6 +243,13 @@ impl Worker {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self.upstream.limits = limits;
+        self
+    }
+
+    /// The same, but these callers may know what became of a request.
+    #[must_use]
+    pub fn with_explanations(mut self, explains_to: Option<Callers>) -> Self {
+        self.explains_to = explains_to;
         self
     }
 
@@ -251,6 +277,12 @@ impl Worker {
     /// Whether requests gather what the log will say.
     pub(crate) fn logs(&self) -> bool {
         self.access_log.is_some()
+    }
+
+    /// Whether a caller may know what becomes of its request, and asks.
+    pub(crate) fn explains(&self, downstream: &Downstream, headers: &HeaderMap) -> bool {
+        let callers = self.explains_to.as_ref();
+        callers.is_some_and(|callers| callers.asks(downstream.peer, headers))
     }
 
     /// Hands a complete entry to the log.

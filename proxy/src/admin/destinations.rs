@@ -39,7 +39,8 @@ fn describe(destination: &Destination) -> Value {
     })
 }
 
-fn policy(policy: &Policy) -> Value {
+/// How connections and requests of a destination are treated.
+pub(crate) fn policy(policy: &Policy) -> Value {
     let requests_max = policy.requests_per_connection_max;
     json!({
         "connectTimeout": span(policy.connect_timeout),

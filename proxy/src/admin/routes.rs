@@ -119,7 +119,7 @@ fn action(route: &Route, destinations: &Destinations) -> Value {
     match &route.action {
         Action::Forward(split) => json!({
             "forward": split.targets().iter().map(|to| target(to, split, destinations)).collect::<Vec<_>>(),
-            "stickyBy": split.sticky.as_ref().map(sticky),
+            "stickyBy": split.sticky.as_ref().map(Sticky::to_string),
         }),
         Action::Redirect(redirect) => json!({
             "redirect": {"status": redirect.status.as_u16(), "location": location(redirect)},
@@ -158,18 +158,6 @@ fn leads_to(by_port: &DestinationByPort, destinations: &Destinations) -> Value {
 /// A share in percent with two decimals.
 fn percent(share: f64) -> f64 {
     (share * 10_000.0).round() / 100.0
-}
-
-fn sticky(sticky: &Sticky) -> String {
-    match sticky {
-        Sticky::Header(name) => format!("header {name}"),
-        Sticky::Cookie { name, ttl: None } => format!("cookie {name}"),
-        Sticky::Cookie {
-            name,
-            ttl: Some(ttl),
-        } => format!("cookie {name}, made for {ttl:?}"),
-        Sticky::SourceIp => "source address".to_owned(),
-    }
 }
 
 /// Where a request would be sent, with its own parts as placeholders.

@@ -21,6 +21,44 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
+fn network(text: &str) -> Network {
+    text.parse().expect("a network")
+}
+
+#[test]
+fn a_request_to_explain_is_read_with_flags_between_files_and_url() {
+    let typed = [
+        "explain",
+        "a.yaml",
+        "b",
+        "-X",
+        "POST",
+        "-H",
+        "x-a: 1",
+        "--from",
+        "app=web",
+        "http://a:81/x",
+    ];
+    let Ok(Invocation::Explain(arguments)) = parse(&typed) else {
+        panic!("must be an explanation");
+    };
+
+    assert_eq!(arguments.paths, [PathBuf::from("a.yaml"), "b".into()]);
+    assert_eq!(arguments.asked.method, "POST");
+    assert_eq!(arguments.asked.url.to_string(), "http://a:81/x");
+    assert_eq!(arguments.asked.headers["x-a"], "1");
+    assert_eq!(arguments.labels, pairs(&[("app", "web")]));
+    for wrong in [
+        &["explain", "a.yaml"][..],
+        &["explain", "a.yaml", "ftp://a"],
+        &["explain", "a.yaml", "a", "-H", "x"],
+        &["explain", "a.yaml", "a", "-X", "a b"],
+    ] {
+        let error = parse(wrong).expect_err("must be a usage error");
+        assert_eq!(error.exit_code(), 2, "{wrong:?}");
+    }
+}
+
 #[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
@@ -48,6 +86,7 @@ fn defaults_are_those_of_the_manual() {
         health_addr: ([0, 0, 0, 0], 15021).into(),
         stream_idle_timeout: Some(Duration::from_secs(3_600)),
         access_log: AccessLog::Off,
+        explain_from: Vec::new(),
         log: "info".into(),
         limits: Limits::default(),
     };
@@ -87,6 +126,8 @@ fn flags_set_what_they_name() {
         "0",
         "--access-log",
         "json",
+        "--explain-from",
+        "10.0.0.0/8,::1",
         "--log",
         "warn,proxy::upstream=debug",
     ]);
@@ -111,6 +152,7 @@ fn flags_set_what_they_name() {
         health_addr: ([1, 2, 3, 4], 5).into(),
         stream_idle_timeout: None,
         access_log: AccessLog::Json,
+        explain_from: vec![network("10.0.0.0/8"), network("::1")],
         log: "warn,proxy::upstream=debug".into(),
         limits: Limits::default(),
     };
@@ -262,14 +304,10 @@ fn help_shows_what_there_is_and_hides_what_is_not_yet() {
 
     assert_eq!(help.exit_code(), 0);
     let help = help.to_string();
-    assert!(help.contains("--config <PATH>") && help.contains("check"));
-    for later in [
-        "--control",
-        "--capture",
-        "--identity-dir",
-        "explain",
-        "iptables",
-    ] {
+    for now in ["--config <PATH>", "check", "explain"] {
+        assert!(help.contains(now), "{now}");
+    }
+    for later in ["--control", "--capture", "--identity-dir", "iptables"] {
         assert!(!help.contains(later), "{later}");
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use crate::body::Body;
 use crate::message::line::content_length;
 use crate::message::target::{is_authority, is_visible};
+use crate::request::explain::X_EXPLAIN;
 use crate::request::limits::Limits;
 use crate::request::malformed::Malformed;
 use crate::request::path::normalize;
@@ -78,6 +79,8 @@ pub(crate) struct Reception<'r> {
     pub(crate) downstream: &'r Downstream,
     pub(crate) direction: Direction,
     pub(crate) limits: &'r Limits,
+    /// The caller may know what becomes of the request, and asks.
+    pub(crate) explains: bool,
 }
 
 /// Takes a request in: finds its authority, brings its path to normal form, drops what concerned
@@ -123,6 +126,9 @@ pub(crate) fn receive(
     }
     if present.te {
         reduce_te(headers);
+    }
+    if present.explain && !reception.explains {
+        headers.remove(&X_EXPLAIN);
     }
     if reception.downstream.server_name.is_some() && !present.forwarded_proto {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));

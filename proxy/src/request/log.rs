@@ -1,4 +1,5 @@
-//! What the access log will say of a request, gathered while it passes. Only with a log.
+//! What the access log will say of a request, gathered while it passes. Only with a log, or for a
+//! caller that asks what became of its request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Version};
 
 use crate::body::BodyError;
+use crate::request::explain::{Explanation, Millis};
 use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::request::retry::Refusal;
 use crate::request::{Downstream, Rejection};
-use crate::table::route::Route;
+use crate::table::rules::Rule;
 use crate::telemetry::access_log::{Entry, Text};
 use crate::telemetry::metrics::{Outcome, Sample};
 use crate::upstream::Outgoing;
@@ -36,6 +38,8 @@ pub(crate) struct LogFields {
     route_name: Arc<str>,
     virtual_service: String,
     rule: Option<u32>,
+    block: u32,
+    timeout: Option<Duration>,
     upstream_host: String,
     upstream_cluster: String,
     destination_rule: Option<Arc<str>>,
@@ -87,6 +91,8 @@ impl LogFields {
             route_name: "".into(),
             virtual_service: String::new(),
             rule: None,
+            block: 0,
+            timeout: None,
             upstream_host: String::new(),
             upstream_cluster: String::new(),
             destination_rule: None,
@@ -98,8 +104,11 @@ impl LogFields {
         }
     }
 
-    /// The route that was found.
-    pub(crate) fn route(&mut self, route: &Route) {
+    /// The rule that was found.
+    pub(crate) fn rule(&mut self, rule: &Rule) {
+        let route = &rule.route;
+        self.block = rule.block;
+        self.timeout = route.timeout;
         self.route_name = Arc::clone(&route.name);
         if let Some(origin) = &route.origin {
             self.virtual_service = format!("{}/{}", origin.meta.namespace, origin.meta.name);
@@ -157,6 +166,24 @@ impl LogFields {
         let line = |headers: &HeaderMap, name| headers.get(name).cloned();
         self.x_forwarded_for = line(&outgoing.head.headers, &X_FORWARDED_FOR);
         self.request_id = line(&outgoing.head.headers, &X_REQUEST_ID);
+    }
+
+    /// What a caller learns that asks.
+    pub(crate) fn explanation(&self) -> Explanation<'_> {
+        Explanation {
+            virtual_service: &self.virtual_service,
+            http: self.rule,
+            block: self.rule.map(|_| self.block),
+            rule: &self.route_name,
+            destination: &self.upstream_cluster,
+            destination_rule: self.destination_rule.as_deref().unwrap_or_default(),
+            endpoint: &self.upstream_host,
+            attempts: self.attempts,
+            retry_refused: self.retry_refused,
+            details: self.details,
+            timeout: self.timeout.map(Millis),
+            ..Explanation::default()
+        }
     }
 
     /// The line.

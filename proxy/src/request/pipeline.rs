@@ -24,9 +24,11 @@ pub(crate) async fn serve(
     downstream: &Downstream,
     mut arrived: Arrived,
 ) -> Response<Recorded> {
-    let logs = worker.logs();
+    let explains = worker.explains(downstream, &arrived.head.headers);
+    let logs = worker.logs() || explains;
     let log = logs.then(|| Box::new(LogFields::new(downstream, &arrived.head)));
     let mut record = Box::new(Record::new(Rc::clone(&worker), &arrived.head, log));
+    record.explains = explains;
     let body = watch(arrived.body.take(), &mut record);
     let response = match forward(&worker, downstream, arrived, body, &mut record).await {
         Ok(response) => response,
@@ -77,6 +79,7 @@ async fn forward(
         downstream,
         direction: listener.direction,
         limits: &worker.limits,
+        explains: record.explains,
     };
     let mut outgoing = headers::receive(arrived, body, &reception, random)?;
     let found = route::find(listener, downstream.server_name.as_deref(), &outgoing);
@@ -87,7 +90,7 @@ async fn forward(
     let routed = found?;
     let route = &*routed.rule.route;
     if let Some(log) = &mut record.log {
-        log.route(route);
+        log.rule(routed.rule);
     }
     let call = Call {
         worker,
@@ -116,7 +119,13 @@ async fn forward(
                 let response = call.forward(split, &mut outgoing, record).await;
                 fault::paced(response, pace)
             }
-            Action::Redirect(_) | Action::Direct(_) => answer_here(&routed, &outgoing, record),
+            Action::Redirect(_) | Action::Direct(_) => {
+                let (response, detail) = answer_here(&routed, &outgoing, record.is_grpc());
+                if let Some(log) = &mut record.log {
+                    log.answered_by(detail);
+                }
+                response
+            }
         },
     };
     if let (Some(origin), Some(policy)) = (origin, &route.cors) {
@@ -125,27 +134,29 @@ async fn forward(
     Ok(response)
 }
 
-fn judge_origin(route: &Route, outgoing: &Outgoing) -> Verdict {
+/// What the rule's policy says of the origin of a request.
+pub(crate) fn judge_origin(route: &Route, outgoing: &Outgoing) -> Verdict {
     match (&route.cors, &route.action) {
         (None, _) | (_, Action::Redirect(_)) => Verdict::Silent,
         (Some(policy), _) => cors::judge(policy, &outgoing.head.method, &outgoing.head.headers),
     }
 }
 
-/// The answer of a rule that does not forward.
-fn answer_here(routed: &Routed<'_>, outgoing: &Outgoing, record: &mut Record) -> Response<Body> {
+/// The answer of a rule that does not forward, and what the log says of it.
+pub(crate) fn answer_here(
+    routed: &Routed<'_>,
+    outgoing: &Outgoing,
+    grpc: bool,
+) -> (Response<Body>, &'static str) {
     let route = &*routed.rule.route;
     let (mut response, detail) = match &route.action {
-        Action::Direct(direct) => (reply::direct(direct, record.is_grpc()), "direct_response"),
+        Action::Direct(direct) => (reply::direct(direct, grpc), "direct_response"),
         Action::Redirect(redirect) => {
             let location = redirect.location(routed.original(outgoing));
             (reply::redirected(redirect.status, &location), "redirect")
         }
         Action::Forward(_) => (Response::new(Body::Empty), "via_upstream"),
     };
-    if let Some(log) = &mut record.log {
-        log.answered_by(detail);
-    }
     route.response_headers.apply(response.headers_mut());
-    response
+    (response, detail)
 }

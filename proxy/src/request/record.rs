@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::body::{Body, BodyError};
 use crate::message::spelling::Spelling;
 use crate::request::Rejection;
+use crate::request::explain::{Explanation, Millis};
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::reply::{self, is_grpc};
@@ -47,7 +48,9 @@ pub(crate) struct Record {
     /// The request's body on its way; none if there is none.
     pub(crate) upload: Option<Rc<Upload>>,
     response_bytes: u64,
-    /// Only with an access log.
+    /// The caller may know what becomes of the request, and asks.
+    pub(crate) explains: bool,
+    /// Only with an access log, or if the caller asks.
     pub(crate) log: Option<Box<LogFields>>,
     /// What the request occupies at its upstream.
     pub(crate) hold: Option<Hold>,
@@ -105,6 +108,7 @@ impl Record {
             grpc_status: None,
             upload: None,
             response_bytes: 0,
+            explains: false,
             log,
             hold: None,
             deadline: None,
@@ -120,10 +124,21 @@ impl Record {
     /// Attaches the record to the answer that completes it.
     pub(crate) fn complete_with(
         mut self: Box<Self>,
-        response: http::Response<Body>,
+        mut response: http::Response<Body>,
     ) -> http::Response<Recorded> {
         self.reset = matches!(response.body(), Body::Reset);
         self.status = (!self.reset).then_some(response.status());
+        if self.explains
+            && let Some(log) = &self.log
+        {
+            let explanation = Explanation {
+                status: response.status().as_u16(),
+                flags: self.flags,
+                elapsed: Millis(self.started.elapsed()),
+                ..log.explanation()
+            };
+            explanation.add_to(response.headers_mut());
+        }
         if self.grpc {
             self.see_grpc_status(response.headers());
         }

@@ -66,13 +66,12 @@ impl Cause {
 /// The answer to a request that was rejected; the record learns why.
 pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Body> {
     let cause = cause(rejection);
-    let detail = cause.detail;
     record.flags |= rejection.flags();
     if let Rejection::Malformed(malformed) = rejection {
         record.malformed(*malformed);
     }
     if let Some(log) = &mut record.log {
-        log.rejected(detail, rejection);
+        log.rejected(cause.detail, rejection);
     }
     if let Rejection::FaultReset = rejection {
         return Response::new(Body::Reset);
@@ -88,6 +87,11 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
         headers.insert(header::RETRY_AFTER, refused.retry_after());
     }
     response
+}
+
+/// The same answer where there is nothing to record.
+pub(crate) fn rejected(rejection: &Rejection, grpc: bool) -> Response<Body> {
+    cause(rejection).answer(grpc)
 }
 
 /// An injected error.

@@ -85,6 +85,17 @@ pub(crate) fn seek<'s, 'r>(
 // === impl Sought ===
 
 impl<'s> Sought<'s, '_> {
+    /// Why no rule applies, if none does.
+    pub(crate) fn no_rule(&self) -> &'static str {
+        if !self.view.path.starts_with('/') {
+            return "the target is no path";
+        }
+        match self.connects {
+            true => "no rule asks for the method CONNECT by name",
+            false => "no rule matches",
+        }
+    }
+
     /// The rule that the request meets.
     pub(crate) fn rule(&self) -> Result<Routed<'s>, Rejection> {
         // `*` and the like are no paths: no condition on a path can mean them.
@@ -172,6 +183,6 @@ impl Routed<'_> {
 }
 
 /// The address that a sticky split may be keyed by.
-pub(super) fn source(downstream: &Downstream) -> Option<std::net::IpAddr> {
+pub(crate) fn source(downstream: &Downstream) -> Option<std::net::IpAddr> {
     downstream.peer.map(|peer| peer.ip())
 }

@@ -61,6 +61,22 @@ impl HeaderEdit {
             && self.authority.is_none()
     }
 
+    /// The changes of ordinary headers in the order in which they apply, as verb, name and value.
+    pub(crate) fn changes(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, &HeaderName, Option<&HeaderValue>)> {
+        let remove = self.remove.iter().map(|name| ("remove", name, None));
+        let set = self
+            .set
+            .iter()
+            .map(|(name, value)| ("set", name, Some(value)));
+        let add = self
+            .add
+            .iter()
+            .map(|(name, value)| ("add", name, Some(value)));
+        remove.chain(set).chain(add)
+    }
+
     /// Applies the changes to ordinary headers; the authority is the caller's.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in self.remove.iter().filter(|name| **name != HOST) {

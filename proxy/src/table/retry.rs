@@ -247,12 +247,18 @@ impl RetryPolicy {
 
     /// `retryOn` as it is understood, for people.
     pub fn conditions(&self) -> Vec<String> {
+        let meanings = self.meanings().into_iter();
+        meanings.map(|(condition, _)| condition).collect()
+    }
+
+    /// The same with what each condition means.
+    pub fn meanings(&self) -> Vec<(String, String)> {
         let conditions = Condition::ALL.iter().copied();
         let named = conditions.filter(|it| self.on.any(On::of(&[*it])));
-        let named = named.map(|it| it.as_str().to_owned());
-        named
-            .chain(self.statuses.iter().map(u16::to_string))
-            .collect()
+        let named = named.map(|it| (it.as_str().to_owned(), it.meaning().to_owned()));
+        let statuses = self.statuses.iter();
+        let statuses = statuses.map(|it| (it.to_string(), format!("The upstream answers {it}.")));
+        named.chain(statuses).collect()
     }
 }
 

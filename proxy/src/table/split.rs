@@ -8,6 +8,7 @@
 //! meets the same version on every hop. Only names that occur twice in a split are told apart by host
 //! and port.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,6 +245,20 @@ impl Sticky {
         format!("{name}={value}; Path=/{age}; HttpOnly")
             .parse()
             .ok()
+    }
+}
+
+impl fmt::Display for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Cookie { name, ttl: None } => write!(f, "cookie {name}"),
+            Self::Cookie {
+                name,
+                ttl: Some(ttl),
+            } => write!(f, "cookie {name}, made for {ttl:?}"),
+            Self::SourceIp => f.write_str("source address"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! share of the requests, unlike a fixed number, lets a busy service repeat more than an idle one and
 //! never adds more than that share to its load.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -92,6 +93,19 @@ impl RetryLimit {
     }
 }
 
+impl fmt::Display for RetryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => {
+                let standard = Share::default();
+                write!(f, "{standard}, of what may have been processed")
+            }
+            Self::Count(most) => write!(f, "{most} at a time"),
+            Self::Share(share) => share.fmt(f),
+        }
+    }
+}
+
 // === impl Share ===
 
 impl Share {
@@ -110,6 +124,13 @@ impl Default for Share {
             retries_min: RETRIES_MIN_DEFAULT,
             interval: None,
         }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = f64::from(self.millionths) / 10_000.0;
+        write!(f, "{percent} % of requests, at least {}", self.retries_min)
     }
 }
 

@@ -9,6 +9,7 @@ mod connections;
 mod cors;
 mod discovery;
 mod examples;
+mod explain;
 mod failures;
 mod faults;
 mod floods;

@@ -11,6 +11,8 @@ pub(super) struct Present {
     pub(super) forwarded_for: bool,
     pub(super) forwarded_proto: bool,
     pub(super) request_id: bool,
+    /// The question what becomes of the request.
+    pub(super) explain: bool,
     /// One that tells a proxy what to do.
     pub(super) instruction: bool,
 }
@@ -32,6 +34,7 @@ impl Present {
                 "forwarded-for" => present.forwarded_for = true,
                 "forwarded-proto" => present.forwarded_proto = true,
                 "request-id" => present.request_id = true,
+                "meshproxy-explain" => present.explain = true,
                 rest => present.instruction |= rest.starts_with("envoy-"),
             }
         }
@@ -56,6 +59,7 @@ mod tests {
             "x-forwarded-for",
             "x-forwarded-proto",
             "x-envoy-max-retries",
+            "x-meshproxy-explain",
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
@@ -65,6 +69,7 @@ mod tests {
             forwarded_for: true,
             forwarded_proto: true,
             request_id: true,
+            explain: true,
             instruction: true,
         };
         assert_eq!(Present::of(&headers), all);

@@ -24,6 +24,7 @@ fn received(
         downstream: &downstream(),
         direction,
         limits: &Limits::default(),
+        explains: false,
     };
     receive(arrived, Body::Empty, &reception, || 0)
 }
@@ -38,6 +39,17 @@ fn what_concerned_the_connection_is_dropped() {
     assert!(!outgoing.head.headers.contains_key("te"));
     let te = HeaderValue::from_static("gzip");
     assert!(!passes(&header::TE, &te) && !is_hop_by_hop(&header::ACCEPT));
+}
+
+#[test]
+fn who_may_not_know_what_becomes_of_a_request_does_not_ask_the_next_proxy_either() {
+    let outgoing = received(Direction::Gateway, |request| {
+        let request = request.uri("/").header("host", "a");
+        request.header("x-meshproxy-explain", "1")
+    });
+
+    let headers = outgoing.expect("a good request").head.headers;
+    assert!(!headers.contains_key("x-meshproxy-explain"));
 }
 
 #[test]

@@ -1,0 +1,283 @@
+//! What would become of a request: the way of `request::pipeline` up to the point where something is
+//! sent, taken with the same functions on the same table.
+
+use http::{HeaderMap, Response, header};
+use http_body::Body as _;
+
+use super::asked::Asked;
+use super::decision::{
+    Answer, Caller, Decision, Failure, Forward, Host, Outcome, Request, Retries, RetryOn, Sticky,
+    StickyKey, Tried,
+};
+use super::target;
+use super::tried;
+use crate::body::Body;
+use crate::offline::View;
+use crate::request::cors::Verdict;
+use crate::request::forward::{Stickiness, stickiness};
+use crate::request::headers::{self, Reception};
+use crate::request::limits::Limits;
+use crate::request::pipeline::{answer_here, judge_origin};
+use crate::request::reply::{self, is_grpc};
+use crate::request::retry::is_idempotent;
+use crate::request::route::{self, Routed, Sought, Unserved};
+use crate::request::{Downstream, Rejection};
+use crate::table::retry::Asked as RetriesAsked;
+use crate::table::route::{Action, Route};
+use crate::table::split::{Split, Sticky as SplitKey};
+use crate::table::{Listener, UnknownHost};
+use crate::upstream::Outgoing;
+
+/// Hosts that are named where the one that was asked for does not exist.
+const HOSTS_TOLD_MAX: usize = 10;
+
+/// A request that is thought through at one listener.
+pub(super) struct Walk<'w> {
+    pub(super) view: &'w View,
+    pub(super) listener: &'w Listener,
+    pub(super) asked: &'w Asked,
+    downstream: Downstream,
+}
+
+/// What would become of `asked` at `listener`.
+pub(crate) fn decide(view: &View, listener: &Listener, asked: &Asked) -> Decision {
+    let walk = Walk {
+        view,
+        listener,
+        asked,
+        downstream: asked.downstream(listener),
+    };
+    walk.decision()
+}
+
+// === impl Walk ===
+
+impl Walk<'_> {
+    fn decision(&self) -> Decision {
+        let mut decision = Decision {
+            request: self.request(),
+            caller: Caller {
+                namespace: self.view.viewer.namespace.clone(),
+                labels: self.view.viewer.labels.clone(),
+                address: self.asked.source.map(|ip| ip.to_string()),
+            },
+            listener: super::decision::Listener {
+                address: self.listener.bind.to_string(),
+                name: self.listener.name.clone(),
+                direction: self.listener.direction,
+            },
+            host: None,
+            rules: Vec::new(),
+            rules_not_tried: 0,
+            outcome: Outcome::Answered(Answer::default()),
+        };
+        decision.outcome = match self.received() {
+            Ok(outgoing) => self.find(&outgoing, &mut decision),
+            Err(rejection) => self.refused(&rejection, rejection.to_string()),
+        };
+        decision
+    }
+
+    /// The request as the pipeline has it before it looks for a rule. The id that it would get is
+    /// left out: it is another one each time.
+    pub(super) fn received(&self) -> Result<Outgoing, Rejection> {
+        let reception = Reception {
+            downstream: &self.downstream,
+            direction: self.listener.direction,
+            limits: &Limits::default(),
+            explains: false,
+        };
+        let mut outgoing = headers::receive(self.asked.arrived(), Body::Empty, &reception, || 0)?;
+        outgoing.made_id = None;
+        Ok(outgoing)
+    }
+
+    fn find(&self, outgoing: &Outgoing, decision: &mut Decision) -> Outcome {
+        let server_name = self.downstream.server_name.as_deref();
+        let authority = outgoing.authority.to_str().unwrap_or_default().to_owned();
+        match route::seek(self.listener, server_name, outgoing) {
+            Err(unserved) => {
+                let reason = self.unserved(&unserved);
+                decision.host = Some(Host {
+                    authority,
+                    served_by: None,
+                    port: None,
+                    problem: Some(reason.clone()),
+                });
+                let rejection = match self.listener.unknown_host {
+                    UnknownHost::NotFound => Rejection::UnknownHost,
+                    UnknownHost::BadGateway => Rejection::Blocked,
+                };
+                self.refused(&rejection, reason)
+            }
+            Ok(sought) => {
+                decision.host = Some(Host {
+                    authority,
+                    served_by: Some(sought.host.name.to_string()),
+                    port: Some(sought.view.port),
+                    problem: None,
+                });
+                self.follow(&sought, outgoing, decision)
+            }
+        }
+    }
+
+    fn follow(
+        &self,
+        sought: &Sought<'_, '_>,
+        outgoing: &Outgoing,
+        decision: &mut Decision,
+    ) -> Outcome {
+        let found = sought.rule();
+        decision.rules = tried::rules(sought, &self.view.viewer);
+        if found.is_err()
+            && let Some(Tried { matched, .. }) = decision.rules.last_mut()
+        {
+            *matched = false;
+        }
+        let tried = sought.host.rules.trace(&sought.view).count();
+        decision.rules_not_tried = sought.host.rules.iter().count() - tried;
+        match found {
+            Ok(routed) => self.act(&routed, outgoing),
+            Err(rejection) => {
+                let reason = sought.no_rule().to_owned();
+                self.refused(&rejection, reason)
+            }
+        }
+    }
+
+    fn act(&self, routed: &Routed<'_>, outgoing: &Outgoing) -> Outcome {
+        let route = &*routed.rule.route;
+        let origin = match judge_origin(route, outgoing) {
+            Verdict::Answered(response) => return answered(&response, "cors_response"),
+            Verdict::Allowed(origin) => Some(origin),
+            Verdict::Silent => None,
+        };
+        let mark = |headers: &mut HeaderMap| {
+            if let (Some(origin), Some(policy)) = (&origin, &route.cors) {
+                crate::request::cors::mark(policy, origin.clone(), headers);
+            }
+        };
+        match &route.action {
+            Action::Forward(split) => {
+                let mut forward = self.forward(split, routed, outgoing);
+                for target in &mut forward.targets {
+                    mark(&mut target.response_headers);
+                }
+                Outcome::Forwarded(Box::new(forward))
+            }
+            Action::Redirect(_) | Action::Direct(_) => {
+                let (mut response, kind) = answer_here(routed, outgoing, self.is_grpc());
+                mark(response.headers_mut());
+                answered(&response, kind)
+            }
+        }
+    }
+
+    fn forward(&self, split: &Split, routed: &Routed<'_>, outgoing: &Outgoing) -> Forward {
+        let route = &*routed.rule.route;
+        let source = route::source(&self.downstream);
+        let headers = &outgoing.head.headers;
+        let Stickiness { key, cookie } = stickiness(split, headers, source, || 0);
+        // A key that is made decides as it falls.
+        let decided = key.filter(|_| cookie.is_none());
+        let certain = split.targets().len() == 1 || decided.is_some();
+        let chosen = split.choose(decided, 0).filter(|_| certain);
+        let targets = split.targets().iter();
+        let targets = targets.map(|target| target::describe(self, routed, split, target, chosen));
+        let key = match (decided, &cookie) {
+            (Some(_), _) => StickyKey::Present,
+            (None, Some(_)) => StickyKey::Made,
+            (None, None) => StickyKey::Absent,
+        };
+        let sticky = |sticky: &SplitKey| Sticky {
+            by: sticky.to_string(),
+            key,
+        };
+        Forward {
+            timeout: route.timeout.map(|timeout| format!("{timeout:?}")),
+            retries: self.retries(route),
+            sticky: split.sticky.as_ref().map(sticky),
+            targets: targets.collect(),
+        }
+    }
+
+    fn retries(&self, route: &Route) -> Retries {
+        let policy = &route.retries;
+        let asked = RetriesAsked {
+            idempotent: is_idempotent(&self.asked.method),
+            grpc: self.is_grpc(),
+        };
+        let retries = policy.retries(asked);
+        let on = policy.meanings().into_iter();
+        let on = on.map(|(condition, meaning)| RetryOn { condition, meaning });
+        Retries {
+            attempts: if retries { policy.attempts } else { 0 },
+            per_try_timeout: policy.per_try_timeout.map(|limit| format!("{limit:?}")),
+            idempotent: asked.idempotent,
+            on: on.filter(|_| retries).collect(),
+        }
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            method: self.asked.method.to_string(),
+            url: self.asked.url.to_string(),
+            grpc: self.is_grpc(),
+        }
+    }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        is_grpc(&self.asked.headers)
+    }
+
+    /// What the proxy answers when it goes no further.
+    pub(super) fn failure(&self, rejection: &Rejection, reason: String) -> Failure {
+        let response = reply::rejected(rejection, self.is_grpc());
+        Failure::of(&response, rejection.flags().to_string(), reason)
+    }
+
+    fn refused(&self, rejection: &Rejection, reason: String) -> Outcome {
+        Outcome::Refused(self.failure(rejection, reason))
+    }
+
+    fn unserved(&self, unserved: &Unserved<'_>) -> String {
+        match unserved {
+            Unserved::Tls if self.listener.tls.is_none() => {
+                "the listener does not terminate TLS".to_owned()
+            }
+            Unserved::Tls if !self.asked.url.secure => "the listener expects TLS".to_owned(),
+            Unserved::Tls => "no server of the listener answers to this name in TLS".to_owned(),
+            Unserved::Port(host, port) => {
+                let ports: Vec<String> = host.ports.iter().map(u16::to_string).collect();
+                format!("{} has no port {port}, but {}", host.name, ports.join(", "))
+            }
+            Unserved::Host => {
+                let hosts = self.listener.all_hosts();
+                let mut names: Vec<String> = hosts.map(|(_, it)| it.name.to_string()).collect();
+                names.sort_unstable();
+                names.dedup();
+                let more = names.len().saturating_sub(HOSTS_TOLD_MAX);
+                names.truncate(HOSTS_TOLD_MAX);
+                match (names.is_empty(), more) {
+                    (true, _) => "the listener serves no host".to_owned(),
+                    (false, 0) => format!("the listener serves {}", names.join(", ")),
+                    (false, more) => {
+                        format!("the listener serves {} and {more} more", names.join(", "))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn answered(response: &Response<Body>, kind: &'static str) -> Outcome {
+    let mut headers = response.headers().clone();
+    headers.remove(header::DATE);
+    Outcome::Answered(Answer {
+        kind,
+        status: response.status().as_u16(),
+        headers,
+        body_bytes: response.body().size_hint().exact().unwrap_or(0),
+    })
+}

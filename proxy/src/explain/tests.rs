@@ -1,0 +1,4 @@
+//! That what is told is what happens.
+
+mod agreement;
+mod generated;

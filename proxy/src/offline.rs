@@ -1,0 +1,107 @@
+//! Configuration files as a proxy would use them, without being one: the same loader, mesh and
+//! compiler, but no socket is opened and no name is resolved.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use config::mesh::{Mesh, MeshSettings, Viewer};
+use config::{Loader, Problem, Resource, Severity, Spec};
+
+use crate::snapshot::{Publisher, Snapshot};
+use crate::table::compile::{Compiler, Perspective};
+use crate::telemetry::labels::Identity;
+use crate::telemetry::metrics::{Metrics, SERIES_MAX};
+use crate::tls::certificates::Certificates;
+
+/// Address of listeners that name none, as a proxy has it that is told nothing else.
+const BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Cluster of a proxy that is told nothing else.
+const CLUSTER: &str = "Kubernetes";
+
+/// What the files hold.
+#[derive(Debug)]
+pub(crate) struct Offline {
+    loader: Loader,
+    /// All that is written.
+    pub(crate) resources: Vec<Arc<Resource>>,
+}
+
+/// The configuration as one proxy sees it.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Who the proxy is beside.
+    pub(crate) viewer: Viewer,
+    /// What is written.
+    pub(crate) mesh: Mesh,
+    /// What is made of it.
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+/// Which traffic of a proxy is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// All that it takes.
+    All,
+    /// What it sends for a workload: as if there were no gateway. A proxy that opens gateways has no
+    /// outbound listener by itself.
+    Mesh,
+}
+
+// === impl Offline ===
+
+impl Offline {
+    /// Loads files and folders; documents that name no namespace are in `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// All problems if one of them is an error: a proxy would not start either.
+    pub(crate) fn load(paths: &[PathBuf], namespace: &str) -> Result<Self, Vec<Problem>> {
+        let mut loader = Loader::new(namespace);
+        let loaded = loader.load(paths);
+        match loaded.has_errors() {
+            true => Err(loaded.problems),
+            false => Ok(Self {
+                loader,
+                resources: loaded.resources,
+            }),
+        }
+    }
+
+    /// Compiles what concerns the proxy of `viewer`.
+    ///
+    /// # Errors
+    ///
+    /// Certificates of its gateways that cannot be used.
+    pub(crate) fn view(&mut self, viewer: Viewer, traffic: Traffic) -> Result<View, Vec<Problem>> {
+        let is_gateway = |it: &&Arc<Resource>| matches!(it.spec, Spec::Gateway(_));
+        let all = self.resources.iter();
+        let resources: Vec<Arc<Resource>> = match traffic {
+            Traffic::All => all.cloned().collect(),
+            Traffic::Mesh => all.filter(|it| !is_gateway(it)).cloned().collect(),
+        };
+        let mesh = Mesh::new(&resources, MeshSettings::default());
+        let (certificates, findings) = Certificates::load(mesh.gateways(&viewer));
+        let problems = self.loader.locate(findings);
+        if problems.iter().any(|it| it.severity == Severity::Error) {
+            return Err(problems);
+        }
+        let identity = Identity::of_workload(&viewer.labels, "", &viewer.namespace, CLUSTER);
+        let perspective = Perspective {
+            viewer: viewer.clone(),
+            identity: identity.clone(),
+            cluster: CLUSTER.to_owned(),
+            locality: None,
+            principal: format!("spiffe://cluster.local/ns/{}/sa/default", viewer.namespace),
+            bind: BIND,
+        };
+        let mut compiler = Compiler::new(perspective, Metrics::new(identity, SERIES_MAX));
+        let compiled = compiler.plan(&mesh, &certificates).commit();
+        let snapshot = Publisher::default().publish(compiled.table, compiled.destinations);
+        Ok(View {
+            viewer,
+            mesh,
+            snapshot,
+        })
+    }
+}
