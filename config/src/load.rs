@@ -27,9 +27,11 @@ use crate::problem::{Problem, Severity};
 use crate::resource::{Resource, Source};
 use crate::yaml;
 use document::{Item, Origin, Parsed};
+pub(crate) use files::read as read_file;
 use files::{Listed, Stamp, Unusable};
 use locate::{Remembered, Waiting};
 use set::{Set, whole_file};
+pub(crate) use split::documents as split_documents;
 
 /// Loads the same paths again and again, parsing only what changed.
 #[derive(Debug)]

@@ -66,7 +66,7 @@ pub(super) fn expand(path: &Path, files: &mut Vec<Listed>, unusable: &mut Vec<Un
 }
 
 /// The text of a file, or why it cannot be used.
-pub(super) fn read(path: &Path) -> Result<String, String> {
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     let too_large = || format!("is larger than {} MiB", FILE_BYTES_MAX / 1024 / 1024);
     let file = File::open(path).map_err(|error| cannot_read(&error))?;
     let expected = file.metadata().map_or(0, |metadata| metadata.len());
