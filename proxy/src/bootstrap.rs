@@ -38,6 +38,8 @@ pub enum Invocation {
     Check(CheckArgs),
     /// Say what would become of a request and exit.
     Explain(Box<ExplainArgs>),
+    /// Test configuration and exit.
+    Test(TestArgs),
 }
 
 /// What a proxy runs on.
@@ -130,6 +132,10 @@ enum Command {
     ///
     /// Exit codes: 0 a rule takes it, 3 none does, 1 the configuration has errors, 2 usage.
     Explain(explain::Typed),
+    /// Test configuration: whether requests would go where files of tests expect them.
+    ///
+    /// Exit codes: 0 all tests pass, 1 one fails or a file has errors, 2 usage.
+    Test(TestArgs),
 }
 
 /// Arguments of `meshproxy check`.
@@ -144,6 +150,17 @@ pub struct CheckArgs {
     /// Namespace of documents that name none.
     #[arg(long, env = "MESHPROXY_NAMESPACE", default_value = "default", value_parser = namespace)]
     pub namespace: String,
+}
+
+/// Arguments of `meshproxy test`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct TestArgs {
+    /// Files of tests, which name the configuration that they are about.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +304,7 @@ impl Invocation {
         let cli = Cli::try_parse_from(arguments)?;
         match cli.command {
             Some(Command::Check(check)) => Ok(Self::Check(check)),
+            Some(Command::Test(test)) => Ok(Self::Test(test)),
             Some(Command::Explain(typed)) => {
                 let arguments = typed.arguments()?;
                 Ok(Self::Explain(Box::new(arguments)))

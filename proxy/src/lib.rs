@@ -8,7 +8,8 @@
 //! - `telemetry`: what is counted and logged.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
-//! generation reaches the workers), `worker` (a thread), `admin`, `check` and `explain` (for people);
+//! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain` and `expect` (for
+//! people);
 //! `offline` is configuration without a proxy.
 
 pub mod admin;
@@ -17,6 +18,7 @@ pub mod body;
 pub mod bootstrap;
 pub mod check;
 pub mod drain;
+pub mod expect;
 pub mod explain;
 pub mod io;
 pub mod listener;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use proxy::bootstrap::Invocation;
-use proxy::{app, check, explain};
+use proxy::{app, check, expect, explain};
 use tokio::runtime::Builder;
 
 #[global_allocator]
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let settings = match Invocation::parse(std::env::args_os()) {
         Ok(Invocation::Run(settings)) => settings,
         Ok(Invocation::Check(arguments)) => return check::run(&arguments),
+        Ok(Invocation::Test(arguments)) => return expect::run(&arguments),
         Ok(Invocation::Explain(arguments)) => return explain::run(&arguments),
         Err(error) => error.exit(),
     };

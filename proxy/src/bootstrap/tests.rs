@@ -304,7 +304,7 @@ fn help_shows_what_there_is_and_hides_what_is_not_yet() {
 
     assert_eq!(help.exit_code(), 0);
     let help = help.to_string();
-    for now in ["--config <PATH>", "check", "explain"] {
+    for now in ["--config <PATH>", "check", "explain", "test"] {
         assert!(help.contains(now), "{now}");
     }
     for later in ["--control", "--capture", "--identity-dir", "iptables"] {

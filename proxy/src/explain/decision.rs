@@ -304,7 +304,6 @@ fn lines<S: Serializer>(headers: &HeaderMap, serializer: S) -> Result<S::Ok, S::
 
 impl Decision {
     /// The rule that the request meets.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests of agreement ask"))]
     pub(crate) fn rule(&self) -> Option<&RuleName> {
         let tried = self.rules.last().filter(|tried| tried.matched)?;
         Some(&tried.rule)

@@ -9,6 +9,7 @@ mod connections;
 mod cors;
 mod discovery;
 mod examples;
+mod expectations;
 mod explain;
 mod failures;
 mod faults;
