@@ -6,8 +6,8 @@ use http_body::Body as _;
 
 use super::asked::Asked;
 use super::decision::{
-    Answer, Caller, Decision, Failure, Forward, Host, Outcome, Request, Retries, RetryOn, Sticky,
-    StickyKey, Tried,
+    Answer, Caller, Decision, Failure, Forward, Host, Listener as Entry, Outcome, Request, Retries,
+    RetryOn, Sticky, StickyKey, Tried,
 };
 use super::target;
 use super::tried;
@@ -20,7 +20,7 @@ use crate::request::limits::Limits;
 use crate::request::pipeline::{answer_here, judge_origin};
 use crate::request::reply::{self, is_grpc};
 use crate::request::retry::is_idempotent;
-use crate::request::route::{self, Routed, Sought, Unserved};
+use crate::request::route::{self, Routed, Unserved};
 use crate::request::{Downstream, Rejection};
 use crate::table::retry::Asked as RetriesAsked;
 use crate::table::route::{Action, Route};
@@ -39,6 +39,14 @@ pub(super) struct Walk<'w> {
     downstream: Downstream,
 }
 
+/// What was found on the way of a request.
+struct Found {
+    host: Option<Host>,
+    rules: Vec<Tried>,
+    rules_not_tried: usize,
+    outcome: Outcome,
+}
+
 /// What would become of `asked` at `listener`.
 pub(crate) fn decide(view: &View, listener: &Listener, asked: &Asked) -> Decision {
     let walk = Walk {
@@ -50,32 +58,50 @@ pub(crate) fn decide(view: &View, listener: &Listener, asked: &Asked) -> Decisio
     walk.decision()
 }
 
+// === impl Found ===
+
+impl Found {
+    /// The request did not come as far as a host.
+    fn nothing(outcome: Outcome) -> Self {
+        Self {
+            host: None,
+            rules: Vec::new(),
+            rules_not_tried: 0,
+            outcome,
+        }
+    }
+}
+
 // === impl Walk ===
 
 impl Walk<'_> {
     fn decision(&self) -> Decision {
-        let mut decision = Decision {
+        let Found {
+            host,
+            rules,
+            rules_not_tried,
+            outcome,
+        } = match self.received() {
+            Ok(outgoing) => self.find(&outgoing),
+            Err(rejection) => Found::nothing(self.refused(&rejection, rejection.to_string())),
+        };
+        Decision {
             request: self.request(),
             caller: Caller {
                 namespace: self.view.viewer.namespace.clone(),
                 labels: self.view.viewer.labels.clone(),
                 address: self.asked.source.map(|ip| ip.to_string()),
             },
-            listener: super::decision::Listener {
+            listener: Entry {
                 address: self.listener.bind.to_string(),
                 name: self.listener.name.clone(),
                 direction: self.listener.direction,
             },
-            host: None,
-            rules: Vec::new(),
-            rules_not_tried: 0,
-            outcome: Outcome::Answered(Answer::default()),
-        };
-        decision.outcome = match self.received() {
-            Ok(outgoing) => self.find(&outgoing, &mut decision),
-            Err(rejection) => self.refused(&rejection, rejection.to_string()),
-        };
-        decision
+            host,
+            rules,
+            rules_not_tried,
+            outcome,
+        }
     }
 
     /// The request as the pipeline has it before it looks for a rule. The id that it would get is
@@ -92,57 +118,43 @@ impl Walk<'_> {
         Ok(outgoing)
     }
 
-    fn find(&self, outgoing: &Outgoing, decision: &mut Decision) -> Outcome {
+    fn find(&self, outgoing: &Outgoing) -> Found {
         let server_name = self.downstream.server_name.as_deref();
         let authority = outgoing.authority.to_str().unwrap_or_default().to_owned();
-        match route::seek(self.listener, server_name, outgoing) {
+        let sought = match route::seek(self.listener, server_name, outgoing) {
+            Ok(sought) => sought,
             Err(unserved) => {
                 let reason = self.unserved(&unserved);
-                decision.host = Some(Host {
-                    authority,
-                    served_by: None,
-                    port: None,
-                    problem: Some(reason.clone()),
-                });
                 let rejection = match self.listener.unknown_host {
                     UnknownHost::NotFound => Rejection::UnknownHost,
                     UnknownHost::BadGateway => Rejection::Blocked,
                 };
-                self.refused(&rejection, reason)
-            }
-            Ok(sought) => {
-                decision.host = Some(Host {
+                let host = Host {
                     authority,
-                    served_by: Some(sought.host.name.to_string()),
-                    port: Some(sought.view.port),
-                    problem: None,
-                });
-                self.follow(&sought, outgoing, decision)
+                    served_by: None,
+                    port: None,
+                    problem: Some(reason.clone()),
+                };
+                return Found {
+                    host: Some(host),
+                    ..Found::nothing(self.refused(&rejection, reason))
+                };
             }
-        }
-    }
-
-    fn follow(
-        &self,
-        sought: &Sought<'_, '_>,
-        outgoing: &Outgoing,
-        decision: &mut Decision,
-    ) -> Outcome {
-        let found = sought.rule();
-        decision.rules = tried::rules(sought, &self.view.viewer);
-        if found.is_err()
-            && let Some(Tried { matched, .. }) = decision.rules.last_mut()
-        {
-            *matched = false;
-        }
+        };
         let tried = sought.host.rules.trace(&sought.view).count();
-        decision.rules_not_tried = sought.host.rules.iter().count() - tried;
-        match found {
-            Ok(routed) => self.act(&routed, outgoing),
-            Err(rejection) => {
-                let reason = sought.no_rule().to_owned();
-                self.refused(&rejection, reason)
-            }
+        Found {
+            host: Some(Host {
+                authority,
+                served_by: Some(sought.host.name.to_string()),
+                port: Some(sought.view.port),
+                problem: None,
+            }),
+            rules: tried::rules(&sought, &self.view.viewer),
+            rules_not_tried: sought.host.rules.iter().count() - tried,
+            outcome: match sought.rule() {
+                Ok(routed) => self.act(&routed, outgoing),
+                Err(rejection) => self.refused(&rejection, sought.no_rule().to_owned()),
+            },
         }
     }
 

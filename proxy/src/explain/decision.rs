@@ -137,7 +137,7 @@ pub(crate) struct Failure {
 }
 
 /// An answer of the proxy.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Answer {
     /// `redirect`, `direct_response` or `cors_response`, as in the access log.
@@ -268,7 +268,7 @@ pub(crate) struct Destination {
     /// Host, complete.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// `namespace/name` of the `DestinationRule`.
+    /// `namespace/name` of the `DestinationRule`; none if there is none.
     pub(crate) destination_rule: Option<String>,
     /// Labels that make up the subset.
     pub(crate) labels: BTreeMap<String, String>,

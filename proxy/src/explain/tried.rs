@@ -33,8 +33,17 @@ pub(super) fn rules(sought: &Sought<'_, '_>, viewer: &Viewer) -> Vec<Tried> {
             }),
         });
     }
-    if tried.last().is_none_or(|last| !last.matched) {
-        add_elsewhere(&mut tried, &mut elsewhere, u32::MAX, viewer);
+    match tried.last_mut().filter(|last| last.matched) {
+        None => add_elsewhere(&mut tried, &mut elsewhere, u32::MAX, viewer),
+        // All conditions hold, and the rule is not for tunnels.
+        Some(last) if sought.rule().is_err() => {
+            last.matched = false;
+            last.mismatch = Some(Mismatch {
+                wanted: "another method, as it does not name CONNECT".to_owned(),
+                found: Some(sought.view.method.to_owned()),
+            });
+        }
+        Some(_) => {}
     }
     tried
 }
