@@ -108,7 +108,12 @@ fn verdicts(file: &Path) -> Result<Vec<Verdict>, Vec<Problem>> {
 
 /// The requests of the tests, in order, if all of the file has what it must have.
 fn requests(document: &Document<Suite>) -> Result<Vec<Asked>, Vec<Problem>> {
-    let Suite { config, tests, .. } = &document.value;
+    let Suite {
+        config,
+        tests,
+        path_normalization,
+        ..
+    } = &document.value;
     let mut problems = Vec::new();
     let mut requests = Vec::new();
     if config.is_empty() {
@@ -123,7 +128,7 @@ fn requests(document: &Document<Suite>) -> Result<Vec<Asked>, Vec<Problem>> {
         if test.name.is_empty() {
             wrong("must have a `name`");
         }
-        match test.request.asked() {
+        match test.request.asked(*path_normalization) {
             Some(asked) => requests.push(asked),
             None => wrong("must have a `request` with a `url`"),
         }

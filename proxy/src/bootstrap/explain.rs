@@ -13,6 +13,7 @@ use super::value::{labels, namespace};
 use super::{Output, usage};
 use crate::explain::asked::{Asked, header, method};
 use crate::explain::listener::Wanted;
+use crate::request::path::Normalization;
 
 /// A request to be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,15 @@ pub(super) struct Typed {
     /// [default: a gateway at the URL's port that serves the host, else mesh].
     #[arg(long, value_name = "LISTENER")]
     listener: Option<Wanted>,
+    /// How far the proxy brings paths to normal form.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        env = "MESHPROXY_PATH_NORMALIZATION",
+        default_value = "base"
+    )]
+    path_normalization: Normalization,
     /// Namespace of the caller, and of documents that name none.
     #[arg(long, env = "MESHPROXY_NAMESPACE", default_value = "default", value_parser = namespace)]
     namespace: String,
@@ -82,6 +92,7 @@ impl Typed {
                 url: url.parse().map_err(wrong)?,
                 headers: self.headers.into_iter().collect(),
                 source: self.source_ip,
+                normalization: self.path_normalization,
             },
             paths: paths.iter().map(PathBuf::from).collect(),
             labels: self.from.unwrap_or_default(),

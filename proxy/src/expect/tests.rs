@@ -208,6 +208,20 @@ tests:
 }
 
 #[test]
+fn paths_are_brought_to_normal_form_as_far_as_the_file_says() {
+    for (how, status) in [("base", 404), ("merge-slashes", 302)] {
+        let text = format!(
+            "config: [mesh.yaml]\npathNormalization: {how}\ntests:\n\
+             - {{name: a, request: {{url: 'reviews:9080//old'}}, expect: {{status: {status}}}}}\n"
+        );
+        let (_folder, report) = of_file(&text);
+
+        assert_eq!(report.problems, []);
+        assert_eq!(report.tests[0].differences, [], "{how}");
+    }
+}
+
+#[test]
 fn a_test_that_asks_or_expects_nothing_is_a_mistake() {
     let (_folder, report) = of_file("tests:\n- {request: {url: b}}\n- {name: b}\n");
 

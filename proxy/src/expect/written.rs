@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::ValueEnum as _;
 use config::value::Duration;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::explain::asked::{self, Asked, Url};
 use crate::explain::listener::Wanted;
+use crate::request::path::Normalization;
 
 /// A file of tests.
 #[derive(Debug, Default, Deserialize)]
@@ -23,6 +25,9 @@ pub(super) struct Suite {
     pub(super) config: Vec<PathBuf>,
     /// Namespace of documents and callers that name none [default: `default`].
     pub(super) namespace: Option<String>,
+    /// As `--path-normalization` of the proxy [default: `base`].
+    #[serde(deserialize_with = "normalization")]
+    pub(super) path_normalization: Normalization,
     /// The tests, in order.
     pub(super) tests: Vec<Test>,
 }
@@ -119,12 +124,13 @@ pub(super) struct Limit(pub(super) Option<std::time::Duration>);
 
 impl Request {
     /// The request as it is explained; none without a URL.
-    pub(super) fn asked(&self) -> Option<Asked> {
+    pub(super) fn asked(&self, normalization: Normalization) -> Option<Asked> {
         Some(Asked {
             method: self.method.clone().unwrap_or_default(),
             url: self.url.clone()?,
             headers: self.headers.clone(),
             source: self.from.address,
+            normalization,
         })
     }
 }
@@ -180,6 +186,16 @@ where
 {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(D::Error::custom)
+}
+
+fn normalization<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Normalization, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Normalization::from_str(&text, false).map_err(|_| {
+        let all = Normalization::value_variants().iter();
+        let names = all.filter_map(|it| Some(it.to_possible_value()?.get_name().to_owned()));
+        let names: Vec<String> = names.collect();
+        D::Error::custom(format_args!("must be one of {}", names.join(", ")))
+    })
 }
 
 fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Method>, D::Error> {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
+use crate::request::path::Normalization;
 use crate::request::{Arrived, Downstream};
 use crate::table::Listener;
 use crate::table::host::split_authority;
@@ -25,6 +26,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     /// Address of the caller, where it is known.
     pub source: Option<IpAddr>,
+    /// How far the proxy brings paths to normal form.
+    pub normalization: Normalization,
 }
 
 /// An absolute URL of HTTP.
@@ -41,6 +44,13 @@ pub struct Url {
 // === impl Asked ===
 
 impl Asked {
+    /// The host that is asked for, without its port.
+    pub(crate) fn host(&self) -> &str {
+        let written = self.headers.get(header::HOST);
+        let written = written.and_then(|host| host.to_str().ok());
+        written.map_or_else(|| self.url.host(), |host| split_authority(host).0)
+    }
+
     /// The request as it would come off a connection.
     pub(crate) fn arrived(&self) -> Arrived {
         let mut head = Request::new(()).into_parts().0;
@@ -211,6 +221,7 @@ mod tests {
             url: "http://a:81/x".parse().expect("a URL"),
             headers,
             source: None,
+            normalization: Normalization::default(),
         };
         let other: HeaderMap = [(header::HOST, HeaderValue::from_static("b"))]
             .into_iter()
@@ -220,6 +231,7 @@ mod tests {
             asked(HeaderMap::new()).arrived().head.headers["host"],
             "a:81"
         );
+        assert_eq!(asked(other.clone()).host(), "b");
         assert_eq!(asked(other).arrived().head.headers["host"], "b");
     }
 }

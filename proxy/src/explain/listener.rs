@@ -40,6 +40,13 @@ pub(crate) struct Views {
     made: Vec<(Traffic, Rc<View>)>,
 }
 
+/// A listener of a view.
+struct Entry {
+    view: Rc<View>,
+    /// Its position in the table.
+    at: usize,
+}
+
 // === impl Wanted ===
 
 impl FromStr for Wanted {
@@ -75,13 +82,30 @@ impl Views {
         asked: &Asked,
     ) -> Result<Decision, Undecided> {
         let port = asked.url.port();
-        let mut candidates: Vec<(Rc<View>, usize)> = Vec::new();
+        let candidates = self.candidates(viewer, wanted, port)?;
+        let serving = candidates.iter().find(|it| serves(it.listener(), asked));
+        match serving.or(candidates.first()) {
+            Some(entry) => Ok(decide(&entry.view, entry.listener(), asked)),
+            None => Err(Undecided::NoListener(self.absence(viewer, port)?)),
+        }
+    }
+
+    /// Listeners that a request at `port` may come in by, the likeliest first.
+    fn candidates(
+        &mut self,
+        viewer: &Viewer,
+        wanted: Option<&Wanted>,
+        port: u16,
+    ) -> Result<Vec<Entry>, Undecided> {
+        let mut candidates = Vec::new();
         let mut add = |view: &Rc<View>, fits: &dyn Fn(&Listener) -> bool| {
             let listeners = view.snapshot.table.listeners.iter().enumerate();
             let fitting = listeners.filter(|(_, listener)| fits(listener));
-            candidates.extend(fitting.map(|(at, _)| (Rc::clone(view), at)));
+            candidates.extend(fitting.map(|(at, _)| Entry {
+                view: Rc::clone(view),
+                at,
+            }));
         };
-        let outbound = |it: &Listener| it.direction == Direction::Outbound;
         match wanted {
             Some(Wanted::Gateway(name)) => {
                 let view = self.view(viewer, Traffic::All)?;
@@ -95,32 +119,19 @@ impl Views {
             }
             None => {
                 let view = self.view(viewer, Traffic::All)?;
-                add(&view, &|it| {
-                    it.direction == Direction::Gateway && is_at(it, port)
-                });
+                let is_gateway = |it: &Listener| it.direction == Direction::Gateway;
+                add(&view, &|it| is_gateway(it) && is_at(it, port));
             }
             Some(Wanted::Mesh) => {}
         }
         if matches!(wanted, None | Some(Wanted::Mesh)) {
             let view = self.view(viewer, Traffic::Mesh)?;
-            add(&view, &|it| {
-                outbound(it) && it.port_rule == PortRule::Listener(port)
-            });
-            add(&view, &|it| {
-                outbound(it) && it.port_rule == PortRule::Authority
-            });
+            let by =
+                |it: &Listener, rule| it.direction == Direction::Outbound && it.port_rule == rule;
+            add(&view, &|it| by(it, PortRule::Listener(port)));
+            add(&view, &|it| by(it, PortRule::Authority));
         }
-        let serving = candidates.iter().find(|(view, at)| {
-            let listener = &view.snapshot.table.listeners[*at];
-            serves(listener, asked)
-        });
-        match serving.or(candidates.first()) {
-            Some((view, at)) => {
-                let listener = &view.snapshot.table.listeners[*at];
-                Ok(decide(view, listener, asked))
-            }
-            None => Err(Undecided::NoListener(self.absence(viewer, port)?)),
-        }
+        Ok(candidates)
     }
 
     fn view(&mut self, viewer: &Viewer, traffic: Traffic) -> Result<Rc<View>, Undecided> {
@@ -153,6 +164,14 @@ impl Views {
     }
 }
 
+// === impl Entry ===
+
+impl Entry {
+    fn listener(&self) -> &Listener {
+        &self.view.snapshot.table.listeners[self.at]
+    }
+}
+
 fn is_at(listener: &Listener, port: u16) -> bool {
     match &listener.bind {
         Bind::Tcp(addr) => addr.port() == port,
@@ -161,8 +180,7 @@ fn is_at(listener: &Listener, port: u16) -> bool {
 }
 
 fn serves(listener: &Listener, asked: &Asked) -> bool {
-    let host = asked.url.host();
-    let server_name = asked.url.secure.then_some(host);
+    let server_name = asked.url.secure.then_some(asked.url.host());
     let hosts = listener.hosts_for(server_name);
-    hosts.is_some_and(|hosts| hosts.find(host).is_some())
+    hosts.is_some_and(|hosts| hosts.find(asked.host()).is_some())
 }

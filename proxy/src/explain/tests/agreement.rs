@@ -25,6 +25,7 @@ use crate::explain::listener::{Views, Wanted};
 use crate::io::Io;
 use crate::offline::Offline;
 use crate::request::explain::Callers;
+use crate::request::path::Normalization;
 use crate::request::{Downstream, pipeline};
 use crate::snapshot::Publisher;
 use crate::table::compile::{Compiler, Perspective};
@@ -128,6 +129,7 @@ fn asked(sent: &Sent) -> Asked {
             .expect("a URL"),
         headers: headers.collect(),
         source: Some(SOURCE),
+        normalization: Normalization::default(),
     }
 }
 
