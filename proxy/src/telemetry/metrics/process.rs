@@ -140,13 +140,7 @@ impl ProcessMetrics {
                 ),
                 ["ok", "failed"],
             )?,
-            health_checks: all.results(
-                (
-                    "meshproxy_health_checks_total",
-                    "Health checks of endpoints.",
-                ),
-                ["passed", "failed"],
-            )?,
+            health_checks: all.health_checks()?,
         })
     }
 }
@@ -268,6 +262,14 @@ impl Collected<'_> {
                 &["policy", "result"],
             )?,
         })
+    }
+
+    fn health_checks(&self) -> Result<Results> {
+        let named = (
+            "meshproxy_health_checks_total",
+            "Health checks of endpoints.",
+        );
+        self.results(named, ["passed", "failed"])
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.
