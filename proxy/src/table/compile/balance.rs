@@ -21,11 +21,17 @@ const MAGLEV_SLOTS: u32 = 65_537;
 /// First share of a new endpoint when nothing else is said, in percent.
 const WARMUP_PERCENT: f64 = 10.0;
 
-/// Where the endpoints stand, seen from `here`: levels of preference and shares.
-pub(super) fn layout(endpoints: &[&Endpoint], policy: &EffectivePolicy, here: &Here) -> Layout {
+/// Where the endpoints stand, seen from `here`: levels of preference and shares. `checks` says whether
+/// there are health checks.
+pub(super) fn layout(
+    endpoints: &[&Endpoint],
+    policy: &EffectivePolicy,
+    checks: bool,
+    here: &Here,
+) -> Layout {
     let standard = LoadBalancer::default();
     let balancer = policy.load_balancer.as_ref().unwrap_or(&standard);
-    locality::layout(endpoints, balancer, detects_failures(policy), here)
+    locality::layout(endpoints, balancer, detects_failures(policy, checks), here)
 }
 
 /// The algorithm, and what goes with it.
@@ -47,8 +53,8 @@ pub(super) fn terms(policy: &EffectivePolicy) -> Terms {
 
 /// Whether anything takes endpoints out. Otherwise nobody could ever fail over, and levels of
 /// preference would send everything to the nearest endpoint for good.
-pub(super) fn detects_failures(policy: &EffectivePolicy) -> bool {
-    policy.outlier_detection.is_some()
+fn detects_failures(policy: &EffectivePolicy, checks: bool) -> bool {
+    policy.outlier_detection.is_some() || checks
 }
 
 fn algorithm(balancer: &LoadBalancer) -> Algorithm {

@@ -68,6 +68,11 @@ fn codes(written: &[u32]) -> ErrorCodes {
     ErrorCodes::Listed(codes.into())
 }
 
+/// Whether endpoints are checked.
+pub(super) fn has_checks(policy: &HostPolicy) -> bool {
+    policy.annotation(HealthCheck::ANNOTATION).is_some()
+}
+
 /// How endpoints are checked, if they are.
 pub(super) fn check(
     policy: &HostPolicy,

@@ -80,7 +80,7 @@ fn asked(
     };
     let written: Vec<&Endpoint> = endpoints.iter().collect();
     let members: Vec<Member> = (0..).take(endpoints.len()).map(member).collect();
-    let (layout, live) = (layout(&written, policy, &here), Live::default());
+    let (layout, live) = (layout(&written, policy, false, &here), Live::default());
     let balancer = Balancer::new(members, layout, terms(policy), &live);
     let position = |member: &Member| match &member.endpoint.addr {
         EndpointAddr::Tcp(addr) => usize::from(addr.port()),

@@ -84,7 +84,8 @@ impl Registry {
         let (members, written) = self.members(host, key, &service, endpoint);
         let effective = host.policy.policy(subset(key), key.port);
         let here = self.perspective.here();
-        let layout = balance::layout(&written, &effective, &here);
+        let checks = outlier::has_checks(&host.policy);
+        let layout = balance::layout(&written, &effective, checks, &here);
         let terms = balance::terms(&effective);
         let balancer = Balancer::new(members, layout, terms, live);
         let retries = retry_limit(&effective);
