@@ -74,6 +74,15 @@ pub(crate) async fn run(meshproxy: &Meshproxy, layout: Layout) -> anyhow::Result
         trouble::faults(&mut stage).await,
     );
 
+    report.note(
+        "breaker: hanging ratings do not slow the page down",
+        trouble::breaker(&mut stage).await,
+    );
+    report.note(
+        "rate-limit: one version of a caller is limited",
+        trouble::rate_limit(&mut stage).await,
+    );
+
     let ends = stage.close().await;
     let bad: Vec<_> = ends.iter().filter(|(_, end)| *end != Stop::Clean).collect();
     let stopped = if bad.is_empty() {

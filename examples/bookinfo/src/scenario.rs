@@ -18,17 +18,23 @@ pub(crate) enum Scenario {
     Mirror,
     /// Slow or failing ratings.
     DelayAbort,
+    /// Hanging ratings, and what takes them out.
+    Breaker,
+    /// Stars for jason once in five seconds.
+    RateLimit,
 }
 
 impl Scenario {
     /// All of them, in the order of a tour.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::AllV1,
         Self::Canary,
         Self::Sticky,
         Self::Jason,
         Self::Mirror,
         Self::DelayAbort,
+        Self::Breaker,
+        Self::RateLimit,
     ];
 
     /// File name in [`FOLDER`].
@@ -40,6 +46,8 @@ impl Scenario {
             Self::Jason => "jason-v2.yaml",
             Self::Mirror => "mirror.yaml",
             Self::DelayAbort => "delay-abort.yaml",
+            Self::Breaker => "breaker.yaml",
+            Self::RateLimit => "rate-limit.yaml",
         }
     }
 
@@ -52,6 +60,8 @@ impl Scenario {
             Self::Jason => "black stars for jason, none for others",
             Self::Mirror => "no stars; v3 gets a copy of each request",
             Self::DelayAbort => "slow ratings for jason, no ratings for mia",
+            Self::Breaker => "hanging ratings are taken out, and the page is quick again",
+            Self::RateLimit => "red stars for jason once in five seconds, black ones for others",
         }
     }
 
@@ -64,6 +74,8 @@ impl Scenario {
             Self::Jason => include_str!("../scenarios/jason-v2.yaml"),
             Self::Mirror => include_str!("../scenarios/mirror.yaml"),
             Self::DelayAbort => include_str!("../scenarios/delay-abort.yaml"),
+            Self::Breaker => include_str!("../scenarios/breaker.yaml"),
+            Self::RateLimit => include_str!("../scenarios/rate-limit.yaml"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Steps about mirrors and faults.
+//! Steps about mirrors, faults, breakers and limits.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,16 @@ const REQUESTS: u64 = 200;
 const COPY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The delay in the scenario.
 const DELAY: Duration = Duration::from_secs(2);
+/// How long reviews waits for ratings that hang, as the scenario's `timeout` says.
+const HANG: Duration = Duration::from_secs(1);
+/// Where the scenario's last document begins.
+const BREAKER: &str = "---\n# The breaker.";
+/// Pages that may be slow before the breaker opens: it takes two errors in a row.
+const SLOW_MAX: usize = 3;
+/// Pages that must be quick afterwards.
+const QUICK: usize = 20;
+/// How long jason's limit may keep him waiting: five seconds, and as much for a busy machine.
+const STARS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// v1 answers everybody; v3 gets the copies.
 pub(crate) async fn mirror(stage: &mut Stage) -> anyhow::Result<String> {
@@ -61,6 +71,64 @@ pub(crate) async fn faults(stage: &mut Stage) -> anyhow::Result<String> {
     Ok(format!(
         "jason waited {} ms, mia had no stars",
         jason_took.as_millis()
+    ))
+}
+
+/// Without a breaker every page waits for ratings, with one only the first.
+pub(crate) async fn breaker(stage: &mut Stage) -> anyhow::Result<String> {
+    let yaml = Scenario::Breaker.yaml();
+    let (without, _) = yaml.split_once(BREAKER).context("find the breaker")?;
+    stage.play(without).await?;
+    for _ in 0..SLOW_MAX {
+        let (seen, took) = timed(stage, "nell").await?;
+        ensure!(
+            seen == Seen::Unavailable && took >= HANG,
+            "without a breaker: {seen:?} after {took:?}"
+        );
+    }
+    stage.play(yaml).await?;
+    let mut slow = 0;
+    while timed(stage, "nell").await?.1 >= HANG {
+        slow += 1;
+        ensure!(slow <= SLOW_MAX, "the page is still slow after {slow}");
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..QUICK {
+        let (seen, took) = timed(stage, "nell").await?;
+        ensure!(
+            seen == Seen::Unavailable && took < HANG,
+            "with a breaker: {seen:?} after {took:?}"
+        );
+        slowest = slowest.max(took);
+    }
+    Ok(format!(
+        "{slow} slow pages, then {QUICK} of at most {} ms",
+        slowest.as_millis()
+    ))
+}
+
+/// jason has his stars once in five seconds, the others always.
+pub(crate) async fn rate_limit(stage: &mut Stage) -> anyhow::Result<String> {
+    stage.play(Scenario::RateLimit.yaml()).await?;
+    let first = stage.page_reviews(Some("jason")).await?;
+    let second = stage.page_reviews(Some("jason")).await?;
+    ensure!(
+        (first, second) == (Seen::Red, Seen::Unavailable),
+        "jason sees {first:?}, then {second:?}"
+    );
+    for _ in 0..QUICK {
+        let seen = stage.page_reviews(Some("nell")).await?;
+        ensure!(seen == Seen::Black, "nell sees {seen:?}");
+    }
+    let limited = Instant::now();
+    while stage.page_reviews(Some("jason")).await? != Seen::Red {
+        let waited = limited.elapsed();
+        ensure!(waited < STARS_TIMEOUT, "jason has no stars for {waited:?}");
+        tokio::time::sleep(ASK_PAUSE).await;
+    }
+    Ok(format!(
+        "jason had stars again after {:.1} s",
+        limited.elapsed().as_secs_f64()
     ))
 }
 
