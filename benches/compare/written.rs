@@ -151,7 +151,7 @@ fn rate_limit() -> Value {
         "apiVersion": "policy.meshproxy.io/v1alpha1", "kind": "RateLimitPolicy",
         "metadata": {"name": "edge", "namespace": "default"},
         "spec": {"selector": {"matchLabels": {}}, "limits": [{
-            "name": "tenant", "requests": 1_000_000_000, "per": "1s",
+            "name": "tenant", "requests": 1_000_000, "per": "1s",
             "key": [format!("request.headers[{RULE_HEADER}]")],
         }]},
     })
