@@ -281,8 +281,10 @@ impl Upstream {
                 Ok(answer)
             }
             Err(error) => {
-                // What the endpoint never saw is not its failure.
-                if !matches!(error, UpstreamError::Overflow(_)) {
+                // What the endpoint never saw is neither its request nor its failure.
+                if let UpstreamError::Overflow(_) = error {
+                    member.endpoint.unsent();
+                } else {
                     member.endpoint.failed();
                 }
                 Err(error)
@@ -301,7 +303,10 @@ impl Upstream {
         let (place, pending) = match home.claim(thresholds, false, Instant::now())? {
             Some(Claim::Open(place, pending)) => (Some(place), pending),
             // A tunnel takes no connection that served before, only the place of one.
-            Some(Claim::Rested(_)) | None => (home.stand(thresholds)?.granted().await, None),
+            Some(Claim::Rested(_)) | None => {
+                let limit = destination.policy.connect_timeout;
+                (home.stand(thresholds)?.granted(limit).await?, None)
+            }
         };
         let place = place.ok_or(UpstreamError::Full)?;
         let under_way = home.breaker.begin(thresholds)?;
@@ -330,7 +335,8 @@ impl Upstream {
         let claim = match home.claim(thresholds, reuses, began)? {
             Some(claim) => claim,
             None => {
-                let claim = Box::pin(home.wait(thresholds)).await?;
+                let limit = destination.policy.connect_timeout;
+                let claim = Box::pin(home.wait(thresholds, limit)).await?;
                 began = Instant::now();
                 claim
             }
@@ -339,7 +345,7 @@ impl Upstream {
             Ok(under_way) => under_way,
             Err(overflow) => {
                 if let Claim::Rested(rested) = claim {
-                    home.take_back(rested.conn);
+                    home.put_back(rested);
                 }
                 return Err(overflow.into());
             }
@@ -457,6 +463,9 @@ impl Upstream {
             self.connect(destination, member, place).await
         };
         let terms = Terms::of(&destination.policy);
+        if home.breaker.is_busy(&terms.thresholds) {
+            home.breaker.begin(&terms.thresholds)?;
+        }
         let stream = home.http2.stream(&home, &terms, open).await?;
         let under_way = home.breaker.begin(&terms.thresholds)?;
         attempt.awaits_endpoint.set(true);

@@ -78,7 +78,11 @@ fn breaker(destination: &Destination) -> Value {
     let active = destination.members().iter().map(|it| it.endpoint.active());
     let active: u64 = active.map(u64::from).sum();
     json!({
-        "connections": {"open": in_use.connections, "max": limits.connections},
+        "connections": {
+            "open": in_use.connections,
+            "max": limits.connections,
+            "refused": in_use.connection_overflows,
+        },
         "pending": {
             "waiting": in_use.pending,
             "max": limits.pending,

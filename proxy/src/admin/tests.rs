@@ -207,7 +207,7 @@ async fn listeners_and_destinations_are_shown() {
                 "healthCheck": null,
             },
             "breaker": {
-                "connections": {"open": 0, "max": null},
+                "connections": {"open": 0, "max": null, "refused": 0},
                 "pending": {"waiting": 0, "max": null, "refused": 0},
                 "requests": {"active": 0, "max": null, "refused": 0},
             },

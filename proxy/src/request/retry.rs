@@ -116,7 +116,7 @@ impl Attempts<'_, '_> {
         };
         let member = self.upstream.pick(self.destination, &wish)?;
         self.made.count.set(self.made.count.get() + 1);
-        self.made.last.set(Some(member));
+        let before = self.made.last.replace(Some(member));
         if self.asked.grpc
             && let Some(left) = self.time.left_for_upstream()
         {
@@ -131,6 +131,11 @@ impl Attempts<'_, '_> {
         let mut deadline = limit.map(deadline);
         let result = self.exchange(member, outgoing, &mut deadline).await;
         let was_asked = self.made.awaits_endpoint.take();
+        if let Err(UpstreamError::Overflow(_)) = result {
+            // A limit of our own: nothing was sent to anybody.
+            self.made.count.set(self.made.count.get() - 1);
+            self.made.last.set(before);
+        }
         if let Some(rules) = self.destination.policy.outlier.as_deref()
             && was_asked
             && let Some(event) = Event::of(&result, self.asked.grpc)

@@ -33,6 +33,9 @@ pub struct Thresholds {
     pub requests: Option<u32>,
 }
 
+/// Stands for no limit.
+const UNLIMITED: u32 = u32::MAX;
+
 /// Which limit a request met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Overflow {
@@ -42,15 +45,20 @@ pub enum Overflow {
     /// As many are under way as may.
     #[error("active requests")]
     Requests,
+    /// All connections were taken for as long as a connection may take to open.
+    #[error("connections")]
+    Connections,
 }
 
 /// The use of one destination; outlives reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Breaker {
+    /// Most connections, as the newest configuration has it.
+    limit: AtomicU32,
     /// Connections open or being opened.
     open: AtomicU32,
-    /// Connections that can be given up for somebody who waits.
-    yielding: AtomicU32,
+    /// Connections that end for somebody who waits and still have their place.
+    ending: AtomicU32,
     /// Length of the queue, to be read without its lock.
     queued: AtomicU32,
     /// Requests that wait for a connection in one way or another.
@@ -59,6 +67,8 @@ pub(crate) struct Breaker {
     requests: AtomicU32,
     pending_overflows: AtomicU64,
     request_overflows: AtomicU64,
+    /// Requests for which there was no connection in time.
+    connection_overflows: AtomicU64,
     /// Taken only to open connections at the limit and to give up what somebody waits for.
     queue: Mutex<Queue>,
 }
@@ -66,18 +76,12 @@ pub(crate) struct Breaker {
 #[derive(Debug, Default)]
 struct Queue {
     /// By number, so that the first is who waits longest.
-    waiting: BTreeMap<u64, Waiter>,
+    waiting: BTreeMap<u64, oneshot::Sender<Grant>>,
     next: u64,
     /// How often in a row somebody was preferred to the first.
     passed_over: u32,
-    /// Workers with connections that they can give up.
+    /// Workers that may have connections to give up.
     bells: Vec<Weak<Bell>>,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    limit: u32,
-    granted: oneshot::Sender<Grant>,
 }
 
 /// What somebody gets who waited.
@@ -108,9 +112,9 @@ pub(crate) struct Bell(Notify);
 #[derive(Debug)]
 pub(crate) struct Place(Arc<Breaker>);
 
-/// Counts a connection as one that can be given up until dropped.
+/// Counts a connection as one that ends for somebody who waits, until dropped.
 #[derive(Debug)]
-pub(crate) struct Yielding(Arc<Breaker>);
+pub(crate) struct Ending(Arc<Breaker>);
 
 /// Counts a request as waiting until dropped.
 #[derive(Debug)]
@@ -128,44 +132,59 @@ pub(crate) struct Use {
     pub(crate) requests: u32,
     pub(crate) pending_overflows: u64,
     pub(crate) request_overflows: u64,
+    pub(crate) connection_overflows: u64,
 }
 
 // === impl Breaker ===
 
 impl Breaker {
-    /// A place for one more connection if there are fewer than `limit` and nobody waits for one.
-    pub(crate) fn open(self: &Arc<Self>, limit: Option<u32>) -> Option<Place> {
-        let Some(limit) = limit else {
+    /// Allows so many connections from now on. Who waits goes by the new limit at once.
+    pub(crate) fn limit_connections(self: &Arc<Self>, limit: Option<u32>) {
+        let limit = limit.unwrap_or(UNLIMITED);
+        if self.limit.swap(limit, SeqCst) != limit {
+            let spare = self.grant_places(&mut self.lock());
+            drop(spare);
+        }
+    }
+
+    /// Whether connections are limited: what rests may be wanted by others.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit.load(SeqCst) != UNLIMITED
+    }
+
+    /// A place for one more connection if there are fewer than allowed and nobody waits for one.
+    pub(crate) fn open(self: &Arc<Self>) -> Option<Place> {
+        if !self.is_limited() {
             self.open.fetch_add(1, SeqCst);
             return Some(Place(Arc::clone(self)));
-        };
+        }
         match self.queued.load(SeqCst) {
-            0 => self.open_below(limit),
+            0 => self.open_below_limit(),
             _ => None,
         }
     }
 
-    fn open_below(self: &Arc<Self>, limit: u32) -> Option<Place> {
+    fn open_below_limit(self: &Arc<Self>) -> Option<Place> {
+        let limit = self.limit.load(SeqCst);
         count_below(&self.open, limit).then(|| Place(Arc::clone(self)))
     }
 
-    /// Stands in the queue: a number, and what will be granted. Rings for connections that rest.
-    pub(crate) fn stand(self: &Arc<Self>, limit: u32) -> (u64, oneshot::Receiver<Grant>) {
+    /// Stands in the queue: a number, and what will be granted. Rings for connections that can be
+    /// given up.
+    pub(crate) fn stand(self: &Arc<Self>) -> (u64, oneshot::Receiver<Grant>) {
         let (granted, grant) = oneshot::channel();
         let mut queue = self.lock();
         let number = queue.next;
         queue.next += 1;
-        queue.waiting.insert(number, Waiter { limit, granted });
+        queue.waiting.insert(number, granted);
         self.queued.fetch_add(1, SeqCst);
-        if self.yielding.load(SeqCst) > 0 {
-            queue.bells.retain(|bell| match bell.upgrade() {
-                Some(bell) => {
-                    bell.0.notify_one();
-                    true
-                }
-                None => false,
-            });
-        }
+        queue.bells.retain(|bell| match bell.upgrade() {
+            Some(bell) => {
+                bell.0.notify_one();
+                true
+            }
+            None => false,
+        });
         // A place may have been given back before it could be seen that somebody waits.
         let spare = self.grant_places(&mut queue);
         drop(queue);
@@ -180,9 +199,9 @@ impl Breaker {
         }
     }
 
-    /// Whether there are more connections than `limit`.
-    pub(crate) fn exceeds(&self, limit: u32) -> bool {
-        self.open.load(SeqCst) > limit
+    /// Whether there are more connections than allowed: the limit may have been higher before.
+    pub(crate) fn exceeds(&self) -> bool {
+        self.open.load(SeqCst) > self.limit.load(SeqCst)
     }
 
     /// Whether somebody waits for a connection.
@@ -209,18 +228,30 @@ impl Breaker {
             }
             Some(_) | None => return Promise::Elsewhere,
         };
-        if let Some(waiter) = queue.waiting.remove(&number) {
+        if let Some(granted) = queue.waiting.remove(&number) {
             self.queued.fetch_sub(1, SeqCst);
             // Who stopped waiting has left the queue before, so that this arrives.
-            let _ = waiter.granted.send(Grant::Connection);
+            let _ = granted.send(Grant::Connection);
         }
         Promise::To(number)
     }
 
-    /// Counts one more connection that can be given up when somebody waits.
-    pub(crate) fn yielding(self: &Arc<Self>) -> Yielding {
-        self.yielding.fetch_add(1, SeqCst);
-        Yielding(Arc::clone(self))
+    /// Leave to end one more connection, unless as many end as are waited for.
+    pub(crate) fn end_one(self: &Arc<Self>) -> Option<Ending> {
+        let wanted = self.queued.load(SeqCst);
+        count_below(&self.ending, wanted).then(|| Ending(Arc::clone(self)))
+    }
+
+    /// Counts a request for which there was no connection in time.
+    pub(crate) fn gave_up(&self) -> Overflow {
+        self.connection_overflows.fetch_add(1, Relaxed);
+        Overflow::Connections
+    }
+
+    /// Whether as many requests are under way as may.
+    pub(crate) fn is_busy(&self, thresholds: &Thresholds) -> bool {
+        let limit = thresholds.requests;
+        limit.is_some_and(|limit| self.requests.load(SeqCst) >= limit)
     }
 
     /// Has `bell` rung when somebody waits for what its worker may give up.
@@ -265,6 +296,7 @@ impl Breaker {
             requests: self.requests.load(Relaxed),
             pending_overflows: self.pending_overflows.load(Relaxed),
             request_overflows: self.request_overflows.load(Relaxed),
+            connection_overflows: self.connection_overflows.load(Relaxed),
         }
     }
 
@@ -273,12 +305,12 @@ impl Breaker {
     fn grant_places(self: &Arc<Self>, queue: &mut Queue) -> Option<Place> {
         let mut spare = None;
         while let Some(first) = queue.waiting.first_entry() {
-            let place = spare.take().or_else(|| self.open_below(first.get().limit));
+            let place = spare.take().or_else(|| self.open_below_limit());
             let place = place?;
-            let waiter = first.remove();
+            let granted = first.remove();
             self.queued.fetch_sub(1, SeqCst);
             queue.passed_over = 0;
-            if let Err(Grant::Place(place)) = waiter.granted.send(Grant::Place(place)) {
+            if let Err(Grant::Place(place)) = granted.send(Grant::Place(place)) {
                 spare = Some(place);
             }
         }
@@ -288,6 +320,23 @@ impl Breaker {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing that holds the lock can leave the queue half-changed.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            limit: AtomicU32::new(UNLIMITED),
+            open: AtomicU32::default(),
+            ending: AtomicU32::default(),
+            queued: AtomicU32::default(),
+            pending: AtomicU32::default(),
+            requests: AtomicU32::default(),
+            pending_overflows: AtomicU64::default(),
+            request_overflows: AtomicU64::default(),
+            connection_overflows: AtomicU64::default(),
+            queue: Mutex::default(),
+        }
     }
 }
 
@@ -319,11 +368,11 @@ impl Drop for Place {
     }
 }
 
-// === impl Yielding ===
+// === impl Ending ===
 
-impl Drop for Yielding {
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.yielding.fetch_sub(1, SeqCst);
+        self.0.ending.fetch_sub(1, SeqCst);
     }
 }
 

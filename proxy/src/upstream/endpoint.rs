@@ -105,6 +105,11 @@ impl Endpoint {
         Active(Arc::clone(self))
     }
 
+    /// Takes back the count of a request that was never sent.
+    pub(crate) fn unsent(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Counts an attempt without an answer.
     pub(crate) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);

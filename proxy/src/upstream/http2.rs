@@ -6,6 +6,7 @@ pub(crate) mod headers;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -29,6 +30,10 @@ pub const STREAMS_DEFAULT: u32 = 100;
 /// Most connections of one worker to one endpoint.
 const CONNECTIONS_MAX: usize = 64;
 
+/// How long an endpoint's only connection of a worker serves before it is ended for a worker that has
+/// none: long enough to be worth its opening.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// The HTTP/2 connections of one worker to one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
@@ -38,7 +43,12 @@ pub(crate) struct Slot {
     opening: RefCell<Option<Rc<Opened>>>,
     /// Told when a stream ends, or there is a new connection.
     room: Rc<Notify>,
+    /// Requests that wait for a place for one more connection.
+    queued: Cell<usize>,
 }
+
+/// Counts a request as waiting for a place until dropped.
+struct Queued<'s>(&'s Cell<usize>);
 
 /// What configuration says of connections.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +128,7 @@ impl Slot {
             let opening = self.opening.borrow().clone();
             if let Some(opening) = opening {
                 if pending.is_none() {
-                    let pend = home.breaker.pend(&terms.thresholds);
-                    pending = Some(pend.map_err(UpstreamError::Overflow)?);
+                    pending = Some(home.breaker.pend(&terms.thresholds)?);
                 }
                 opening.done.notified().await;
                 // Whoever waited shares the failure: one after the other would wait as often as
@@ -130,8 +139,8 @@ impl Slot {
                 continue;
             }
             pending = None;
-            let place = match self.shared.borrow().len() < CONNECTIONS_MAX {
-                true => home.breaker.open(terms.thresholds.connections),
+            let place = match self.may_grow() {
+                true => home.breaker.open(),
                 false => None,
             };
             let place = match place {
@@ -143,7 +152,7 @@ impl Slot {
                 && self.opening.borrow().is_none()
                 && !self.has_room(terms)
             {
-                return self.open(home, terms, place, open).await;
+                return self.open(terms, place, open).await;
             }
         }
     }
@@ -171,7 +180,6 @@ impl Slot {
 
     async fn open(
         &self,
-        home: &Home,
         terms: &Terms,
         place: Place,
         open: impl AsyncFnOnce(Place) -> Result<(Io, Open), UpstreamError>,
@@ -188,9 +196,6 @@ impl Slot {
             // It takes no requests for now: they are better off elsewhere than in its queue.
             Ok(conn) if !conn.has_room(terms.streams_max as usize) => Err(UpstreamError::Full),
             Ok(conn) => {
-                if terms.limits.connections.is_some() {
-                    conn.lend(home.breaker.yielding());
-                }
                 let conn = Rc::new(conn);
                 self.shared.borrow_mut().push(Rc::clone(&conn));
                 self.room.notify_waiters();
@@ -203,6 +208,10 @@ impl Slot {
         }
     }
 
+    fn may_grow(&self) -> bool {
+        self.shared.borrow().len() < CONNECTIONS_MAX
+    }
+
     /// Waits until a stream has ended, or there may be a connection more: then with its place.
     async fn wait(
         &self,
@@ -210,37 +219,54 @@ impl Slot {
         terms: &Terms,
         until: &mut Option<tokio::time::Instant>,
     ) -> Result<Option<Place>, UpstreamError> {
+        let now = tokio::time::Instant::now();
+        let end = *until.get_or_insert(now + terms.wait);
         let room = self.room.notified();
-        let overflow = UpstreamError::Overflow;
-        if self.shared.borrow().is_empty() {
-            // All connections are elsewhere, and the queue ends when one of them does.
-            let mut waiting = home.stand(&terms.thresholds).map_err(overflow)?;
+        if self.may_grow() {
+            // The destination has as many connections as it may.
+            let _queued = Queued::new(&self.queued);
+            let mut waiting = home.stand(&terms.thresholds)?;
+            let left = end.saturating_duration_since(now);
             return tokio::select! {
-                place = waiting.granted() => Ok(place),
+                place = waiting.granted(left) => Ok(place?),
                 () = room => Ok(None),
             };
         }
-        let _pending = home.breaker.pend(&terms.thresholds).map_err(overflow)?;
-        let now = tokio::time::Instant::now();
-        let room = timeout_at(*until.get_or_insert(now + terms.wait), room);
-        match room.await {
+        let _pending = home.breaker.pend(&terms.thresholds)?;
+        match timeout_at(end, room).await {
             Ok(()) => Ok(None),
             Err(_) => Err(UpstreamError::Full),
         }
     }
 
-    /// Lets go of a connection for somebody who waits: of one that rests at once, else of one that
-    /// takes no more requests and ends with those it has.
-    pub(crate) fn give_up(&self, breaker: &Breaker) {
-        let mut shared = self.shared.borrow_mut();
-        while breaker.is_awaited()
-            && let Some(at) = shared.iter().position(|it| it.yields())
+    /// Ends connections for as long as somebody waits for them. One that is in use ends with the
+    /// requests that it has and takes no more.
+    pub(crate) fn give_up(&self, breaker: &Arc<Breaker>, now: Instant) {
+        while let Some(at) = self.expendable(now)
+            && let Some(ending) = breaker.end_one()
         {
-            let given_up = match shared.iter().position(|it| it.streams.get() == 0) {
-                Some(resting) => shared.swap_remove(resting),
-                None => shared.swap_remove(at),
-            };
-            drop(given_up);
+            let given_up = self.shared.borrow_mut().swap_remove(at);
+            given_up.end(ending);
+        }
+    }
+
+    /// The connection that is missed least: one that rests, else the least busy of several, else the
+    /// only one when it has served for a while. None while requests here wait for more themselves.
+    fn expendable(&self, now: Instant) -> Option<usize> {
+        let shared = self.shared.borrow();
+        let busy = shared.iter().map(|it| it.streams.get());
+        let (at, streams) = busy.enumerate().min_by_key(|(_, streams)| *streams)?;
+        let spare = shared.len() > 1 || shared[at].age(now) >= SLICE;
+        (streams == 0 || (spare && self.queued.get() == 0)).then_some(at)
+    }
+
+    /// Closes what rests for as long as there are more connections than allowed.
+    pub(crate) fn shrink(&self, breaker: &Breaker) {
+        let mut shared = self.shared.borrow_mut();
+        if breaker.exceeds() {
+            // Their places come back when the task of each connection ends: one at a time.
+            let resting = shared.iter().position(|it| it.streams.get() == 0);
+            resting.map(|at| shared.swap_remove(at));
         }
     }
 
@@ -316,5 +342,20 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         *self.slot.opening.borrow_mut() = None;
         self.opened.done.notify_waiters();
+    }
+}
+
+// === impl Queued ===
+
+impl<'s> Queued<'s> {
+    fn new(count: &'s Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::upstream::breaker::{Bell, Breaker, Yielding};
+use crate::upstream::breaker::{Bell, Breaker};
 use crate::upstream::destination::Policy;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::{Connection, KeepAlive};
@@ -50,9 +50,6 @@ pub(crate) struct Limits {
     pub(crate) age: Option<Duration>,
     /// Most requests; 0 means no limit.
     pub(crate) requests: u32,
-    /// Most connections of the destination: where there is a limit, what rests may be wanted by
-    /// others.
-    pub(crate) connections: Option<u32>,
 }
 
 /// The connections of one worker to one endpoint.
@@ -78,8 +75,6 @@ pub(crate) struct Home {
 struct Idle {
     conn: Box<Connection>,
     since: Instant,
-    /// Present where connections are scarce.
-    _yielding: Option<Yielding>,
 }
 
 /// A connection that is used again.
@@ -99,7 +94,6 @@ impl Limits {
             idle: policy.idle_timeout,
             age: policy.connection_age_max,
             requests: policy.requests_per_connection_max,
-            connections: policy.thresholds.connections,
         }
     }
 }
@@ -179,7 +173,7 @@ impl Home {
         let limit = self.endpoint.idle_limit.within(limit);
         let mut closes = Closes::default();
         let mut found = None;
-        while let Some(Idle { conn, since, .. }) = idle.pop() {
+        while let Some(Idle { conn, since }) = idle.pop() {
             let rest = now.saturating_duration_since(since);
             let closed = match rest < ASK_AFTER {
                 true => conn.is_stale(),
@@ -204,57 +198,53 @@ impl Home {
         self.put(conn, Instant::now());
     }
 
-    fn put(&self, conn: Box<Connection>, now: Instant) {
-        let Limits {
-            requests,
-            connections,
-            ..
-        } = self.limits.get();
-        let worn = (requests != 0 && conn.requests() >= requests) || self.is_old(&conn, now);
+    /// Keeps a connection that was not used after all: it goes on resting.
+    pub(crate) fn put_back(&self, rested: Rested) {
+        let since = Instant::now().checked_sub(rested.rest);
+        self.put(rested.conn, since.unwrap_or_else(Instant::now));
+    }
+
+    fn put(&self, conn: Box<Connection>, since: Instant) {
+        let Limits { requests, .. } = self.limits.get();
+        let worn = (requests != 0 && conn.requests() >= requests) || self.is_old(&conn, since);
         if worn || self.closed.get() || self.idle.borrow().len() >= IDLE_PER_ENDPOINT_MAX {
             return;
         }
-        let Some(limit) = connections else {
-            return self.idle.borrow_mut().push(Idle {
-                conn,
-                since: now,
-                _yielding: None,
-            });
-        };
-        // The limit may have been higher when it was opened.
-        if self.breaker.exceeds(limit) {
+        if !self.breaker.is_limited() {
+            return self.idle.borrow_mut().push(Idle { conn, since });
+        }
+        if self.breaker.exceeds() {
             return;
         }
         let Some(conn) = self.hand_over(conn) else {
             return;
         };
-        self.idle.borrow_mut().push(Idle {
-            conn,
-            since: now,
-            _yielding: Some(self.breaker.yielding()),
-        });
-        // Whoever began to wait before this could be seen did not ring.
+        self.idle.borrow_mut().push(Idle { conn, since });
+        // Whoever began to wait before this could be seen rang in vain.
         self.give_up();
     }
 
-    /// Closes what rests for as long as there are more connections than `limit`: it may have been
-    /// higher when they were opened.
-    fn shrink(&self, limit: u32) {
-        while self.breaker.exceeds(limit) {
+    /// Closes what rests for as long as there are more connections than allowed: the limit may have
+    /// been higher when they were opened.
+    fn shrink(&self) {
+        while self.breaker.exceeds() {
             let Some(worn) = self.idle.borrow_mut().pop() else {
-                return;
+                return self.http2.shrink(&self.breaker);
             };
             drop(worn);
         }
     }
 
-    /// Gives up what rests for as long as somebody waits for it, longest rest first.
+    /// Gives up connections for as long as somebody waits for them, longest rest first.
     fn give_up(&self) {
-        while self.breaker.is_awaited() && !self.idle.borrow().is_empty() {
+        while !self.idle.borrow().is_empty()
+            && let Some(ending) = self.breaker.end_one()
+        {
             let given_up = self.idle.borrow_mut().remove(0);
             drop(given_up);
+            drop(ending);
         }
-        self.http2.give_up(&self.breaker);
+        self.http2.give_up(&self.breaker, Instant::now());
     }
 
     /// Notes what an answer said of its connection; whether the connection can be used again.
@@ -302,8 +292,8 @@ impl Home {
         self.learn(&closes, oldest_open, now);
         self.looked.set(now);
         self.http2.sweep(limits, now);
-        if let Some(limit) = limits.connections {
-            self.shrink(limit);
+        if self.breaker.is_limited() {
+            self.shrink();
             self.give_up();
         }
     }

@@ -213,7 +213,12 @@ async fn places_come_back_from_requests_that_were_given_up() {
             calls.spawn(async move { Http2::connect(addr).await.get(HOST, "/").await.status });
         }
         gated.has(2).await;
-        breaker_is(&edge, "four wait", |it| it["pending"]["waiting"] == 4).await;
+        breaker_is(&edge, "two are served and four wait", |it| {
+            it["connections"]["open"] == 2
+                && it["requests"]["active"] == 2
+                && it["pending"]["waiting"] == 4
+        })
+        .await;
         calls.shutdown().await;
         gated.has(0).await;
     }
@@ -226,7 +231,6 @@ async fn places_come_back_from_requests_that_were_given_up() {
     .await;
     gated.let_go(1);
     assert_eq!(ask(&edge).await.0, 200);
-    assert_eq!(gated.state.most.load(Ordering::SeqCst), 2);
 }
 
 /// Many callers share few connections, whichever worker they meet.
@@ -344,4 +348,112 @@ async fn a_limit_that_changes_keeps_what_is_under_way() {
         it["connections"]["open"].as_u64() <= Some(1)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_limit_that_goes_lets_those_go_on_who_wait() {
+    let gated = Gated::new(Protocol::Http1).await;
+    let edge = edge(&gated, "HTTP", "tcp: {maxConnections: 1}", "2").await;
+    let mut calls = JoinSet::new();
+    for _ in 0..4 {
+        calls.spawn(ask(&edge));
+    }
+    gated.has(1).await;
+    breaker_is(&edge, "three wait", |it| it["pending"]["waiting"] == 3).await;
+
+    let yaml = std::fs::read_to_string(edge.proxy.config()).expect("the file is there");
+    edge.proxy
+        .apply(&yaml.replace("maxConnections: 1", ""))
+        .await;
+
+    gated.has(4).await;
+    gated.let_go(4);
+    while let Some(call) = calls.join_next().await {
+        assert_eq!(call.expect("a call ends").0, 200);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_waits_no_longer_than_one_may_take_to_open() {
+    let gated = Gated::new(Protocol::Http1).await;
+    let policy = "tcp: {maxConnections: 1, connectTimeout: 300ms}";
+    let edge = edge(&gated, "HTTP", policy, "1").await;
+    let mut calls = JoinSet::new();
+    calls.spawn(ask(&edge));
+    gated.has(1).await;
+
+    let (status, cause) = ask(&edge).await;
+
+    assert_eq!(status, 503);
+    assert_eq!(cause, "upstream_connections_overflow");
+    let destination = &edge.proxy.admin("/destinations").await[0];
+    assert_eq!(destination["breaker"]["connections"]["refused"], 1);
+    assert_eq!(
+        destination["endpoints"][0]["requests"], 1,
+        "the second was sent nowhere"
+    );
+    gated.let_go(1);
+    while let Some(call) = calls.join_next().await {
+        assert_eq!(call.expect("a call ends").0, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_lower_limit_closes_connections_that_rest() {
+    for (protocol, name) in [(Protocol::Http1, "HTTP"), (Protocol::NarrowHttp2, "HTTP2")] {
+        let gated = Gated::new(protocol).await;
+        let edge = edge(&gated, name, "http: {maxRequestsPerConnection: 100}", "2").await;
+        let mut calls = JoinSet::new();
+        for _ in 0..12 {
+            calls.spawn(ask(&edge));
+        }
+        gated.has(12).await;
+        gated.let_go(12);
+        while let Some(call) = calls.join_next().await {
+            assert_eq!(call.expect("a call ends").0, 200);
+        }
+        assert!(breaker(&edge).await["connections"]["open"].as_u64() > Some(2));
+
+        let yaml = std::fs::read_to_string(edge.proxy.config()).expect("the file is there");
+        let limited = yaml.replace(
+            "connectionPool: {",
+            "connectionPool: {tcp: {maxConnections: 2}, ",
+        );
+        edge.proxy.apply(&limited).await;
+
+        breaker_is(&edge, "two are left", |it| {
+            it["connections"]["open"].as_u64() <= Some(2)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn one_who_waits_does_not_cost_others_their_connections() {
+    // Two workers, and a stream on each of several connections: who waits gets the place of one.
+    let gated = Gated::new(Protocol::NarrowHttp2).await;
+    let edge = edge(&gated, "HTTP2", "tcp: {maxConnections: 3}", "1").await;
+    let mut calls = JoinSet::new();
+    for _ in 0..6 {
+        calls.spawn(ask(&edge));
+    }
+    gated.has(6).await;
+    calls.spawn(ask(&edge));
+    breaker_is(&edge, "the seventh waits", |it| {
+        it["pending"]["waiting"] == 1
+    })
+    .await;
+
+    gated.let_go(1);
+
+    gated.has(6).await;
+    assert_eq!(breaker(&edge).await["connections"]["open"], 3);
+    gated.let_go(6);
+    while let Some(call) = calls.join_next().await {
+        assert_eq!(call.expect("a call ends").0, 200);
+    }
+    assert!(
+        gated.origin.connections() <= 4,
+        "no storm of new connections"
+    );
 }

@@ -47,6 +47,9 @@ pub(super) fn cause(error: &UpstreamError, lead: &'static str) -> Cause {
             unavailable("overflow", "upstream_requests_overflow")
         }
         UpstreamError::InjectedReset => unavailable(TERMINATED, "fault_reset"),
+        UpstreamError::Overflow(Overflow::Connections) => {
+            unavailable("overflow", "upstream_connections_overflow")
+        }
         UpstreamError::Full => unavailable("overflow", "upstream_streams_exhausted"),
         UpstreamError::Connect(error) => connect(error.fault()),
         UpstreamError::Stream { .. } | UpstreamError::Exchange { .. }

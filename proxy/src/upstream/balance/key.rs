@@ -56,7 +56,11 @@ impl HashKey {
                 let value = request.headers.get(name)?;
                 Some(stable_hash(value.as_bytes()))
             }
-            Self::Cookie(of) => cookie(request.headers, &of.name).map(hash_of_cookie),
+            Self::Cookie(of) => {
+                let value = cookie(request.headers, &of.name)?;
+                // An empty one would tie all who have it to one endpoint.
+                (!value.is_empty()).then(|| hash_of_cookie(value))
+            }
             Self::SourceIp => match request.source?.to_canonical() {
                 IpAddr::V4(ip) => Some(stable_hash(&ip.octets())),
                 IpAddr::V6(ip) => Some(stable_hash(&ip.octets())),

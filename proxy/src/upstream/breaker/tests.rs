@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::*;
 
-fn limited(connections: u32) -> Thresholds {
-    Thresholds {
-        connections: Some(connections),
-        ..Thresholds::default()
-    }
+/// With so many connections.
+fn breaker(connections: u32) -> Arc<Breaker> {
+    let breaker = Arc::<Breaker>::default();
+    breaker.limit_connections(Some(connections));
+    breaker
 }
 
 fn idle() -> Use {
@@ -20,6 +20,7 @@ fn idle() -> Use {
         requests: 0,
         pending_overflows: 0,
         request_overflows: 0,
+        connection_overflows: 0,
     }
 }
 
@@ -30,19 +31,18 @@ fn granted(grant: &mut oneshot::Receiver<Grant>) -> Option<Grant> {
 
 #[test]
 fn many_threads_never_have_more_than_the_limit() {
-    let breaker = Arc::<Breaker>::default();
+    let breaker = breaker(10);
     let under_way = AtomicU32::new(0);
     let thresholds = Thresholds {
         requests: Some(10),
-        ..limited(10)
+        ..Thresholds::default()
     };
 
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    let (Some(place), Ok(request)) =
-                        (breaker.open(Some(10)), breaker.begin(&thresholds))
+                    let (Some(place), Ok(request)) = (breaker.open(), breaker.begin(&thresholds))
                     else {
                         continue;
                     };
@@ -64,7 +64,7 @@ fn many_threads_never_have_more_than_the_limit() {
 
 #[tokio::test]
 async fn threads_that_wait_all_get_a_place_in_the_end() {
-    let breaker = Arc::<Breaker>::default();
+    let breaker = breaker(3);
     let under_way = Arc::new(AtomicU32::new(0));
 
     let threads: Vec<_> = (0..8)
@@ -72,8 +72,8 @@ async fn threads_that_wait_all_get_a_place_in_the_end() {
             let (breaker, under_way) = (Arc::clone(&breaker), Arc::clone(&under_way));
             tokio::task::spawn_blocking(move || {
                 for _ in 0..2_000 {
-                    let place = breaker.open(Some(3)).or_else(|| {
-                        let (_, grant) = breaker.stand(3);
+                    let place = breaker.open().or_else(|| {
+                        let (_, grant) = breaker.stand();
                         match grant.blocking_recv() {
                             Ok(Grant::Place(place)) => Some(place),
                             Ok(Grant::Connection) | Err(_) => None,
@@ -98,10 +98,10 @@ async fn threads_that_wait_all_get_a_place_in_the_end() {
 
 #[test]
 fn places_go_to_those_who_wait_in_the_order_of_coming() {
-    let breaker = Arc::<Breaker>::default();
-    let place = breaker.open(Some(1)).expect("the first");
-    let (first, mut grants) = breaker.stand(1);
-    let (_, mut later) = breaker.stand(1);
+    let breaker = breaker(1);
+    let place = breaker.open().expect("the first");
+    let (first, mut grants) = breaker.stand();
+    let (_, mut later) = breaker.stand();
     assert!(granted(&mut grants).is_none());
 
     drop(place);
@@ -110,7 +110,7 @@ fn places_go_to_those_who_wait_in_the_order_of_coming() {
         panic!("the first who waits");
     };
     assert!(granted(&mut later).is_none());
-    assert!(breaker.open(Some(1)).is_none(), "nobody passes the queue");
+    assert!(breaker.open().is_none(), "nobody passes the queue");
     breaker.leave(first);
     drop(place);
     assert!(matches!(granted(&mut later), Some(Grant::Place(_))));
@@ -119,10 +119,10 @@ fn places_go_to_those_who_wait_in_the_order_of_coming() {
 
 #[test]
 fn what_is_granted_to_somebody_who_left_goes_to_the_next() {
-    let breaker = Arc::<Breaker>::default();
-    let place = breaker.open(Some(1)).expect("the first");
-    let (gone, grant) = breaker.stand(1);
-    let (_, mut next) = breaker.stand(1);
+    let breaker = breaker(1);
+    let place = breaker.open().expect("the first");
+    let (gone, grant) = breaker.stand();
+    let (_, mut next) = breaker.stand();
 
     drop(grant);
     drop(place);
@@ -133,26 +133,47 @@ fn what_is_granted_to_somebody_who_left_goes_to_the_next() {
 }
 
 #[test]
-fn a_limit_that_grows_is_seen_by_those_who_wait() {
-    let breaker = Arc::<Breaker>::default();
-    let _place = breaker.open(Some(1)).expect("the first");
-    let (_, mut grant) = breaker.stand(1);
+fn a_limit_that_grows_or_goes_is_seen_by_those_who_wait() {
+    let breaker = breaker(1);
+    let _place = breaker.open().expect("the first");
+    let mut waiting: Vec<_> = (0..4).map(|_| breaker.stand().1).collect();
+    let mut places = Vec::new();
+    let mut served = |places: &mut Vec<Grant>| {
+        places.extend(waiting.iter_mut().filter_map(granted));
+        places.len()
+    };
 
-    let (_, mut after_reload) = breaker.stand(2);
+    breaker.limit_connections(Some(3));
+    assert_eq!(served(&mut places), 2);
 
-    // The first still goes by what it knew; what it leaves free is for the next.
-    assert!(granted(&mut grant).is_none());
-    assert!(granted(&mut after_reload).is_none());
-    let unlimited = breaker.open(None);
-    assert!(unlimited.is_some(), "without a limit nobody waits");
+    breaker.limit_connections(None);
+    assert_eq!(served(&mut places), 4);
+    assert!(!breaker.is_awaited());
+}
+
+#[test]
+fn no_more_end_than_are_waited_for() {
+    let breaker = breaker(2);
+    let _places = [breaker.open(), breaker.open()];
+    assert!(breaker.end_one().is_none(), "nobody waits");
+    let (number, _grant) = breaker.stand();
+
+    let ending = breaker.end_one();
+
+    assert!(ending.is_some());
+    assert!(breaker.end_one().is_none(), "one is enough");
+    drop(ending);
+    assert!(breaker.end_one().is_some(), "that one did not help");
+    breaker.leave(number);
+    assert!(breaker.end_one().is_none());
 }
 
 #[test]
 fn a_connection_is_promised_past_the_first_only_so_often() {
-    let breaker = Arc::<Breaker>::default();
-    let _place = breaker.open(Some(1)).expect("the first");
-    let (elsewhere, _first) = breaker.stand(1);
-    let own: Vec<_> = (0..=PASSED_OVER_MAX).map(|_| breaker.stand(1)).collect();
+    let breaker = breaker(1);
+    let _place = breaker.open().expect("the first");
+    let (elsewhere, _first) = breaker.stand();
+    let own: Vec<_> = (0..=PASSED_OVER_MAX).map(|_| breaker.stand()).collect();
     let numbers = || own.iter().map(|(number, _)| *number);
 
     for (number, _) in &own[..PASSED_OVER_MAX as usize] {

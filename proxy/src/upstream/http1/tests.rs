@@ -42,7 +42,6 @@ impl Upstream {
             idle: Duration::from_secs(60),
             age: None,
             requests: 0,
-            connections: None,
         };
         self.pool.home(&self.endpoint, &Arc::default(), limits)
     }

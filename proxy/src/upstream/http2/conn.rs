@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::body::Body;
 use crate::io::Io;
-use crate::upstream::breaker::Yielding;
+use crate::upstream::breaker::Ending;
 use crate::upstream::connect::{ConnectError, Open};
 use crate::upstream::destination::Ping;
 use crate::upstream::http2::STREAMS_DEFAULT;
@@ -55,8 +55,8 @@ pub(super) struct Shared {
     pub(super) refused: Cell<bool>,
     /// Whoever waits for room on a connection of the endpoint.
     pub(super) room: Rc<Notify>,
-    /// Present where connections are scarce.
-    yielding: RefCell<Option<Yielding>>,
+    /// Set when it ends for somebody who waits for its place.
+    ending: Rc<RefCell<Option<Ending>>>,
     /// Tells the owner of the tasks, by being dropped with the last user, that it can end.
     _in_use: oneshot::Sender<Infallible>,
 }
@@ -81,7 +81,7 @@ struct Driver {
 }
 
 /// Marks a driver as ended however it ends.
-struct Ending(Rc<Driver>);
+struct Ended(Rc<Driver>);
 
 // === impl Shared ===
 
@@ -118,7 +118,9 @@ impl Shared {
             .map_err(|source| ConnectError::Handshake(Some(source)))?;
         let (in_use, unused) = oneshot::channel();
         let intake = Rc::new(Intake(RefCell::new(Some(connection))));
-        let owner = own(Rc::clone(&intake), Rc::clone(&driver), counted, unused);
+        let ending = Rc::default();
+        let place = (counted, Rc::clone(&ending));
+        let owner = own(Rc::clone(&intake), Rc::clone(&driver), place, unused);
         tokio::task::spawn_local(owner);
         match timeout(limit, intake.settled(&driver)).await {
             Ok(true) => {}
@@ -135,7 +137,7 @@ impl Shared {
             idle_since: Cell::new(now),
             refused: Cell::new(false),
             room: Rc::clone(room),
-            yielding: RefCell::default(),
+            ending,
             _in_use: in_use,
         })
     }
@@ -148,14 +150,14 @@ impl Shared {
         !ending && !worn && !limits.age.is_some_and(old)
     }
 
-    /// Lets it be given up when somebody waits for its place.
-    pub(super) fn lend(&self, yielding: Yielding) {
-        *self.yielding.borrow_mut() = Some(yielding);
+    /// Counts it as one that ends until its place is free.
+    pub(super) fn end(&self, ending: Ending) {
+        *self.ending.borrow_mut() = Some(ending);
     }
 
-    /// Whether it can be given up when somebody waits for its place.
-    pub(super) fn yields(&self) -> bool {
-        self.yielding.borrow().is_some()
+    /// Time since it was opened.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
     }
 
     /// Whether one more stream is allowed at this moment, by us and by the upstream.
@@ -214,10 +216,10 @@ impl Intake {
 async fn own(
     intake: Rc<Intake>,
     driver: Rc<Driver>,
-    counted: Open,
+    // What counts it as open, and for whom it ends.
+    _place: (Open, Rc<RefCell<Option<Ending>>>),
     mut unused: oneshot::Receiver<Infallible>,
 ) {
-    let _counted = counted;
     let mut run = pin!(intake.run());
     let ended = tokio::select! {
         ended = &mut run => {
@@ -257,7 +259,7 @@ where
             tokio::task::spawn_local(future);
             return;
         }
-        let ending = Ending(Rc::clone(&self.0));
+        let ending = Ended(Rc::clone(&self.0));
         *task = Some(tokio::task::spawn_local(async move {
             let mut future = pin!(future);
             let moved = &ending.0.moved;
@@ -271,9 +273,9 @@ where
     }
 }
 
-// === impl Ending ===
+// === impl Ended ===
 
-impl Drop for Ending {
+impl Drop for Ended {
     fn drop(&mut self) {
         self.0.ended.set(true);
         self.0.moved.notify_waiters();

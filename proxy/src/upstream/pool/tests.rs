@@ -74,7 +74,6 @@ fn limits(idle: Duration) -> Limits {
         idle,
         age: None,
         requests: 0,
-        connections: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot::Receiver;
+use tokio::time::timeout;
 
 use crate::upstream::breaker::{Grant, Overflow, Pending, Place, Promise, Thresholds};
 use crate::upstream::http1::Connection;
@@ -54,7 +55,7 @@ impl Home {
         if reuses && let Some(rested) = self.take(now) {
             return Ok(Some(Claim::Rested(rested)));
         }
-        let Some(place) = self.breaker.open(thresholds.connections) else {
+        let Some(place) = self.breaker.open() else {
             return Ok(None);
         };
         // Without a limit of connections the requests that wait for theirs to open have one.
@@ -65,19 +66,24 @@ impl Home {
         Ok(Some(Claim::Open(place, pending)))
     }
 
-    /// Waits for a connection of this worker to the endpoint, or for a place.
+    /// Waits for a connection of this worker to the endpoint, or for a place, as long as a connection
+    /// may take to open.
     ///
     /// # Errors
     ///
-    /// As many requests wait as may.
+    /// As many requests wait as may, or the wait is over.
     ///
     /// # Cancel safety
     ///
     /// What was granted goes to the next.
-    pub(crate) async fn wait(&self, thresholds: &Thresholds) -> Result<Claim, Overflow> {
+    pub(crate) async fn wait(
+        &self,
+        thresholds: &Thresholds,
+        limit: Duration,
+    ) -> Result<Claim, Overflow> {
         let mut waiting = self.stand(thresholds)?;
         self.waiting.numbers.borrow_mut().push_back(waiting.number);
-        match waiting.granted().await {
+        match waiting.granted(limit).await? {
             Some(place) => Ok(Claim::Open(place, None)),
             None => {
                 let conn = self.waiting.take(waiting.number).ok_or(Overflow::Pending)?;
@@ -94,8 +100,7 @@ impl Home {
     /// As many requests wait as may.
     pub(crate) fn stand(&self, thresholds: &Thresholds) -> Result<Waiting<'_>, Overflow> {
         let pending = self.breaker.pend(thresholds)?;
-        let limit = thresholds.connections.unwrap_or(u32::MAX);
-        let (number, grant) = self.breaker.stand(limit);
+        let (number, grant) = self.breaker.stand();
         Ok(Waiting {
             home: self,
             number,
@@ -139,11 +144,12 @@ impl WaitingRoom {
 // === impl Waiting ===
 
 impl Waiting<'_> {
-    /// The place that is granted; `None` for a connection.
-    pub(crate) async fn granted(&mut self) -> Option<Place> {
-        match (&mut self.grant).await {
-            Ok(Grant::Place(place)) => Some(place),
-            Ok(Grant::Connection) | Err(_) => None,
+    /// The place that is granted within `limit`; `None` for a connection.
+    pub(crate) async fn granted(&mut self, limit: Duration) -> Result<Option<Place>, Overflow> {
+        match timeout(limit, &mut self.grant).await {
+            Ok(Ok(Grant::Place(place))) => Ok(Some(place)),
+            Ok(Ok(Grant::Connection) | Err(_)) => Ok(None),
+            Err(_) => Err(self.home.breaker.gave_up()),
         }
     }
 }

@@ -37,6 +37,8 @@ impl Registry {
             Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
             Blueprint::Host(host) => self.to_host(host, key, &live, endpoint),
         };
+        live.breaker
+            .limit_connections(policy.thresholds.connections);
         Destination {
             window: window(policy.retries.interval(), before),
             key: key.clone(),
