@@ -68,6 +68,9 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
             under_way.insert(started.id(), target);
         };
         tokio::select! {
+            // A look at what was replaced would judge by rules and endpoints that are not in use any
+            // more. Looks come ten times in a second at most, so that checks are not held up by them.
+            biased;
             changed = minded.changed() => {
                 if changed.is_err() {
                     return;
@@ -78,6 +81,11 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
                 look = now;
                 schedule.want(&destinations, now);
             }
+            () = until((!sweep.is_empty()).then_some(look)) => {
+                let now = Instant::now();
+                sweep.look(now);
+                look = now + LOOK_INTERVAL;
+            }
             Some(done) = checks.join_next_with_id() => {
                 // A check that panicked says nothing of the endpoint.
                 let (id, result) = done.unwrap_or_else(|error| (error.id(), None));
@@ -85,11 +93,6 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
                 note(&mut schedule, &target, result, &results);
             }
             () = until(due) => {}
-            () = until((!sweep.is_empty()).then_some(look)) => {
-                let now = Instant::now();
-                sweep.look(now);
-                look = now + LOOK_INTERVAL;
-            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The ejections of one destination, shared by the workers and the control thread.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::ledger::{Ledger, State, Verdict};
@@ -16,7 +17,16 @@ use crate::upstream::health::Ailment;
 pub(crate) struct Ejections {
     /// Held for one look at the members of the destination, without `await`. Workers take it only
     /// for an endpoint that failed once too often.
-    ledger: Mutex<Ledger>,
+    book: Mutex<Book>,
+}
+
+/// The ledger, and whose health follows it.
+#[derive(Debug, Default)]
+struct Book {
+    ledger: Ledger,
+    /// The endpoints that are ejected, of whatever generation. Nobody asks for one that nobody else
+    /// holds.
+    out: FxHashMap<u64, Weak<Endpoint>>,
 }
 
 /// An ejection that is not over.
@@ -42,19 +52,20 @@ impl Ejections {
         &self,
         rules: &Detection,
         destination: &Destination,
-        endpoint: &Endpoint,
+        endpoint: &Arc<Endpoint>,
         cause: Cause,
         now: Instant,
     ) {
         let members = destination.members().iter().map(|it| it.endpoint.id);
-        let mut ledger = self.locked();
-        let verdict = ledger.eject(endpoint.id, cause, rules, members, now);
+        let mut book = self.locked();
+        let verdict = book.ledger.eject(endpoint.id, cause, rules, members, now);
         match verdict {
             Verdict::Ejected { time, times } => {
+                book.out.insert(endpoint.id, Arc::downgrade(endpoint));
                 endpoint.health.set(Ailment::Ejected);
                 endpoint.streaks.reset();
                 destination.live.changed();
-                drop(ledger);
+                drop(book);
                 tracing::info!(
                     destination = %destination.key,
                     endpoint = %endpoint.addr,
@@ -65,7 +76,7 @@ impl Ejections {
                 );
             }
             Verdict::Prevented => {
-                drop(ledger);
+                drop(book);
                 tracing::debug!(
                     destination = %destination.key,
                     endpoint = %endpoint.addr,
@@ -80,25 +91,26 @@ impl Ejections {
     /// Ends the ejections that are over at `now`, or that the rules do not allow any more; without
     /// rules, all.
     pub(super) fn tend(&self, rules: Option<&Detection>, destination: &Destination, now: Instant) {
-        let members = destination.members();
-        let mut ledger = self.locked();
+        let members = destination.members().iter().map(|it| it.endpoint.id);
+        let mut book = self.locked();
+        let Book { ledger, out } = &mut *book;
+        out.retain(|_, endpoint| endpoint.strong_count() > 0);
         let back = match rules {
-            Some(rules) => ledger.tend(rules, members.iter().map(|it| it.endpoint.id), now),
+            Some(rules) => ledger.tend(rules, members, |id| out.contains_key(&id), now),
             None => ledger.close(),
         };
         if back.is_empty() {
             return;
         }
-        let back: Vec<&Arc<Endpoint>> = members
+        let back: Vec<Arc<Endpoint>> = back
             .iter()
-            .map(|member| &member.endpoint)
-            .filter(|endpoint| back.contains(&endpoint.id))
+            .filter_map(|id| out.remove(id)?.upgrade())
             .collect();
         for endpoint in &back {
             endpoint.streaks.reset();
             endpoint.health.clear(Ailment::Ejected);
         }
-        drop(ledger);
+        drop(book);
         destination.live.changed();
         for endpoint in back {
             let (key, addr) = (&destination.key, &endpoint.addr);
@@ -108,12 +120,12 @@ impl Ejections {
 
     /// Whether another interval is over at `now`.
     pub(super) fn interval_ends(&self, interval: Duration, now: Instant) -> bool {
-        self.locked().interval_ends(interval, now)
+        self.locked().ledger.interval_ends(interval, now)
     }
 
     /// What is known of an endpoint at `now`.
     pub(crate) fn standing(&self, rules: &Detection, id: u64, now: Instant) -> Standing {
-        let Some(entry) = self.locked().entry(id) else {
+        let Some(entry) = self.locked().ledger.entry(id) else {
             return Standing::default();
         };
         let ejected = match entry.state {
@@ -131,12 +143,12 @@ impl Ejections {
 
     /// Ejections for a cause so far, and those that the limit did not allow.
     pub(crate) fn counts(&self, cause: Cause) -> (u64, u64) {
-        self.locked().counts(cause)
+        self.locked().ledger.counts(cause)
     }
 
-    /// Every change of the ledger is complete before anything that could panic.
-    fn locked(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every change of the book is complete before anything that could panic.
+    fn locked(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

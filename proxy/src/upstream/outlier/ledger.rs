@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Cause, Detection};
 
 /// The ejections of one destination, by the id of the endpoint. Holds at most one entry for each
-/// endpoint of the destination, and none for those that behave.
+/// endpoint that a generation in use has, and none for those that behave.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     entries: FxHashMap<u64, Entry>,
@@ -86,10 +86,15 @@ impl Ledger {
     /// Ends what is over at `now`, and what may not be any more because the members or the limit have
     /// changed: those that would return first do so. Forgets what no longer matters. Returns who is
     /// back.
+    ///
+    /// Generations share a ledger, so that an endpoint can be ejected that is none of `members`. While
+    /// it `is_held` by anybody it stays so for its time, and does not count for the limit: forgotten
+    /// here, it would never be back.
     pub(crate) fn tend(
         &mut self,
         rules: &Detection,
         members: impl ExactSizeIterator<Item = u64>,
+        is_held: impl Fn(u64) -> bool,
         now: Instant,
     ) -> Vec<u64> {
         self.closed = false;
@@ -98,9 +103,9 @@ impl Ledger {
         }
         let allowed = members.len() * rules.ejected_percent_max as usize / 100;
         let known: FxHashSet<u64> = members.collect();
-        self.entries.retain(|id, entry| {
-            let forgotten = !entry.is_ejected() && entry.times_left(rules, now) == 0;
-            known.contains(id) && !forgotten
+        self.entries.retain(|id, entry| match entry.state {
+            State::Ejected { .. } => known.contains(id) || is_held(*id),
+            State::Returned { .. } => known.contains(id) && entry.times_left(rules, now) > 0,
         });
         let mut ejected: Vec<(Instant, u64)> = self
             .entries
@@ -108,11 +113,18 @@ impl Ledger {
             .filter_map(|(id, entry)| entry.until().map(|until| (until, *id)))
             .collect();
         ejected.sort_unstable();
-        let over = ejected.partition_point(|(until, _)| *until <= now);
-        let back = over.max(ejected.len().saturating_sub(allowed));
-        let back: Vec<u64> = ejected[..back].iter().map(|(_, id)| *id).collect();
+        let counted = ejected.iter().filter(|(_, id)| known.contains(id)).count();
+        let mut too_many = counted.saturating_sub(allowed);
+        ejected.retain(|(until, id)| {
+            let is_one_too_many = too_many > 0 && known.contains(id);
+            too_many -= usize::from(is_one_too_many);
+            is_one_too_many || *until <= now
+        });
+        let back: Vec<u64> = ejected.into_iter().map(|(_, id)| id).collect();
         for id in &back {
-            if let Some(entry) = self.entries.get_mut(id) {
+            if !known.contains(id) {
+                self.entries.remove(id);
+            } else if let Some(entry) = self.entries.get_mut(id) {
                 let at = entry.until().map_or(now, |until| until.min(now));
                 entry.state = State::Returned { at };
             }

@@ -2,11 +2,15 @@ use super::*;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use prometheus::IntCounter;
+
 use crate::telemetry::labels::TrafficId;
+use crate::telemetry::metrics::Results;
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{DestinationKey, Destinations, Policy};
 use crate::upstream::endpoint::{EndpointAddr, Member};
-use crate::upstream::outlier::sweep::Sweep;
+use crate::upstream::health::Keeper;
+use crate::upstream::outlier::sweep::{LOOK_INTERVAL, Sweep};
 use crate::upstream::outlier::{Comparison, ErrorCodes, Event, LocalFailures, observe};
 
 const BASE: Duration = Duration::from_secs(30);
@@ -68,9 +72,31 @@ fn reloaded(before: &Destination, rules: Option<Detection>) -> Arc<Destination> 
     })
 }
 
+/// The next generation of a destination: the same rules for one endpoint more.
+fn grown(before: &Destination) -> Arc<Destination> {
+    let rules = before.policy.outlier.as_deref().cloned();
+    let added = destination(1, None).members().to_vec();
+    let members = [before.members(), &added].concat();
+    Arc::new(Destination {
+        key: before.key.clone(),
+        policy: Policy {
+            outlier: rules.map(Box::new),
+            ..Policy::default()
+        },
+        balancer: Balancer::random(members),
+        traffic: before.traffic,
+        rule: None,
+        live: Arc::clone(&before.live),
+        window: None,
+    })
+}
+
+fn only(destination: &Arc<Destination>) -> Destinations {
+    Destinations([Some(Arc::clone(destination))].into())
+}
+
 fn sweep(destination: &Arc<Destination>, now: Instant) -> Sweep {
-    let all = Destinations([Some(Arc::clone(destination))].into());
-    Sweep::of(&all, now)
+    Sweep::of(&only(destination), now)
 }
 
 fn event(destination: &Destination, member: usize, code: u16, now: Instant) {
@@ -133,6 +159,91 @@ fn what_the_rules_of_a_reload_do_not_allow_ends_with_it() {
 }
 
 #[test]
+fn a_look_at_the_generation_before_forgets_nobody_that_the_next_one_added() {
+    let (destination, now) = (destination(2, Some(rules(100))), Instant::now());
+    let stale = sweep(&destination, now);
+    let grown = grown(&destination);
+    event(&grown, 2, 500, now);
+    event(&grown, 2, 500, now);
+
+    stale.look(now);
+    assert_eq!(ejected(&grown), [2]);
+    let sweep = sweep(&grown, now);
+    sweep.look(now + BASE - Duration::from_millis(1));
+    assert_eq!(ejected(&grown), [2]);
+    sweep.look(now + BASE);
+    assert_eq!(ejected(&grown), [0; 0], "its time is over");
+}
+
+#[test]
+fn an_endpoint_that_vanishes_while_it_is_ejected_is_back_for_those_who_hold_it() {
+    let (before, now) = (destination(1, Some(rules(100))), Instant::now());
+    let grown = grown(&before);
+    event(&grown, 1, 500, now);
+    event(&grown, 1, 500, now);
+    let vanished = Arc::clone(&grown.members()[1].endpoint);
+    drop(grown);
+
+    let sweep = sweep(&before, now);
+    sweep.look(now);
+    assert!(vanished.health.has(Ailment::Ejected));
+    sweep.look(now + BASE);
+    assert!(!vanished.health.has(Ailment::Ejected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_due_when_a_generation_begins_looks_at_that_one() {
+    let counter = || IntCounter::new("checks", "Checks.").expect("a legal name");
+    // Two that are ready at once may go in either order: many turns find the wrong one.
+    for _ in 0..20 {
+        let keeper = Keeper::new(Results {
+            ok: counter(),
+            failed: counter(),
+        });
+        let strict = destination(2, Some(rules(50)));
+        let lax = reloaded(&strict, Some(rules(100)));
+        keeper.mind(&only(&strict));
+        tokio::time::sleep(LOOK_INTERVAL).await;
+
+        keeper.mind(&only(&lax));
+        for member in [0, 0, 1, 1] {
+            event(&lax, member, 500, Instant::now());
+        }
+        tokio::time::sleep(LOOK_INTERVAL * 2).await;
+
+        assert_eq!(ejected(&lax), [0, 1]);
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_an_endpoint_that_nobody_holds() {
+    let (before, now) = (destination(1, Some(rules(100))), Instant::now());
+    let grown = grown(&before);
+    event(&grown, 1, 500, now);
+    event(&grown, 1, 500, now);
+    let id = grown.members()[1].endpoint.id;
+    drop(grown);
+
+    sweep(&before, now).look(now);
+
+    let book = before.live.ejections.locked();
+    assert!(book.out.is_empty());
+    assert_eq!(book.ledger.entry(id), None);
+}
+
+#[test]
+fn without_detection_those_are_back_too_that_only_an_older_generation_has() {
+    let (before, now) = (destination(1, Some(rules(100))), Instant::now());
+    let grown = grown(&before);
+    event(&grown, 1, 500, now);
+    event(&grown, 1, 500, now);
+
+    sweep(&reloaded(&before, None), now);
+
+    assert_eq!(ejected(&grown), [0; 0]);
+}
+
+#[test]
 fn rates_are_compared_when_an_interval_is_over() {
     let comparison = Comparison {
         stdev_thousandths: 1_000,
@@ -184,9 +295,9 @@ fn workers_together_never_eject_more_than_may_be() {
                 sweep.look(at);
                 at += BASE / 8;
                 // Read one after the other, bits of several moments could add up to more.
-                let ledger = destination.live.ejections.locked();
+                let book = destination.live.ejections.locked();
                 assert!(ejected(&destination).len() <= 3);
-                drop(ledger);
+                drop(book);
             }
         });
         for worker in workers {

@@ -26,6 +26,11 @@ fn members(count: u64) -> std::vec::IntoIter<u64> {
     (0..count).collect::<Vec<_>>().into_iter()
 }
 
+/// Whether somebody still holds an endpoint that is no member.
+fn nobody(_: u64) -> bool {
+    false
+}
+
 fn eject(ledger: &mut Ledger, id: u64, of: u64, rules: &Detection, now: Instant) -> Verdict {
     ledger.eject(id, Cause::Errors, rules, members(of), now)
 }
@@ -46,7 +51,11 @@ fn each_ejection_in_a_row_is_longer_up_to_five_minutes() {
         };
         times.push(time.as_secs());
         now += time;
-        assert_eq!(ledger.tend(&rules, members(1), now), [0], "exactly then");
+        assert_eq!(
+            ledger.tend(&rules, members(1), nobody, now),
+            [0],
+            "exactly then"
+        );
         now += SECOND;
     }
 
@@ -73,13 +82,13 @@ fn nobody_is_back_before_the_time_is_over() {
     eject(&mut ledger, 0, 2, &rules, now);
 
     let almost = now + BASE - Duration::from_millis(1);
-    assert!(ledger.tend(&rules, members(2), almost).is_empty());
+    assert!(ledger.tend(&rules, members(2), nobody, almost).is_empty());
     assert_eq!(
         eject(&mut ledger, 0, 2, &rules, almost),
         Verdict::Ignored,
         "what was under way does not prolong it"
     );
-    assert_eq!(ledger.tend(&rules, members(2), now + BASE), [0]);
+    assert_eq!(ledger.tend(&rules, members(2), nobody, now + BASE), [0]);
     assert_eq!(ejected(&ledger, 2), 0);
 }
 
@@ -91,11 +100,11 @@ fn every_interval_without_an_ejection_forgets_one() {
             panic!("the limit allows it");
         };
         now += time;
-        ledger.tend(&rules, members(1), now);
+        ledger.tend(&rules, members(1), nobody, now);
     }
 
     let two_intervals = now + INTERVAL * 2;
-    ledger.tend(&rules, members(1), two_intervals);
+    ledger.tend(&rules, members(1), nobody, two_intervals);
     assert_eq!(
         eject(&mut ledger, 0, 1, &rules, two_intervals),
         Verdict::Ejected {
@@ -107,8 +116,8 @@ fn every_interval_without_an_ejection_forgets_one() {
 
     let mut ledger = Ledger::default();
     eject(&mut ledger, 0, 1, &rules, now);
-    ledger.tend(&rules, members(1), now + BASE);
-    ledger.tend(&rules, members(1), now + BASE + INTERVAL);
+    ledger.tend(&rules, members(1), nobody, now + BASE);
+    ledger.tend(&rules, members(1), nobody, now + BASE + INTERVAL);
     assert_eq!(ledger.entry(0), None, "nothing is kept of who behaves");
 }
 
@@ -156,9 +165,27 @@ fn members_that_vanish_give_back_their_place() {
         },
         "also before anything was tended"
     );
-    ledger.tend(&rules, others(), now);
+    ledger.tend(&rules, others(), nobody, now);
     assert_eq!(ledger.entry(0), None);
     assert!(ledger.is_ejected(1));
+}
+
+#[test]
+fn who_is_held_elsewhere_stays_ejected_for_its_time_without_a_place() {
+    let (mut ledger, rules, now) = (Ledger::default(), rules(10), Instant::now());
+    eject(&mut ledger, 0, 10, &rules, now);
+    let others = || (1..=10).collect::<Vec<u64>>().into_iter();
+    let is_held = |id| id == 0;
+
+    assert!(ledger.tend(&rules, others(), is_held, now).is_empty());
+    assert!(ledger.is_ejected(0));
+    let verdict = ledger.eject(1, Cause::Errors, &rules, others(), now);
+    assert_ne!(verdict, Verdict::Prevented, "it takes nobody's place");
+    assert!(ledger.tend(&rules, others(), is_held, now).is_empty());
+
+    let back = ledger.tend(&rules, others(), is_held, now + BASE);
+    assert_eq!(back, [0, 1], "both at their time");
+    assert_eq!(ledger.entry(0), None, "of no use to anybody");
 }
 
 #[test]
@@ -169,7 +196,7 @@ fn when_fewer_may_be_ejected_those_return_that_would_be_first() {
     }
 
     let now = now + SECOND * 10;
-    let back = ledger.tend(&rules, members(6), now);
+    let back = ledger.tend(&rules, members(6), nobody, now);
 
     assert_eq!(back, [0, 1], "three of six");
     assert_eq!(ejected(&ledger, 6), 3);
@@ -186,7 +213,7 @@ fn where_there_is_no_detection_any_more_nobody_stays_ejected() {
         Verdict::Ignored,
         "a request of the generation before may still fail"
     );
-    ledger.tend(&rules, members(2), now);
+    ledger.tend(&rules, members(2), nobody, now);
     assert_ne!(eject(&mut ledger, 1, 2, &rules, now), Verdict::Ignored);
 }
 
@@ -226,11 +253,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     /// Plays any order of failures, time and reloads. At no moment more than the share is ejected,
-    /// nobody for longer than the longest time, and no one is remembered who is not a member.
+    /// nobody for longer than the longest time, and no one is remembered who is neither a member nor
+    /// ejected and held elsewhere.
     #[test]
     fn never_are_more_ejected_than_may_be(steps in prop::collection::vec(step(), 1..200)) {
         let (mut ledger, mut rules) = (Ledger::default(), rules(30));
         let (mut count, mut now) = (10, Instant::now());
+        let is_held = |id| id % 2 == 0;
         for step in steps {
             match step {
                 Step::Fails(id) if id < count => {
@@ -243,7 +272,7 @@ proptest! {
                 Step::Fails(_) => {}
                 Step::Passes(time) => {
                     now += time;
-                    for id in ledger.tend(&rules, members(count), now) {
+                    for id in ledger.tend(&rules, members(count), is_held, now) {
                         prop_assert!(!ledger.is_ejected(id));
                     }
                 }
@@ -251,12 +280,12 @@ proptest! {
                 Step::Percent(percent) => rules.ejected_percent_max = percent,
             }
             if matches!(step, Step::Members(_) | Step::Percent(_)) {
-                ledger.tend(&rules, members(count), now);
+                ledger.tend(&rules, members(count), is_held, now);
             }
             let most = count as usize * rules.ejected_percent_max as usize / 100;
             prop_assert!(ejected(&ledger, count) <= most);
             for (id, entry) in &ledger.entries {
-                prop_assert!(*id < count);
+                prop_assert!(*id < count || entry.is_ejected() && is_held(*id));
                 if let Some(until) = entry.until() {
                     prop_assert!(until <= now + EJECTION_MAX);
                 }
