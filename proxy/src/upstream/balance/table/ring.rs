@@ -1,8 +1,9 @@
 //! Ring hash.
 //!
 //! A member has a number of points on the ring that does not change when others come or go, so that
-//! nothing moves but what must: a new member takes keys, and nobody else gets any. Only when the ring
-//! would grow beyond bounds the number of points halves.
+//! nothing moves but what must: a new member takes keys, and nobody else gets any. Only where the size
+//! of the ring is given by a bound do members have fewer points the more they are. Those that they keep
+//! stay where they are, so that about as many keys move as the new member takes, once more.
 
 use super::Seat;
 use crate::table::split::mix;
@@ -70,22 +71,16 @@ impl Ring {
     }
 }
 
-/// A power of two, so that the points of a member at one size are among those at every larger one.
+/// Points are numbered from 1, so that the points of a member at one size are among those at every
+/// larger one: any number will do.
 fn points_of_heaviest(seats: &[Seat], points_min: u64) -> u64 {
     let weights = seats.iter().map(|seat| u64::from(seat.weight));
     let heaviest = weights.clone().max().unwrap_or(1);
-    let total: u64 = weights.sum();
+    let total = weights.sum::<u64>().max(1);
     // The ring has this many times the points of the heaviest member.
-    let times = total.div_ceil(heaviest).max(1);
-    let standard =
-        power_within(STANDARD_POINTS_MAX / times).clamp(MEMBER_POINTS_MIN, MEMBER_POINTS);
-    let asked = points_min.min(POINTS_MAX) * heaviest;
-    let asked = asked.div_ceil(total.max(1)).next_power_of_two();
-    let bound = power_within(POINTS_MAX / (seats.len() as u64).max(1));
+    let times = total.div_ceil(heaviest);
+    let standard = (STANDARD_POINTS_MAX / times).clamp(MEMBER_POINTS_MIN, MEMBER_POINTS);
+    let asked = (points_min.min(POINTS_MAX) * heaviest).div_ceil(total);
+    let bound = (POINTS_MAX / (seats.len() as u64).max(1)).max(1);
     standard.max(asked).min(bound)
-}
-
-/// The largest power of two that is at most `number`, and at least 1.
-fn power_within(number: u64) -> u64 {
-    1 << number.max(1).ilog2()
 }

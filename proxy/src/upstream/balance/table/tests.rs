@@ -78,16 +78,44 @@ fn a_new_member_of_a_ring_takes_keys_and_nobody_else_gets_any() {
 }
 
 #[test]
+fn where_the_size_of_a_ring_is_bounded_one_more_endpoint_moves_hardly_more() {
+    let large = Hashing::Ring {
+        points_min: 1 << 19,
+    };
+    for (hashing, count) in [
+        (RING, 128),
+        (RING, 129),
+        (RING, 256),
+        (RING, 500),
+        (RING, 512),
+        (large, 64),
+        (large, 128),
+    ] {
+        let (before, after) = (members(count), members(count + 1));
+        let moved = percent_moved(
+            &owners(&table(hashing, &before), &before),
+            &owners(&table(hashing, &after), &after),
+        );
+
+        let must = 100.0 / f64::from(count + 1);
+        assert!(moved <= must + 2.0, "{moved} % moved: {hashing:?}, {count}");
+    }
+}
+
+#[test]
 fn two_proxies_agree_on_every_key_whatever_the_order() {
     for hashing in [RING, MAGLEV] {
-        let here: Vec<Member> = (1..=20).map(|host| member(host, host % 3 + 1)).collect();
-        let mut there = here.clone();
-        fastrand::Rng::with_seed(4).shuffle(&mut there);
+        for count in [20, 300] {
+            let hosts = 1..=count;
+            let here: Vec<Member> = hosts.map(|host| member(host, host % 3 + 1)).collect();
+            let mut there = here.clone();
+            fastrand::Rng::with_seed(4).shuffle(&mut there);
 
-        assert_eq!(
-            owners(&table(hashing, &here), &here),
-            owners(&table(hashing, &there), &there)
-        );
+            assert_eq!(
+                owners(&table(hashing, &here), &here),
+                owners(&table(hashing, &there), &there)
+            );
+        }
     }
 }
 
@@ -161,7 +189,8 @@ fn sizes_are_bounded() {
 
     assert_eq!(len(1, 1, 1_024), 1_024);
     assert_eq!(len(10, 1, 0), 10_240);
-    assert_eq!(len(1_000, 1, 1_024), 128_000);
+    assert_eq!(len(1_000, 1, 1_024), 131_000);
+    assert_eq!(len(10_000, 1, 1_024), 1_280_000);
     assert!(len(3, 1, 100_000) >= 100_000);
     assert!(len(3, 1_000_000, 1_024) <= 1_026);
     assert!(len(1, 1, u64::MAX) <= 8 << 20);
