@@ -11,8 +11,10 @@ use crate::value::Duration;
 
 /// Shortest interval and time limit.
 const SPAN_MIN: Duration = Duration::from_std(Span::from_millis(100));
-/// Longest interval and time limit.
-const SPAN_MAX: Duration = Duration::from_std(Span::from_secs(3_600));
+/// Longest interval.
+const INTERVAL_MAX: Duration = Duration::from_std(Span::from_secs(3_600));
+/// Longest time limit: as long a check that hangs takes one of the places that all checks share.
+const TIMEOUT_MAX: Duration = Duration::from_std(Span::from_secs(60));
 /// Interval where none is written.
 const INTERVAL: Duration = Duration::from_std(Span::from_secs(10));
 /// Time limit where none is written.
@@ -29,8 +31,8 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// `interval`: from the beginning of a check to the next one; 100 ms–1 h, unset means 10 s.
     pub interval: Duration,
-    /// `timeout`: what takes longer has failed; 100 ms–1 h, unset means 1 s. Where it is longer than the
-    /// interval, a check that takes longer delays the next.
+    /// `timeout`: what takes longer has failed; 100 ms–60 s, unset means 1 s. Where it is longer than
+    /// the interval, a check that takes longer delays the next.
     pub timeout: Duration,
     /// `unhealthy`: failures in a row that take an endpoint out; 1–100, unset means 3.
     pub unhealthy: u32,
@@ -88,8 +90,8 @@ impl HealthCheck {
     /// Takes an option.
     fn set(&mut self, name: &str, value: &str) -> Result<(), AnnotationError> {
         match name {
-            "interval" => self.interval = span(name, value, SPAN_MIN..=SPAN_MAX)?,
-            "timeout" => self.timeout = span(name, value, SPAN_MIN..=SPAN_MAX)?,
+            "interval" => self.interval = span(name, value, SPAN_MIN..=INTERVAL_MAX)?,
+            "timeout" => self.timeout = span(name, value, SPAN_MIN..=TIMEOUT_MAX)?,
             "unhealthy" => self.unhealthy = number(name, value, 1..=RUN_MAX)?,
             "healthy" => self.healthy = number(name, value, 1..=RUN_MAX)?,
             "port" => self.port = Some(number(name, value, 1..=u16::MAX)?),

@@ -59,6 +59,10 @@ fn a_health_check_that_cannot_be_made_says_why() {
             "interval must be from 100ms to 3600s, got 1ms".to_owned(),
         ),
         (
+            "tcp;timeout=61s",
+            "timeout must be from 100ms to 60s, got 61s".to_owned(),
+        ),
+        (
             "tcp;unhealthy=0",
             "unhealthy must be from 1 to 100, got \"0\"".to_owned(),
         ),

@@ -16,7 +16,7 @@ use crate::upstream::outlier::sweep::{LOOK_INTERVAL, Sweep};
 
 /// Checks under way at the same time; each is one connection. A burst of more would only compete with
 /// requests for the machine.
-const CHECKS_MAX: usize = 64;
+pub(super) const CHECKS_MAX: usize = 64;
 
 /// Minds the endpoints of one generation after another until dropped.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Which endpoint is checked when, and what is known of it meanwhile. No IO; time is an argument.
 
+mod lanes;
+
 use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -9,10 +11,19 @@ use rustc_hash::{FxHashMap, FxHasher};
 use tokio::time::Instant;
 
 use super::check::Check;
+use super::keeper::CHECKS_MAX;
 use super::verdict::Verdict;
 use super::{Ailment, Checked};
 use crate::upstream::destination::{Destinations, Live};
 use crate::upstream::endpoint::{Endpoint, EndpointAddr};
+use lanes::Lanes;
+
+/// Checks of one destination under way at the same time. Where all of its endpoints hang, the other
+/// half is left to those that do not.
+const CHECKS_MAX_EACH: usize = CHECKS_MAX / 2;
+
+/// When a target is to be checked; a number makes it unique.
+type Due = (Instant, u64);
 
 /// Where is asked, and what. The destinations that share it (a host and its subsets) share the
 /// checks.
@@ -26,8 +37,10 @@ pub(super) struct Target {
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     targets: FxHashMap<Arc<Target>, Tracked>,
-    /// Targets by the time of their next check; without those whose check is under way.
-    due: BTreeMap<(Instant, u64), Arc<Target>>,
+    /// Targets by the time of their next check; without those whose check is under way, and those that
+    /// wait in their lane.
+    due: BTreeMap<Due, Arc<Target>>,
+    lanes: Lanes,
     /// Makes keys of `due` unique.
     next_number: u64,
 }
@@ -39,8 +52,8 @@ struct Tracked {
     verdict: Verdict,
     /// What its subjects were told; nothing before the first result.
     checked: Option<Checked>,
-    /// Its key in `due`, if it is there.
-    due: Option<(Instant, u64)>,
+    /// Its key in `due` or in its lane, if it is in either.
+    due: Option<Due>,
     /// When its last check began; none before the first.
     began: Option<Instant>,
 }
@@ -82,6 +95,20 @@ impl Schedule {
             }
             stays
         });
+        // Who waits for one that is not wanted any more must not do so for ever.
+        for (key, target) in self.lanes.release_all() {
+            self.make_due(key, target);
+        }
+    }
+
+    /// Puts one that waited in its lane back, if it is still wanted and for that time.
+    fn make_due(&mut self, key: Due, target: Arc<Target>) -> bool {
+        let tracked = self.targets.get(&target);
+        let waits = tracked.is_some_and(|tracked| tracked.due == Some(key));
+        if waits {
+            self.due.insert(key, target);
+        }
+        waits
     }
 
     fn add(&mut self, subject: Subject, check: &Arc<Check>, now: Instant) {
@@ -116,21 +143,25 @@ impl Schedule {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Takes a target whose check is due; it is not due again before [`Self::finish`].
+    /// Takes a target whose check is due; it is not due again before [`Self::finish`], which has to
+    /// follow. Those whose destination has as many under way as it may are passed over.
     pub(super) fn start(&mut self, now: Instant) -> Option<Arc<Target>> {
-        if self.due()? > now {
-            return None;
-        }
-        let (_, target) = self.due.pop_first()?;
-        if let Some(tracked) = self.targets.get_mut(&target) {
-            tracked.due = None;
-            let first = tracked.began.replace(now).is_none();
-            if first {
-                // As if it had begun earlier: see `phase`.
-                tracked.began = now.checked_sub(phase(&target)).or(Some(now));
+        loop {
+            let next = self.due.first_entry().filter(|next| next.key().0 <= now)?;
+            let (key, target) = next.remove_entry();
+            let Some(target) = self.lanes.enter(key, target) else {
+                continue;
+            };
+            if let Some(tracked) = self.targets.get_mut(&target) {
+                tracked.due = None;
+                let first = tracked.began.replace(now).is_none();
+                if first {
+                    // As if it had begun earlier: see `phase`.
+                    tracked.began = now.checked_sub(phase(&target)).or(Some(now));
+                }
             }
+            return Some(target);
         }
-        Some(target)
     }
 
     /// Notes the result of a check (none if it says nothing) and when to check again. Returns whether
@@ -142,6 +173,12 @@ impl Schedule {
         result: Option<Result<(), String>>,
         now: Instant,
     ) -> Option<bool> {
+        self.lanes.leave(&target.check);
+        while let Some((key, next)) = self.lanes.release(&target.check) {
+            if self.make_due(key, next) {
+                break;
+            }
+        }
         let interval = target.check.written.interval.get();
         let next = |began: Option<Instant>| began.map_or(now, |began| (began + interval).max(now));
         let at = next(self.targets.get(target)?.began);
@@ -155,7 +192,7 @@ impl Schedule {
         tracked.take(result?, &target.check, now)
     }
 
-    fn number(&mut self, at: Instant) -> (Instant, u64) {
+    fn number(&mut self, at: Instant) -> Due {
         self.next_number += 1;
         (at, self.next_number)
     }

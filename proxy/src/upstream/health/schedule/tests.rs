@@ -136,6 +136,96 @@ fn destinations_that_share_an_address_share_its_checks() {
     assert_eq!(schedule.due.len(), 1);
 }
 
+/// Starts all checks that can be.
+fn start_all(schedule: &mut Schedule, now: Instant) -> Vec<Arc<Target>> {
+    std::iter::from_fn(|| schedule.start(now)).collect()
+}
+
+#[test]
+fn a_destination_whose_endpoints_hang_leaves_room_for_the_others() {
+    let (mut schedule, now) = (Schedule::default(), Instant::now());
+    let (hanging, good) = (check("tcp;timeout=60s"), check("tcp"));
+    let endpoints: Vec<_> = (1..=200).map(endpoint).collect();
+    let endpoints: Vec<_> = endpoints.iter().collect();
+    let other = endpoint(1_000);
+    let hangs = destination(Some(&hanging), &endpoints);
+    schedule.want(&all(&[&hangs, &destination(Some(&good), &[&other])]), now);
+
+    let under_way = start_all(&mut schedule, now);
+    assert_eq!(under_way.len(), CHECKS_MAX_EACH + 1);
+    assert_eq!(under_way.last().map(|it| &it.check), Some(&good));
+    assert_eq!(schedule.due(), None, "who waits does not wake anybody");
+
+    // One ends, one begins; all are asked in the end, in their order.
+    let mut asked: Vec<_> = under_way.iter().map(|it| it.addr.clone()).collect();
+    for target in under_way {
+        let mut next = Some(target);
+        while let Some(target) = next {
+            schedule.finish(&target, failed(), now);
+            next = schedule.start(now);
+            asked.extend(next.iter().map(|it| it.addr.clone()));
+        }
+    }
+    let mut once = asked.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!((asked.len(), once.len()), (201, 201));
+    assert!(schedule.lanes.release_all().is_empty());
+}
+
+#[test]
+fn who_waits_is_asked_though_those_before_it_are_not_wanted_any_more() {
+    let (mut schedule, now) = (Schedule::default(), Instant::now());
+    let check = check("tcp");
+    let endpoints: Vec<_> = (1..=100).map(endpoint).collect();
+    let endpoints: Vec<_> = endpoints.iter().collect();
+    schedule.want(&all(&[&destination(Some(&check), &endpoints)]), now);
+    let under_way = start_all(&mut schedule, now);
+    assert_eq!(under_way.len(), CHECKS_MAX_EACH);
+
+    let last = destination(Some(&check), &endpoints[99..]);
+    schedule.want(&all(&[&last]), now);
+    for target in &under_way {
+        schedule.finish(target, failed(), now);
+    }
+
+    assert_eq!(start_all(&mut schedule, now).len(), 1);
+    assert_eq!(schedule.due(), None);
+}
+
+#[test]
+fn a_target_that_is_forgotten_while_it_waits_and_wanted_again_is_asked_once() {
+    let (mut schedule, now) = (Schedule::default(), Instant::now());
+    let check = check("tcp");
+    let endpoints: Vec<_> = (1..=100).map(endpoint).collect();
+    let endpoints: Vec<_> = endpoints.iter().collect();
+    let whole = destination(Some(&check), &endpoints);
+    schedule.want(&all(&[&whole]), now);
+    let under_way = start_all(&mut schedule, now);
+
+    schedule.want(&all(&[]), now);
+    schedule.want(&all(&[&whole]), now);
+    for target in &under_way {
+        schedule.finish(target, failed(), now + SECOND);
+    }
+
+    let mut asked = Vec::new();
+    loop {
+        let started = start_all(&mut schedule, now + SECOND);
+        if started.is_empty() {
+            break;
+        }
+        for target in &started {
+            schedule.finish(target, failed(), now + SECOND);
+            asked.push(target.addr.clone());
+        }
+    }
+    asked.sort();
+    assert_eq!(asked.len(), 100, "those under way were forgotten, too");
+    asked.dedup();
+    assert_eq!(asked.len(), 100);
+}
+
 #[test]
 fn a_reload_changes_nothing_for_what_it_does_not_concern() {
     let (mut schedule, now) = (Schedule::default(), Instant::now());
