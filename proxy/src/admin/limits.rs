@@ -3,13 +3,27 @@
 //! Counters of the data path are read, none is kept for this. Destinations without limits are left
 //! out: there is nothing that could be used up.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::upstream::breaker::{Thresholds, Use};
-use crate::upstream::destination::{Destination, Destinations};
+use crate::upstream::destination::Destinations;
 
 /// Most destinations that are shown.
 const DESTINATIONS_MAX: usize = 1_000;
+
+/// What a scrape says of the destinations that share host, port and subset, as one of a gateway and
+/// one of the mesh can.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    /// Of all together.
+    in_use: Use,
+    /// The smallest of each kind: the first that can be met.
+    limits: Thresholds,
+}
 
 /// One family of metrics, and its value for a destination.
 struct Family {
@@ -63,11 +77,21 @@ const FAMILIES: [Family; 4] = [
 
 /// The text exposition of destinations with limits.
 pub(crate) fn exposition(destinations: &Destinations) -> String {
-    let limited = |it: &&Destination| it.policy.thresholds != Thresholds::default();
-    let mut shown: Vec<&Destination> = destinations.iter().map(|it| &**it).collect();
-    shown.retain(limited);
-    shown.sort_by(|a, b| a.key.cmp(&b.key));
-    shown.truncate(DESTINATIONS_MAX);
+    let mut shown: BTreeMap<_, Shown> = BTreeMap::new();
+    for destination in destinations.iter() {
+        let limits = &destination.policy.thresholds;
+        if *limits != Thresholds::default() {
+            let key = &destination.key;
+            let one = Shown {
+                in_use: destination.live.breaker.in_use(),
+                limits: *limits,
+            };
+            shown
+                .entry((&key.host, key.port, &key.subset))
+                .and_modify(|sum| sum.add(&one))
+                .or_insert(one);
+        }
+    }
     let mut out = String::new();
     if shown.is_empty() {
         return out;
@@ -78,17 +102,42 @@ pub(crate) fn exposition(destinations: &Destinations) -> String {
         } = family;
         // Writing to a string cannot fail.
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for destination in &shown {
-            let key = &destination.key;
-            let in_use = destination.live.breaker.in_use();
-            for (more, value) in (family.values)(&in_use, &destination.policy.thresholds) {
+        for ((host, port, subset), shown) in shown.iter().take(DESTINATIONS_MAX) {
+            let (host, subset) = (escaped(host), escaped(subset));
+            for (more, value) in (family.values)(&shown.in_use, &shown.limits) {
                 let _ = writeln!(
                     out,
-                    "{name}{{host=\"{}\",port=\"{}\",subset=\"{}\"{more}}} {value}",
-                    key.host, key.port, key.subset
+                    "{name}{{host=\"{host}\",port=\"{port}\",subset=\"{subset}\"{more}}} {value}"
                 );
             }
         }
     }
     out
+}
+
+/// A label's value as the text format wants it.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('"', r#"\""#);
+    value.replace('\n', r"\n")
+}
+
+// === impl Shown ===
+
+impl Shown {
+    fn add(&mut self, other: &Self) {
+        let (sum, more) = (&mut self.in_use, &other.in_use);
+        *sum = Use {
+            connections: sum.connections.saturating_add(more.connections),
+            pending: sum.pending.saturating_add(more.pending),
+            requests: sum.requests.saturating_add(more.requests),
+            pending_overflows: sum.pending_overflows.saturating_add(more.pending_overflows),
+            request_overflows: sum.request_overflows.saturating_add(more.request_overflows),
+        };
+        let smaller = |a: Option<u32>, b: Option<u32>| a.into_iter().chain(b).min();
+        self.limits = Thresholds {
+            connections: smaller(self.limits.connections, other.limits.connections),
+            pending: smaller(self.limits.pending, other.limits.pending),
+            requests: smaller(self.limits.requests, other.limits.requests),
+        };
+    }
 }
