@@ -77,7 +77,7 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
                 }
                 let destinations = minded.borrow_and_update().clone();
                 let now = Instant::now();
-                sweep = Sweep::of(&destinations, now);
+                sweep = Sweep::of(&destinations);
                 look = now;
                 schedule.want(&destinations, now);
             }

@@ -7,7 +7,7 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use tokio::time::Instant;
 
 use super::check::Check;
@@ -72,16 +72,22 @@ impl Schedule {
     /// changes for those that are known. An endpoint that is not checked any more is not out because
     /// of checks any more.
     pub(super) fn want(&mut self, destinations: &Destinations, now: Instant) {
-        for tracked in self.targets.values_mut() {
-            tracked.subjects.clear();
-        }
+        let before = self.targets.values_mut();
+        let before: Vec<Subject> = before.flat_map(|it| it.subjects.drain(..)).collect();
+        // Most destinations are never checked: nothing is to be done for their endpoints.
+        let were_checked: FxHashSet<*const Live> =
+            before.iter().map(|it| Arc::as_ptr(&it.live)).collect();
         for destination in destinations.iter() {
+            let check = destination.policy.check.as_ref();
+            if check.is_none() && !were_checked.contains(&Arc::as_ptr(&destination.live)) {
+                continue;
+            }
             for member in destination.members() {
                 let subject = Subject {
                     endpoint: Arc::clone(&member.endpoint),
                     live: Arc::clone(&destination.live),
                 };
-                match &destination.policy.check {
+                match check {
                     Some(check) => self.add(subject, check, now),
                     None => subject.forget(),
                 }

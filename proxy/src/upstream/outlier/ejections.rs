@@ -1,5 +1,6 @@
 //! The ejections of one destination, shared by the workers and the control thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub(crate) struct Ejections {
     /// Held for one look at the members of the destination, without `await`. Workers take it only
     /// for an endpoint that failed once too often.
     book: Mutex<Book>,
+    /// Whether there is anything to close: set before requests can see rules, so that a generation
+    /// without any need not lock what was never used.
+    in_use: AtomicBool,
 }
 
 /// The ledger, and whose health follows it.
@@ -47,6 +51,11 @@ pub(crate) struct Standing {
 // === impl Ejections ===
 
 impl Ejections {
+    /// Says that a generation will have rules.
+    pub(crate) fn prepare(&self) {
+        self.in_use.store(true, Ordering::Relaxed);
+    }
+
     /// Ejects an endpoint of `destination`, if the limit allows it.
     pub(crate) fn eject(
         &self,
@@ -88,34 +97,27 @@ impl Ejections {
         }
     }
 
-    /// Ends the ejections that are over at `now`, or that the rules do not allow any more; without
-    /// rules, all.
-    pub(super) fn tend(&self, rules: Option<&Detection>, destination: &Destination, now: Instant) {
+    /// Ends the ejections that are over at `now`, or that the rules do not allow any more.
+    pub(super) fn tend(&self, rules: &Detection, destination: &Destination, now: Instant) {
+        self.prepare();
         let members = destination.members().iter().map(|it| it.endpoint.id);
         let mut book = self.locked();
         let Book { ledger, out } = &mut *book;
         out.retain(|_, endpoint| endpoint.strong_count() > 0);
-        let back = match rules {
-            Some(rules) => ledger.tend(rules, members, |id| out.contains_key(&id), now),
-            None => ledger.close(),
-        };
-        if back.is_empty() {
+        let back = ledger.tend(rules, members, |id| out.contains_key(&id), now);
+        bring_back(book, &back, destination);
+    }
+
+    /// Ends all ejections: there are no rules any more.
+    pub(super) fn close(&self, destination: &Destination) {
+        // The control thread alone sets and resets it.
+        if !self.in_use.load(Ordering::Relaxed) {
             return;
         }
-        let back: Vec<Arc<Endpoint>> = back
-            .iter()
-            .filter_map(|id| out.remove(id)?.upgrade())
-            .collect();
-        for endpoint in &back {
-            endpoint.streaks.reset();
-            endpoint.health.clear(Ailment::Ejected);
-        }
-        drop(book);
-        destination.live.changed();
-        for endpoint in back {
-            let (key, addr) = (&destination.key, &endpoint.addr);
-            tracing::info!(destination = %key, endpoint = %addr, "endpoint back from ejection");
-        }
+        self.in_use.store(false, Ordering::Relaxed);
+        let mut book = self.locked();
+        let back = book.ledger.close();
+        bring_back(book, &back, destination);
     }
 
     /// Whether another interval is over at `now`.
@@ -149,6 +151,27 @@ impl Ejections {
     /// Every change of the book is complete before anything that could panic.
     fn locked(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets those take requests again that the ledger says are back.
+fn bring_back(mut book: MutexGuard<'_, Book>, back: &[u64], destination: &Destination) {
+    if back.is_empty() {
+        return;
+    }
+    let back: Vec<Arc<Endpoint>> = back
+        .iter()
+        .filter_map(|id| book.out.remove(id)?.upgrade())
+        .collect();
+    for endpoint in &back {
+        endpoint.streaks.reset();
+        endpoint.health.clear(Ailment::Ejected);
+    }
+    drop(book);
+    destination.live.changed();
+    for endpoint in back {
+        let (key, addr) = (&destination.key, &endpoint.addr);
+        tracing::info!(destination = %key, endpoint = %addr, "endpoint back from ejection");
     }
 }
 

@@ -24,14 +24,15 @@ pub(crate) struct Sweep(Vec<Arc<Destination>>);
 
 impl Sweep {
     /// Those of `destinations`. Whoever was ejected where nobody can be any more is back at once.
-    pub(crate) fn of(destinations: &Destinations, now: Instant) -> Self {
-        let (watched, others): (Vec<_>, Vec<_>) = destinations
-            .iter()
-            .partition(|destination| destination.policy.outlier.is_some());
-        for destination in others {
-            destination.live.ejections.tend(None, destination, now);
+    pub(crate) fn of(destinations: &Destinations) -> Self {
+        let mut watched = Vec::new();
+        for destination in destinations.iter() {
+            match destination.policy.outlier {
+                Some(_) => watched.push(Arc::clone(destination)),
+                None => destination.live.ejections.close(destination),
+            }
         }
-        Self(watched.into_iter().map(Arc::clone).collect())
+        Self(watched)
     }
 
     /// Whether there is nothing to look at.
@@ -46,7 +47,7 @@ impl Sweep {
                 continue;
             };
             let ejections = &destination.live.ejections;
-            ejections.tend(Some(rules), destination, now);
+            ejections.tend(rules, destination, now);
             if let Some(comparison) = rules.success_rate
                 && ejections.interval_ends(rules.interval, now)
             {

@@ -39,6 +39,9 @@ impl Registry {
         };
         live.breaker
             .limit_connections(policy.thresholds.connections);
+        if policy.outlier.is_some() {
+            live.ejections.prepare();
+        }
         Destination {
             window: window(policy.retries.interval(), before),
             key: key.clone(),

@@ -20,7 +20,7 @@ fn endpoint(port: u16) -> Arc<Endpoint> {
     Arc::new(Endpoint::new(addr))
 }
 
-/// A destination of these endpoints; the one of before lends its live state.
+/// A destination of these endpoints.
 fn destination(check: Option<&Arc<Check>>, endpoints: &[&Arc<Endpoint>]) -> Arc<Destination> {
     let member = |endpoint: &&Arc<Endpoint>| Member {
         endpoint: Arc::clone(endpoint),
@@ -43,6 +43,22 @@ fn destination(check: Option<&Arc<Check>>, endpoints: &[&Arc<Endpoint>]) -> Arc<
         traffic: TrafficId::UNKNOWN,
         rule: None,
         live: Arc::default(),
+        window: None,
+    })
+}
+
+/// The next generation of a destination: the same endpoints under another check.
+fn reloaded(before: &Destination, check: Option<&Arc<Check>>) -> Arc<Destination> {
+    Arc::new(Destination {
+        key: before.key.clone(),
+        policy: Policy {
+            check: check.map(Arc::clone),
+            ..Policy::default()
+        },
+        balancer: Balancer::random(before.members().to_vec()),
+        traffic: before.traffic,
+        rule: None,
+        live: Arc::clone(&before.live),
         window: None,
     })
 }
@@ -252,19 +268,36 @@ fn a_reload_changes_nothing_for_what_it_does_not_concern() {
 fn what_is_not_checked_any_more_is_not_out_because_of_checks() {
     let (mut schedule, now) = (Schedule::default(), Instant::now());
     let (check, endpoint) = (check("tcp"), endpoint(1));
-    schedule.want(&all(&[&destination(Some(&check), &[&endpoint])]), now);
+    let checked = destination(Some(&check), &[&endpoint]);
+    schedule.want(&all(&[&checked]), now);
     let under_way = schedule.start(now).expect("due at once");
     assert_eq!(schedule.finish(&under_way, failed(), now), Some(false));
 
     let under_way = schedule.start(now + SECOND * 10).expect("due again");
-    let plain = destination(None, &[&endpoint]);
+    let plain = reloaded(&checked, None);
     schedule.want(&all(&[&plain]), now);
 
     assert!(endpoint.health.is_available());
-    assert_eq!(plain.live.changes(), 1);
+    assert_eq!(plain.live.changes(), 2);
     assert_eq!(schedule.finish(&under_way, failed(), now), None);
     assert!(endpoint.health.is_available(), "a late result is dropped");
     assert_eq!(schedule.due(), None);
+}
+
+#[test]
+fn nothing_is_done_for_what_is_not_checked_and_never_was() {
+    let (mut schedule, now) = (Schedule::default(), Instant::now());
+    let (check, checked, plain) = (check("tcp"), endpoint(1), endpoint(2));
+    let checked = destination(Some(&check), &[&checked]);
+    let destination = destination(None, &[&plain]);
+    // As a mark of who looks at it.
+    plain.health.set(Ailment::FailsChecks);
+
+    schedule.want(&all(&[&checked, &destination]), now);
+    schedule.want(&all(&[&destination]), now);
+
+    assert!(plain.health.has(Ailment::FailsChecks));
+    assert_eq!(destination.live.changes(), 0);
 }
 
 #[test]

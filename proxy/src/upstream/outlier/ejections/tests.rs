@@ -7,7 +7,7 @@ use prometheus::IntCounter;
 use crate::telemetry::labels::TrafficId;
 use crate::telemetry::metrics::Results;
 use crate::upstream::balance::Balancer;
-use crate::upstream::destination::{DestinationKey, Destinations, Policy};
+use crate::upstream::destination::{DestinationKey, Destinations, Live, Policy};
 use crate::upstream::endpoint::{EndpointAddr, Member};
 use crate::upstream::health::Keeper;
 use crate::upstream::outlier::sweep::{LOOK_INTERVAL, Sweep};
@@ -37,6 +37,10 @@ fn destination(count: u16, rules: Option<Detection>) -> Arc<Destination> {
         traffic: TrafficId::UNKNOWN,
         locality: None,
     };
+    let live = Arc::<Live>::default();
+    if rules.is_some() {
+        live.ejections.prepare();
+    }
     Arc::new(Destination {
         key: DestinationKey {
             host: "a.test".into(),
@@ -51,7 +55,7 @@ fn destination(count: u16, rules: Option<Detection>) -> Arc<Destination> {
         balancer: Balancer::random((1..=count).map(member).collect()),
         traffic: TrafficId::UNKNOWN,
         rule: None,
-        live: Arc::default(),
+        live,
         window: None,
     })
 }
@@ -95,8 +99,8 @@ fn only(destination: &Arc<Destination>) -> Destinations {
     Destinations([Some(Arc::clone(destination))].into())
 }
 
-fn sweep(destination: &Arc<Destination>, now: Instant) -> Sweep {
-    Sweep::of(&only(destination), now)
+fn sweep(destination: &Arc<Destination>) -> Sweep {
+    Sweep::of(&only(destination))
 }
 
 fn event(destination: &Destination, member: usize, code: u16, now: Instant) {
@@ -115,7 +119,7 @@ fn ejected(destination: &Destination) -> Vec<usize> {
 #[test]
 fn health_follows_the_ledger_and_every_change_is_told() {
     let (destination, now) = (destination(2, Some(rules(50))), Instant::now());
-    let sweep = sweep(&destination, now);
+    let sweep = sweep(&destination);
 
     for code in [500, 500, 500, 500] {
         event(&destination, 0, code, now);
@@ -143,11 +147,11 @@ fn what_the_rules_of_a_reload_do_not_allow_ends_with_it() {
     assert_eq!(ejected(&destination).len(), 3);
 
     let fewer = reloaded(&destination, Some(rules(25)));
-    sweep(&fewer, now).look(now);
+    sweep(&fewer).look(now);
     assert_eq!(ejected(&fewer).len(), 1);
 
     let none = reloaded(&destination, None);
-    assert!(sweep(&none, now).is_empty());
+    assert!(sweep(&none).is_empty());
     assert_eq!(ejected(&none), [0; 0]);
     event(&destination, 0, 500, now);
     event(&destination, 0, 500, now);
@@ -161,14 +165,14 @@ fn what_the_rules_of_a_reload_do_not_allow_ends_with_it() {
 #[test]
 fn a_look_at_the_generation_before_forgets_nobody_that_the_next_one_added() {
     let (destination, now) = (destination(2, Some(rules(100))), Instant::now());
-    let stale = sweep(&destination, now);
+    let stale = sweep(&destination);
     let grown = grown(&destination);
     event(&grown, 2, 500, now);
     event(&grown, 2, 500, now);
 
     stale.look(now);
     assert_eq!(ejected(&grown), [2]);
-    let sweep = sweep(&grown, now);
+    let sweep = sweep(&grown);
     sweep.look(now + BASE - Duration::from_millis(1));
     assert_eq!(ejected(&grown), [2]);
     sweep.look(now + BASE);
@@ -184,7 +188,7 @@ fn an_endpoint_that_vanishes_while_it_is_ejected_is_back_for_those_who_hold_it()
     let vanished = Arc::clone(&grown.members()[1].endpoint);
     drop(grown);
 
-    let sweep = sweep(&before, now);
+    let sweep = sweep(&before);
     sweep.look(now);
     assert!(vanished.health.has(Ailment::Ejected));
     sweep.look(now + BASE);
@@ -216,6 +220,21 @@ async fn a_look_that_is_due_when_a_generation_begins_looks_at_that_one() {
 }
 
 #[test]
+fn what_has_no_rules_any_more_is_closed_once_and_what_never_had_any_never() {
+    let never = destination(1, None);
+    assert!(!never.live.ejections.in_use.load(Ordering::Relaxed));
+
+    let had = destination(1, Some(rules(100)));
+    let none = reloaded(&had, None);
+    sweep(&none);
+    event(&had, 0, 500, Instant::now());
+    event(&had, 0, 500, Instant::now());
+
+    assert_eq!(ejected(&none), [0; 0], "though nobody looked at the rules");
+    assert!(!none.live.ejections.in_use.load(Ordering::Relaxed));
+}
+
+#[test]
 fn nothing_is_kept_of_an_endpoint_that_nobody_holds() {
     let (before, now) = (destination(1, Some(rules(100))), Instant::now());
     let grown = grown(&before);
@@ -224,7 +243,7 @@ fn nothing_is_kept_of_an_endpoint_that_nobody_holds() {
     let id = grown.members()[1].endpoint.id;
     drop(grown);
 
-    sweep(&before, now).look(now);
+    sweep(&before).look(now);
 
     let book = before.live.ejections.locked();
     assert!(book.out.is_empty());
@@ -238,7 +257,7 @@ fn without_detection_those_are_back_too_that_only_an_older_generation_has() {
     event(&grown, 1, 500, now);
     event(&grown, 1, 500, now);
 
-    sweep(&reloaded(&before, None), now);
+    sweep(&reloaded(&before, None));
 
     assert_eq!(ejected(&grown), [0; 0]);
 }
@@ -257,7 +276,7 @@ fn rates_are_compared_when_an_interval_is_over() {
     };
     let interval = rules.interval;
     let (destination, now) = (destination(3, Some(rules)), Instant::now());
-    let sweep = sweep(&destination, now);
+    let sweep = sweep(&destination);
     sweep.look(now);
     for _ in 0..4 {
         event(&destination, 0, 200, now);
@@ -289,7 +308,7 @@ fn workers_together_never_eject_more_than_may_be() {
             .map(|worker_at| scope.spawn(move || worker(worker_at)))
             .collect();
         scope.spawn(|| {
-            let sweep = sweep(&destination, now);
+            let sweep = sweep(&destination);
             let mut at = now;
             while !done.load(Ordering::Relaxed) {
                 sweep.look(at);
