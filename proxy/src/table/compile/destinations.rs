@@ -185,11 +185,13 @@ impl Registry {
         id
     }
 
-    /// Marks destinations as in use that a remembered host leads to.
+    /// Marks destinations as in use that a remembered host leads to. What this generation already
+    /// looked up stays: it is never older than what is remembered.
     pub(super) fn use_again(&mut self, hosts: &[(Arc<Host>, Place)]) {
         for (host, place) in hosts {
-            let blueprint = Blueprint::Host(Arc::clone(host));
-            self.next.used.insert(place.clone(), blueprint);
+            let remembered = || Blueprint::Host(Arc::clone(host));
+            let used = self.next.used.entry(place.clone());
+            used.or_insert_with(remembered);
         }
     }
 

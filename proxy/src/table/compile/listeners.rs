@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use config::Resource;
 use config::mesh::{MESH_GATEWAY, Mesh, Routes, Service};
+use config::resource::virtual_service::HttpRoute;
 use rustc_hash::FxHashMap;
 
 use super::Perspective;
@@ -52,7 +53,7 @@ pub(super) struct Cached {
     made_of: Vec<Arc<[Arc<Resource>]>>,
     /// The host that it leads to by itself.
     own: Option<Arc<Host>>,
-    /// Hosts that the rules name, and what they were; `None` for unknown ones.
+    /// Hosts that the rules name, also for mirrors, and what they were; `None` for unknown ones.
     destinations: Vec<(String, Option<Arc<Host>>)>,
     uses: Vec<(Arc<Host>, Place)>,
     ports: Box<[u16]>,
@@ -222,11 +223,15 @@ fn is_same_host(before: Option<&Arc<Host>>, now: Option<&Arc<Host>>) -> bool {
     }
 }
 
+/// Every host that rules lead to, by their routes and by their mirrors.
 fn destination_hosts(routes: &Routes) -> Vec<String> {
-    let entries = routes.spec.http.iter().flat_map(|rule| &rule.route);
-    entries
-        .filter_map(|entry| Some(entry.destination.as_ref()?.host.clone()))
-        .collect()
+    let of_rule = |rule: &HttpRoute| -> Vec<String> {
+        let routed = rule.route.iter().map(|entry| &entry.destination);
+        let mirrored = rule.mirrors.iter().map(|mirror| &mirror.destination);
+        let named = routed.chain([&rule.mirror]).chain(mirrored).flatten();
+        named.map(|destination| destination.host.clone()).collect()
+    };
+    routes.spec.http.iter().flat_map(of_rule).collect()
 }
 
 /// Where a listener binds: what it names, else `default`.

@@ -5,6 +5,7 @@ mod generations;
 mod hosts;
 mod limits;
 mod localities;
+mod mirrors;
 
 use super::*;
 use std::net::Ipv4Addr;
