@@ -20,7 +20,7 @@ use crate::table::fault::{Drawn, End, Fault, Pace};
 use crate::table::route::{Action, Route};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::FaultCounters;
-use crate::upstream::{Answer, UpstreamError};
+use crate::upstream::{Answer, Outgoing, UpstreamError};
 
 /// Name of an injected error in headers and logs.
 pub(crate) const ABORT: &str = "fault_filter_abort";
@@ -53,7 +53,11 @@ impl Fault {
 
 impl Call<'_> {
     /// Lets the request meet its faults; the pace of its answer's body if it goes on.
-    pub(super) async fn inject(&self, record: &mut Record) -> Result<Option<Pace>, Rejection> {
+    pub(super) async fn inject(
+        &self,
+        outgoing: &mut Outgoing,
+        record: &mut Record,
+    ) -> Result<Option<Pace>, Rejection> {
         let Some(fault) = Fault::of_requests(self.route()) else {
             return Ok(None);
         };
@@ -82,14 +86,15 @@ impl Call<'_> {
                 Rejection::FaultReset
             }
         };
-        self.note_destination(record);
+        self.note_destination(outgoing, record);
         Err(rejection)
     }
 
     /// Labels the traffic with where it would have gone.
-    pub(super) fn note_destination(&self, record: &mut Record) {
+    pub(super) fn note_destination(&self, outgoing: &mut Outgoing, record: &mut Record) {
         if let Action::Forward(split) = &self.route().action
-            && let Some(target) = split.choose(None, self.worker.upstream.random())
+            && let key = self.stickiness(split, outgoing).key
+            && let Some(target) = split.choose(key, self.worker.upstream.random())
             && let Some(destination) = self.destination(&target.destination)
         {
             record.traffic = destination.traffic;

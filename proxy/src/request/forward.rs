@@ -46,10 +46,7 @@ impl Call<'_> {
         record: &mut Record,
     ) -> Response<Body> {
         let route = self.route();
-        let headers = &outgoing.head.headers;
-        let random = || self.worker.upstream.random();
-        let Stickiness { key, cookie } =
-            stickiness(split, headers, source(self.downstream), random);
+        let Stickiness { key, cookie } = self.stickiness(split, outgoing);
         let target = split.choose(key, self.worker.upstream.random());
         let destination = target.and_then(|target| self.destination(&target.destination));
         let (Some(target), Some(destination)) = (target, destination) else {
@@ -90,6 +87,16 @@ impl Call<'_> {
                 self.reject(&rejection, record)
             }
         }
+    }
+
+    /// What decides where a sticky split sends the request.
+    pub(super) fn stickiness(&self, split: &Split, outgoing: &mut Outgoing) -> Stickiness {
+        if split.sticky.as_ref().is_some_and(Sticky::looks_at_headers) {
+            outgoing.settle_headers();
+        }
+        let headers = &outgoing.head.headers;
+        let random = || self.worker.upstream.random();
+        stickiness(split, headers, source(self.downstream), random)
     }
 
     /// Sends the request as often as the route allows, within its time. Notes what was tried also

@@ -98,7 +98,7 @@ async fn forward(
         snapshot: &snapshot,
         routed: &routed,
     };
-    let pace = match call.inject(record).await {
+    let pace = match call.inject(&mut outgoing, record).await {
         Ok(pace) => pace,
         Err(rejection) => return Ok(call.reject(&rejection, record)),
     };
@@ -112,8 +112,8 @@ async fn forward(
         Verdict::Allowed(origin) => Some(origin),
         Verdict::Silent => None,
     };
-    let mut response = match call.admit(listener.direction, &outgoing).await {
-        Err(rejection) => call.refuse(&rejection, record),
+    let mut response = match call.admit(listener.direction, &mut outgoing).await {
+        Err(rejection) => call.refuse(&rejection, &mut outgoing, record),
         Ok(()) => match &route.action {
             Action::Forward(split) => {
                 let response = call.forward(split, &mut outgoing, record).await;

@@ -57,7 +57,7 @@ impl Call<'_> {
     pub(super) async fn admit(
         &self,
         direction: Direction,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
     ) -> Result<(), Rejection> {
         let Some(limits) = &self.snapshot.table.limits else {
             return Ok(());
@@ -74,7 +74,7 @@ impl Call<'_> {
         &'r self,
         limits: &'r RateLimits,
         direction: Direction,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
     ) -> Result<Option<Asking<'r>>, Rejection> {
         let incoming = match direction {
             Direction::Inbound | Direction::Gateway => &*limits.incoming,
@@ -84,8 +84,11 @@ impl Call<'_> {
         if incoming.is_empty() && routed.is_empty() {
             return Ok(None);
         }
-        let facts = self.facts(limits, direction, outgoing);
         let counted = incoming.iter().chain(routed);
+        if counted.clone().any(|limit| limit.looks_at_headers) {
+            outgoing.settle_headers();
+        }
+        let facts = self.facts(limits, direction, outgoing);
         let mut counting = counted
             .filter(|limit| limit.counts(&facts))
             .map(|limit| Counting::new(limit, &facts));
@@ -161,8 +164,13 @@ impl Call<'_> {
     }
 
     /// The answer to a request that may not pass.
-    pub(super) fn refuse(&self, rejection: &Rejection, record: &mut Record) -> Response<Body> {
-        self.note_destination(record);
+    pub(super) fn refuse(
+        &self,
+        rejection: &Rejection,
+        outgoing: &mut Outgoing,
+        record: &mut Record,
+    ) -> Response<Body> {
+        self.note_destination(outgoing, record);
         self.reject(rejection, record)
     }
 }

@@ -59,6 +59,8 @@ pub struct Limit {
     pub quota: Quota,
     /// Other numbers for some of them; the first that fits counts.
     pub overrides: Box<[Override]>,
+    /// It looks at headers, also at those that the proxy adds: they must be in their place then.
+    pub(crate) looks_at_headers: bool,
     /// Requests that passed, and those that did not.
     pub(crate) counters: Counters,
 }

@@ -318,6 +318,12 @@ impl Block {
         }
     }
 
+    /// Whether there is a condition on a header.
+    pub(crate) fn looks_at_headers(&self) -> bool {
+        let others = self.others.as_deref();
+        others.is_some_and(|others| !others.headers.is_empty())
+    }
+
     /// Whether a request meets all conditions on it.
     pub fn matches(&self, request: &RequestView<'_>) -> bool {
         self.path.matches(request.path.as_bytes())

@@ -214,6 +214,14 @@ impl Sticky {
         }
     }
 
+    /// Whether headers that the proxy adds can be the key.
+    pub(crate) fn looks_at_headers(&self) -> bool {
+        match self {
+            Self::Header(_) => true,
+            Self::Cookie { .. } | Self::SourceIp => false,
+        }
+    }
+
     /// The key of a request, or `None` when the request has none.
     pub fn key(&self, headers: &HeaderMap, source: Option<IpAddr>) -> Option<u64> {
         match self {

@@ -149,3 +149,40 @@ async fn a_client_that_leaves_during_a_delay_ends_it() {
     assert_eq!(logged(&edge).await["response_flags"], "DI,DC");
     assert_eq!(counted(&edge, "delay").await, 2.0);
 }
+
+#[tokio::test]
+async fn an_injected_error_is_counted_where_a_sticky_split_would_have_sent_the_request() {
+    let origin = Origin::named("app").await;
+    let rules = "
+  - fault: {abort: {httpStatus: 503, percentage: {value: 100}}}
+    route:
+    - {destination: {host: ratings.test}, weight: 1}
+    - {destination: {host: other.test}, weight: 1}
+";
+    let sticky =
+        "metadata: {annotations: {meshproxy.io/sticky-by: 'header:x-forwarded-for'}, name: ";
+    let documents = [
+        Service::new(HOST).at(origin.addr()).to_string(),
+        Service::new("other.test").at(origin.addr()).to_string(),
+        yaml::routes(HOST, rules).replace("metadata: {name: ", sticky),
+    ];
+    let edge = Edge::start(&documents).await;
+    let mut client = edge.http1().await;
+
+    for _ in 0..20 {
+        assert_eq!(client.get(HOST, "/").await.status, 503);
+    }
+
+    // Of one caller, which the gateway itself writes into the header.
+    let look = async || {
+        let metrics = edge.proxy.metrics().await;
+        let to = |host| {
+            let host = [("destination_service", host)];
+            metrics.sum("istio_requests_total", &host)
+        };
+        [to(HOST), to("other.test")]
+    };
+    let mut counted = eventually("requests", look, |it| it[0] + it[1] == 20.0).await;
+    counted.sort_by(f64::total_cmp);
+    assert_eq!(counted, [0.0, 20.0]);
+}

@@ -1,5 +1,6 @@
 //! How many requests may pass: at a gateway, beside a workload, and where requests are sent.
 
+mod headers;
 mod pace;
 mod service;
 mod stays;

@@ -183,3 +183,18 @@ async fn requests_without_the_sticky_key_follow_the_weights() {
     let share = f64::from(second) * 100.0 / f64::from(USERS);
     assert!((share - 50.0).abs() < POINTS_MAX, "{share} %");
 }
+
+#[tokio::test]
+async fn a_header_that_the_gateway_adds_decides_without_an_access_log() {
+    let split = Split::by("header:x-forwarded-for").await;
+    let edge = Edge::start(&split.at(50)).await;
+    let mut client = edge.http1().await;
+
+    for _ in 0..20 {
+        client.get(HOST, "/").await;
+    }
+
+    let mut asked = split.origins.each_ref().map(Origin::requests);
+    asked.sort_unstable();
+    assert_eq!(asked, [0, 20], "one caller is sent to one version");
+}

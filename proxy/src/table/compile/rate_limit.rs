@@ -21,6 +21,7 @@ use crate::rate_limit::shared::{DOMAIN_DEFAULT, Service, TIMEOUT_DEFAULT};
 use crate::table::rate_limit::facts::Dimension;
 use crate::table::rate_limit::source::{Source, Sources};
 use crate::table::rate_limit::{Limit, LimitId, Override, Quota, RateLimits, Routed, Tally};
+use crate::table::rules::Block;
 use crate::telemetry::metrics::RateLimitCounters;
 
 /// The buckets of one generation, by what is counted in them.
@@ -176,14 +177,17 @@ impl LimitCompiler<'_> {
             .map(|over| self.override_(&id, &written.key, over, service))
             .collect();
         self.ledger.limits.insert(Arc::clone(&id));
-        Arc::new(Limit {
+        let mut limit = Limit {
             blocks: written.matches.iter().map(block).collect(),
             key: dimensions(&written.key),
             quota,
             overrides,
+            looks_at_headers: false,
             counters: self.counters.of(&id),
             id,
-        })
+        };
+        limit.looks_at_headers = looks_at_headers(&limit);
+        Arc::new(limit)
     }
 
     fn override_(
@@ -315,17 +319,22 @@ fn dimensions(key: &[String]) -> Box<[Dimension]> {
     key.iter().filter_map(|it| Dimension::compile(it)).collect()
 }
 
-/// Whether a limit asks who sent a request.
-fn looks_at_peer(limit: &Limit) -> bool {
+/// Dimensions by which a limit tells requests apart, and those of its overrides.
+fn all_dimensions(limit: &Limit) -> impl Iterator<Item = &Dimension> {
     let conditions = limit.overrides.iter().flat_map(|over| &over.conditions);
     let in_override = conditions.map(|(dimension, _)| dimension);
-    let in_block = |block: &crate::table::rules::Block| {
-        !block.source_labels.is_empty() || block.source_namespace.is_some()
-    };
-    limit
-        .key
-        .iter()
-        .chain(in_override)
-        .any(Dimension::is_of_peer)
-        || limit.blocks.iter().any(in_block)
+    limit.key.iter().chain(in_override)
+}
+
+/// Whether a limit asks who sent a request.
+fn looks_at_peer(limit: &Limit) -> bool {
+    let in_block =
+        |block: &Block| !block.source_labels.is_empty() || block.source_namespace.is_some();
+    all_dimensions(limit).any(Dimension::is_of_peer) || limit.blocks.iter().any(in_block)
+}
+
+/// Whether a limit looks at a header.
+fn looks_at_headers(limit: &Limit) -> bool {
+    all_dimensions(limit).any(Dimension::is_header)
+        || limit.blocks.iter().any(Block::looks_at_headers)
 }

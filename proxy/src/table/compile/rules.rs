@@ -443,13 +443,14 @@ fn conditions(block: &HttpMatch) -> Option<Conditions> {
     (!none).then_some(conditions)
 }
 
-/// The part of the request line that a pseudo-header stands for. The scheme of a request is what its
-/// `x-forwarded-proto` says, which is added only on the way out where a caller left it out.
+/// The part of the request line that a pseudo-header stands for, or `host`, which HTTP/2 has no line
+/// for. The scheme of a request is what its `x-forwarded-proto` says, which is added only on the way
+/// out where a caller left it out.
 fn part(name: &str) -> Option<Part> {
     match name {
         ":method" => Some(Part::Method),
         ":scheme" | "x-forwarded-proto" => Some(Part::Scheme),
-        ":authority" => Some(Part::Authority),
+        ":authority" | "host" => Some(Part::Authority),
         ":path" => Some(Part::Target),
         _ => None,
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use config::resource::rate_limit_policy::Dimension as Written;
 use http::HeaderValue;
-use http::header::HeaderName;
+use http::header::{self, HeaderName};
 
 use super::source::Source;
 use crate::table::rules::{Block, RequestView};
@@ -40,6 +40,8 @@ enum Part {
     Host,
     Method,
     Path,
+    /// `host`, which HTTP/2 says otherwise.
+    Authority,
     Header(HeaderName),
 }
 
@@ -68,7 +70,10 @@ impl Dimension {
             Written::DestinationHost => Part::Host,
             Written::RequestMethod => Part::Method,
             Written::RequestPath => Part::Path,
-            Written::RequestHeader(name) => Part::Header(name.parse().ok()?),
+            Written::RequestHeader(name) => match name.parse().ok()? {
+                header::HOST => Part::Authority,
+                name => Part::Header(name),
+            },
         };
         Some(Self {
             name: name.into(),
@@ -96,7 +101,8 @@ impl Dimension {
             Part::Host => &facts.host,
             Part::Method => facts.view.method,
             Part::Path => facts.view.path,
-            Part::Header(name) => return header(facts, name),
+            Part::Authority => facts.view.authority,
+            Part::Header(name) => return lines(facts, name),
         };
         Cow::Borrowed(text.as_bytes())
     }
@@ -114,12 +120,17 @@ impl Dimension {
         match self.part {
             Part::Workload | Part::Version | Part::Namespace => true,
             Part::Principal | Part::Ip | Part::Host => false,
-            Part::Method | Part::Path | Part::Header(_) => false,
+            Part::Method | Part::Path | Part::Authority | Part::Header(_) => false,
         }
+    }
+
+    /// Whether it is a header, perhaps one that the proxy adds.
+    pub fn is_header(&self) -> bool {
+        matches!(self.part, Part::Header(_))
     }
 }
 
-fn header<'r>(facts: &'r Facts<'_>, name: &HeaderName) -> Cow<'r, [u8]> {
+fn lines<'r>(facts: &'r Facts<'_>, name: &HeaderName) -> Cow<'r, [u8]> {
     let mut lines = facts.view.headers.get_all(name).iter();
     let (first, mut rest) = match (lines.next(), lines.next()) {
         (None, _) => return Cow::Borrowed(b""),
