@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderName;
-use http::{HeaderValue, Response};
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
 use crate::request::Rejection;
@@ -175,9 +175,16 @@ impl Call<'_> {
     }
 }
 
-/// The host of an authority, in lower case.
+/// The host of an authority in the one spelling that counts: in lower case, without a port, also one
+/// that is none, and without the dot of the root.
 fn asked_host(authority: &str) -> Cow<'_, str> {
-    let (host, _) = split_authority(authority);
+    let host = match split_authority(authority) {
+        (host, None) if !authority.starts_with('[') => {
+            host.rsplit_once(':').map_or(host, |(host, _)| host)
+        }
+        (host, _) => host,
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
     match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => host.to_ascii_lowercase().into(),
         false => host.into(),
@@ -213,8 +220,15 @@ fn pass(counting: &[Counting<'_>], taken: Taken<'_>) {
 // === impl Refused ===
 
 impl Refused {
+    /// Adds what the service says, and `retry-after` unless it says that itself.
+    pub(crate) fn add_to(&self, answer: &mut HeaderMap) {
+        answer.extend(self.headers.iter().cloned());
+        let wait = answer.entry(header::RETRY_AFTER);
+        wait.or_insert_with(|| self.retry_after());
+    }
+
     /// `retry-after` in whole seconds, at least 1.
-    pub(crate) fn retry_after(&self) -> HeaderValue {
+    fn retry_after(&self) -> HeaderValue {
         let started = u64::from(self.wait.subsec_nanos() > 0);
         HeaderValue::from((self.wait.as_secs() + started).max(1))
     }
@@ -225,18 +239,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_is_told_in_whole_seconds_that_are_long_enough() {
-        let told = |nanos| {
-            let refused = Refused {
-                limit: Arc::new(LimitId {
-                    policy: "a/b".into(),
-                    limit: "c".into(),
-                }),
-                wait: Duration::from_nanos(nanos),
-                headers: Vec::new(),
-            };
-            refused.retry_after()
+    fn a_host_has_one_name_however_it_is_spelled() {
+        for (authority, expected) in [
+            ("shop.test", "shop.test"),
+            ("Shop.TEST:8080", "shop.test"),
+            ("shop.test.", "shop.test"),
+            ("shop.test.:80", "shop.test"),
+            ("shop.test..", "shop.test."),
+            ("shop.test:", "shop.test"),
+            ("shop.test:99999", "shop.test"),
+            ("shop.test:http", "shop.test"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[FD00::1]:80", "fd00::1"),
+            ("[fd00::1]:99999", "fd00::1"),
+            ("[fd00::1]", "fd00::1"),
+            ("", ""),
+        ] {
+            assert_eq!(asked_host(authority), expected, "{authority}");
+        }
+    }
+
+    fn refused(wait: Duration, headers: Vec<(HeaderName, HeaderValue)>) -> Refused {
+        Refused {
+            limit: Arc::new(LimitId {
+                policy: "a/b".into(),
+                limit: "c".into(),
+            }),
+            wait,
+            headers,
+        }
+    }
+
+    #[test]
+    fn a_service_that_says_how_long_to_wait_is_not_contradicted() {
+        let told = |headers: Vec<(HeaderName, HeaderValue)>| {
+            let mut answer = HeaderMap::new();
+            refused(Duration::from_secs(2), headers).add_to(&mut answer);
+            let waits = answer.get_all(header::RETRY_AFTER).iter();
+            waits.cloned().collect::<Vec<_>>()
         };
+        let of_service = (header::RETRY_AFTER, HeaderValue::from_static("30"));
+
+        assert_eq!(told(vec![of_service]), ["30"]);
+        assert_eq!(told(Vec::new()), ["2"]);
+    }
+
+    #[test]
+    fn the_wait_is_told_in_whole_seconds_that_are_long_enough() {
+        let told = |nanos| refused(Duration::from_nanos(nanos), Vec::new()).retry_after();
 
         assert_eq!(told(0), "1");
         assert_eq!(told(1_000_000_000), "1");

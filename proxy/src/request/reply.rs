@@ -82,9 +82,7 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
         response.headers_mut().insert(X_OVERLOADED, yes);
     }
     if let Rejection::RateLimited(refused) = rejection {
-        let headers = response.headers_mut();
-        headers.extend(refused.headers.iter().cloned());
-        headers.insert(header::RETRY_AFTER, refused.retry_after());
+        refused.add_to(response.headers_mut());
     }
     response
 }

@@ -71,14 +71,18 @@ impl Question<'_> {
     }
 }
 
-/// Whether a service may add a header: none that frames the answer or says what it is.
+/// Whether a service may add a header: none that frames the answer or says what it is, and none in
+/// which this proxy speaks.
 fn may_add(name: &HeaderName) -> bool {
     let describes = [
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
         header::CONTENT_ENCODING,
     ];
-    !is_hop_by_hop(name) && !describes.contains(name) && !name.as_str().starts_with("grpc-")
+    let reserved = ["grpc-", "x-meshproxy-"];
+    !is_hop_by_hop(name)
+        && !describes.contains(name)
+        && !reserved.iter().any(|it| name.as_str().starts_with(it))
 }
 
 #[cfg(test)]
@@ -86,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_adds_headers_but_none_that_frames_or_types_the_answer() {
+    fn a_service_adds_headers_but_none_that_frames_types_or_explains_the_answer() {
         for (name, may) in [
             ("x-ratelimit-remaining", true),
             ("retry-after", true),
@@ -95,6 +99,8 @@ mod tests {
             ("connection", false),
             ("content-type", false),
             ("grpc-status", false),
+            ("x-meshproxy-error", false),
+            ("x-meshproxy-explain", false),
         ] {
             assert_eq!(may_add(&HeaderName::from_static(name)), may, "{name}");
         }
