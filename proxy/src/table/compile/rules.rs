@@ -101,16 +101,17 @@ impl RuleCompiler<'_> {
             let mut route = self.route(written, &annotated);
             route.position = position;
             route.origin = origin.cloned();
-            let mut route = Arc::new(route);
+            let own = Arc::new(route);
             for OwnBlock {
                 at,
                 number,
                 written: block,
             } in blocks
             {
-                if let Some(name) = &block.name {
-                    route = self.named(written, &annotated, &route, name);
-                }
+                let route = match &block.name {
+                    Some(name) => self.named(written, &annotated, &own, name),
+                    None => Arc::clone(&own),
+                };
                 let rule = Rule {
                     block: at,
                     number,

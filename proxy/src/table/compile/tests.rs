@@ -414,3 +414,23 @@ spec:
     let names: Vec<&str> = reviews.rules.iter().map(|rule| &*rule.route.name).collect();
     assert_eq!(names, ["ours"]);
 }
+
+#[test]
+fn a_name_of_a_match_block_is_for_that_block_alone() {
+    let routes = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http:
+  - name: rule
+    match: [{uri: {exact: /a}}, {name: b, uri: {exact: /b}}, {uri: {exact: /c}}, {name: d, uri: {exact: /d}}]
+    route: [{destination: {host: reviews, port: {number: 9080}}}]
+";
+    let compiled = compiled(&[REVIEWS, routes]);
+
+    let reviews = host(only_listener(&compiled), "reviews");
+    let names: Vec<&str> = reviews.rules.iter().map(|rule| &*rule.route.name).collect();
+    assert_eq!(names[..4], ["rule", "rule.b", "rule", "rule.d"]);
+}
