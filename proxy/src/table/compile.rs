@@ -66,8 +66,8 @@ pub struct Compiler {
 pub struct Planned<'c> {
     compiler: &'c mut Compiler,
     table: Arc<Table>,
-    hosts: HostCache,
-    ledger: Ledger,
+    /// What the compiler remembers of it; nothing once it does.
+    made: Option<(HostCache, Ledger)>,
 }
 
 /// One generation.
@@ -140,8 +140,7 @@ impl Compiler {
         Planned {
             compiler: self,
             table: Arc::new(Table { listeners, limits }),
-            hosts,
-            ledger,
+            made: Some((hosts, ledger)),
         }
     }
 
@@ -165,18 +164,31 @@ impl Planned<'_> {
     }
 
     /// Makes the plan the current generation.
-    pub fn commit(self) -> Compiled {
-        let compiler = self.compiler;
-        compiler.hosts = self.hosts;
-        let before = std::mem::replace(&mut compiler.ledger, self.ledger);
-        let counters = &compiler.metrics.process.rate_limits;
-        compiler.ledger.forget(&before, counters);
+    pub fn commit(mut self) -> Compiled {
+        let compiler = &mut *self.compiler;
+        if let Some((hosts, ledger)) = self.made.take() {
+            compiler.hosts = hosts;
+            let before = std::mem::replace(&mut compiler.ledger, ledger);
+            let counters = &compiler.metrics.process.rate_limits;
+            compiler.ledger.forget(&before, counters);
+        }
         compiler.table = Arc::clone(&self.table);
         let names = compiler.registry.commit();
         Compiled {
-            table: self.table,
+            table: Arc::clone(&self.table),
             destinations: compiler.registry.build(),
             names,
+        }
+    }
+}
+
+impl Drop for Planned<'_> {
+    /// What was planned and not committed is not shown in metrics, where its limits already are.
+    fn drop(&mut self) {
+        if let Some((_, given_up)) = &self.made {
+            let compiler = &*self.compiler;
+            let counters = &compiler.metrics.process.rate_limits;
+            compiler.ledger.forget(given_up, counters);
         }
     }
 }

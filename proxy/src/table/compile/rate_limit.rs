@@ -78,12 +78,13 @@ impl Ledger {
         }
     }
 
-    /// Shows in metrics no longer what only the generation before has.
-    pub(super) fn forget(&self, before: &Self, counters: &RateLimitCounters) {
-        for gone in before.limits.difference(&self.limits) {
+    /// Shows in metrics no longer what only another generation has: the one before, or one that was
+    /// given up.
+    pub(super) fn forget(&self, other: &Self, counters: &RateLimitCounters) {
+        for gone in other.limits.difference(&self.limits) {
             counters.forget(gone);
         }
-        for gone in before.services.difference(&self.services) {
+        for gone in other.services.difference(&self.services) {
             counters.forget_service(gone);
         }
     }

@@ -129,3 +129,30 @@ fn limits_that_are_gone_are_gone_from_metrics() {
     compiler.compile(&mesh(&[RATINGS]));
     assert!(!shown());
 }
+
+#[test]
+fn a_plan_that_is_dropped_leaves_metrics_as_they_were() {
+    let shared = |limit: &str| {
+        let head = "selector: {}
+  scope: SHARED
+  service: {host: counts.test, port: 80}";
+        let written = policy(head, "requests: 5, per: 1s");
+        written.replace("name: a", &format!("name: {limit}"))
+    };
+    let metrics = Metrics::new(Identity::unknown(), 100);
+    let mut compiler = Compiler::new(perspective(), Arc::clone(&metrics));
+    let shown = || metrics.text(std::time::Instant::now());
+    compiler.compile(&mesh(&[&policy("selector: {}", "requests: 5, per: 1s")]));
+    let before = shown();
+
+    let other = mesh(&[&shared("b")]);
+    drop(compiler.plan(&other, &Certificates::default()));
+
+    let series = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains("rate_limit"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(series(&shown()), series(&before));
+    compiler.compile(&other);
+    assert!(shown().contains("meshproxy_rate_limited_total{limit=\"b\",policy=\"default/p\"} 0"));
+}
