@@ -1,13 +1,13 @@
 //! Where the state of buckets is kept: one for all requests, or one for each key.
 //!
-//! Keys come from requests, so that their number is bounded: [`KEYS_MAX`] of 16 bytes per limit. A
-//! bucket that is full again equals one that was never used, so that it makes room without any
-//! effect. Only when more keys than fit are in use at once, the one that comes nearest to that is
-//! forgotten, and counted.
+//! Keys come from requests, so that their number is bounded: [`KEYS_MAX`] of 16 bytes per limit, and
+//! [`PLACES_MAX`] of all limits together. A bucket that is full again equals one that was never used,
+//! so that it makes room without any effect. Only when more keys than fit are in use at once, the one
+//! that comes nearest to that is forgotten, and counted.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntCounter;
 
@@ -15,6 +15,9 @@ use super::gcra::{Rate, Receipt};
 
 /// Most keys of one limit whose buckets are kept: 16 MiB. Must be a multiple of `SHARDS * WAYS`.
 pub const KEYS_MAX: usize = 1 << 20;
+/// Most places of all limits of a proxy: 64 MiB. Beyond, tables have no more than their first places,
+/// 8 KiB each.
+pub const PLACES_MAX: usize = 4 * KEYS_MAX;
 /// Parts of a table, each with a lock of its own.
 const SHARDS: usize = 64;
 /// Places in which one key can be.
@@ -28,6 +31,13 @@ const SETS_MAX: usize = KEYS_MAX / SHARDS / WAYS;
 #[repr(align(64))]
 pub struct Bucket(AtomicU64);
 
+/// Places that all tables of a proxy share.
+#[derive(Debug)]
+pub struct Budget {
+    most: usize,
+    taken: AtomicUsize,
+}
+
 /// A bucket for each key.
 #[derive(Debug)]
 pub struct KeyTable {
@@ -38,6 +48,8 @@ pub struct KeyTable {
     shards: [Mutex<Shard>; SHARDS],
     /// Keys that were forgotten before their buckets were full.
     evicted: IntCounter,
+    /// Where places come from, and return to when the table is dropped.
+    budget: Arc<Budget>,
 }
 
 /// A key by its hash. Two keys of one hash would share a bucket; of a million keys in use two have
@@ -102,15 +114,54 @@ impl Bucket {
     }
 }
 
+// === impl Budget ===
+
+impl Budget {
+    /// A budget of `most` places.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    /// Places that are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes places for a table that has none, whatever is left: it cannot do without.
+    fn begin(&self, places: usize) {
+        self.taken.fetch_add(places, Ordering::Relaxed);
+    }
+
+    /// Takes more places, if as many are left.
+    fn take(&self, places: usize) -> bool {
+        let more = |taken: usize| {
+            let taken = taken.saturating_add(places);
+            (taken <= self.most).then_some(taken)
+        };
+        self.taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    fn give_back(&self, places: usize) {
+        self.taken.fetch_sub(places, Ordering::Relaxed);
+    }
+}
+
 // === impl KeyTable ===
 
 impl KeyTable {
     /// A table without a key; `evicted` counts keys that are forgotten before their buckets are full.
-    pub fn new(evicted: IntCounter) -> Self {
+    pub fn new(evicted: IntCounter, budget: Arc<Budget>) -> Self {
+        budget.begin(SHARDS * WAYS);
         Self {
             seed: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::new(Shard::new(1))),
             evicted,
+            budget,
         }
     }
 
@@ -132,7 +183,7 @@ impl KeyTable {
             return Ok(receipt);
         }
         let receipt = rate.take(0, now)?;
-        if shard.put((key, receipt.full_at), now) {
+        if shard.put((key, receipt.full_at), now, &self.budget) {
             self.evicted.inc();
         }
         Ok(receipt)
@@ -166,14 +217,24 @@ impl KeyTable {
 
     /// Bytes that the places of all keys take.
     pub fn bytes(&self) -> usize {
-        let bytes = |shard: &Mutex<Shard>| locked(shard).places.capacity() * size_of::<Place>();
-        self.shards.iter().map(bytes).sum()
+        self.places() * size_of::<Place>()
+    }
+
+    fn places(&self) -> usize {
+        let places = |shard: &Mutex<Shard>| locked(shard).places.len();
+        self.shards.iter().map(places).sum()
     }
 
     /// The upper bits choose the shard, the lower ones the set in it.
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
         let number = key.0 >> (u64::BITS - SHARDS.ilog2());
         locked(&self.shards[usize::try_from(number).unwrap_or(0)])
+    }
+}
+
+impl Drop for KeyTable {
+    fn drop(&mut self) {
+        self.budget.give_back(self.places());
     }
 }
 
@@ -220,13 +281,14 @@ impl Shard {
 
     /// Puts a key that is not there in the place of one whose bucket is full, grows if there is
     /// none, and if it cannot takes the place of the one that will be full first. Whether it did.
-    fn put(&mut self, new: Place, now: u64) -> bool {
+    fn put(&mut self, new: Place, now: u64, budget: &Budget) -> bool {
         loop {
-            let grows = self.sets() < SETS_MAX;
+            let (sets, more) = (self.sets(), self.places.len());
             let first = self.set(new.0).iter_mut().min_by_key(|place| place.1);
             let Some(first) = first else { return false };
             let is_free = first.1 <= now;
-            if is_free || !grows {
+            let grows = || sets < SETS_MAX && budget.take(more);
+            if is_free || !grows() {
                 *first = new;
                 return !is_free;
             }

@@ -9,7 +9,12 @@ fn per_second(requests: u32, burst: u32) -> Rate {
 }
 
 fn table() -> KeyTable {
-    KeyTable::new(IntCounter::new("evicted", "Keys.").expect("a valid name"))
+    table_within(&Arc::new(Budget::new(PLACES_MAX)))
+}
+
+fn table_within(budget: &Arc<Budget>) -> KeyTable {
+    let evicted = IntCounter::new("evicted", "Keys.").expect("a valid name");
+    KeyTable::new(evicted, Arc::clone(budget))
 }
 
 fn key(table: &KeyTable, name: usize) -> Key {
@@ -164,4 +169,37 @@ fn under_pressure_those_go_first_that_used_least() {
         table.take(heavy, rate, 0).is_err(),
         "who used up its share does not get a new one by asking under other names"
     );
+}
+
+#[test]
+fn tables_of_a_proxy_share_what_memory_there_is_and_give_it_back() {
+    const FIRST: usize = SHARDS * WAYS;
+    let budget = Arc::new(Budget::new(16 * FIRST));
+    let rate = per_second(1, 1);
+    let crowd = |table: &KeyTable| {
+        for name in 0..20 * FIRST {
+            assert!(table.take(key(table, name), rate, 0).is_ok(), "{name}");
+        }
+    };
+
+    let tables: Vec<KeyTable> = (0..20).map(|_| table_within(&budget)).collect();
+    tables.iter().for_each(crowd);
+
+    // More tables than there is memory for: each has its first places and none grew.
+    assert_eq!(budget.taken(), 20 * FIRST);
+    assert!(tables.iter().all(|table| table.used(0) == FIRST));
+    assert!(tables.iter().all(|table| table.evicted() > 0));
+    drop(tables);
+    assert_eq!(budget.taken(), 0);
+
+    let (large, small) = (table_within(&budget), table_within(&budget));
+    crowd(&large);
+    crowd(&small);
+
+    let places = [&large, &small].map(KeyTable::places);
+    assert_eq!(budget.taken(), places[0] + places[1]);
+    assert!(budget.taken() <= 16 * FIRST, "{places:?}");
+    assert!(places[0] > places[1], "who came first has grown");
+    drop(large);
+    assert_eq!(budget.taken(), places[1]);
 }

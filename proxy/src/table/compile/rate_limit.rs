@@ -14,7 +14,7 @@ use super::Perspective;
 use super::destinations::{Registry, View};
 use super::rules::block;
 use crate::rate_limit::Epoch;
-use crate::rate_limit::buckets::{Bucket, KeyTable};
+use crate::rate_limit::buckets::{Bucket, Budget, KeyTable, PLACES_MAX};
 use crate::rate_limit::gcra::Rate;
 use crate::rate_limit::message::Unit;
 use crate::rate_limit::shared::{DOMAIN_DEFAULT, Service, TIMEOUT_DEFAULT};
@@ -28,6 +28,8 @@ use crate::telemetry::metrics::RateLimitCounters;
 #[derive(Debug)]
 pub(super) struct Ledger {
     epoch: Epoch,
+    /// Of the tables of all generations.
+    budget: Arc<Budget>,
     buckets: FxHashMap<Account, Arc<Bucket>>,
     tables: FxHashMap<Account, Arc<KeyTable>>,
     limits: FxHashSet<Arc<LimitId>>,
@@ -60,17 +62,18 @@ pub(super) struct LimitCompiler<'c> {
 impl Ledger {
     /// Nothing is counted, and time begins.
     pub(super) fn new() -> Self {
-        Self::since(Epoch::begin())
+        Self::with(Epoch::begin(), Arc::new(Budget::new(PLACES_MAX)))
     }
 
     /// Nothing is counted in this generation yet.
     pub(super) fn next(&self) -> Self {
-        Self::since(self.epoch)
+        Self::with(self.epoch, Arc::clone(&self.budget))
     }
 
-    fn since(epoch: Epoch) -> Self {
+    fn with(epoch: Epoch, budget: Arc<Budget>) -> Self {
         Self {
             epoch,
+            budget,
             buckets: FxHashMap::default(),
             tables: FxHashMap::default(),
             limits: FxHashSet::default(),
@@ -263,9 +266,10 @@ impl LimitCompiler<'_> {
         }
         let account = account(key.join(","));
         let before = self.before.tables.get(&account);
+        let budget = &self.ledger.budget;
         let table = self.ledger.tables.entry(account).or_insert_with(|| {
-            let evicted = || self.counters.of(id).evicted;
-            before.map_or_else(|| Arc::new(KeyTable::new(evicted())), Arc::clone)
+            let fresh = || KeyTable::new(self.counters.of(id).evicted, Arc::clone(budget));
+            before.map_or_else(|| Arc::new(fresh()), Arc::clone)
         });
         Tally::PerKey {
             table: Arc::clone(table),
