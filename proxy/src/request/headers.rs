@@ -11,6 +11,7 @@ use crate::message::target::{is_authority, is_visible};
 use crate::request::explain::X_EXPLAIN;
 use crate::request::limits::Limits;
 use crate::request::malformed::Malformed;
+use crate::request::mirror::X_MIRRORED;
 use crate::request::path::normalize;
 use crate::request::{Arrived, Downstream, Rejection};
 use crate::table::Direction;
@@ -129,6 +130,10 @@ pub(crate) fn receive(
     }
     if present.explain && !reception.explains {
         headers.remove(&X_EXPLAIN);
+    }
+    // Clients from outside do not mirror, and what calls itself a copy may be treated as one.
+    if present.mirrored && matches!(reception.direction, Direction::Gateway) {
+        headers.remove(&X_MIRRORED);
     }
     if reception.downstream.server_name.is_some() && !present.forwarded_proto {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));

@@ -37,7 +37,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Tells mirrors that what they get is a copy.
-const X_MIRRORED: HeaderName = HeaderName::from_static("x-mirrored");
+pub(crate) static X_MIRRORED: HeaderName = HeaderName::from_static("x-mirrored");
 
 /// The copies of one worker.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ fn copied(outgoing: &mut Outgoing, body: Body) -> Outgoing {
     // The body comes when the request's own upstream asks for it.
     head.headers.remove(header::EXPECT);
     let word = HeaderValue::from_static("true");
-    head.headers.insert(X_MIRRORED, word);
+    head.headers.insert(X_MIRRORED.clone(), word);
     Outgoing {
         head: Box::new(head),
         rewritten: outgoing.rewritten.clone(),

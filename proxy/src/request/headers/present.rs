@@ -13,6 +13,8 @@ pub(super) struct Present {
     pub(super) request_id: bool,
     /// The question what becomes of the request.
     pub(super) explain: bool,
+    /// The word that the request is a copy.
+    pub(super) mirrored: bool,
     /// One that tells a proxy what to do.
     pub(super) instruction: bool,
 }
@@ -35,6 +37,7 @@ impl Present {
                 "forwarded-proto" => present.forwarded_proto = true,
                 "request-id" => present.request_id = true,
                 "meshproxy-explain" => present.explain = true,
+                "mirrored" => present.mirrored = true,
                 rest => present.instruction |= rest.starts_with("envoy-"),
             }
         }
@@ -60,6 +63,7 @@ mod tests {
             "x-forwarded-proto",
             "x-envoy-max-retries",
             "x-meshproxy-explain",
+            "x-mirrored",
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
@@ -70,6 +74,7 @@ mod tests {
             forwarded_proto: true,
             request_id: true,
             explain: true,
+            mirrored: true,
             instruction: true,
         };
         assert_eq!(Present::of(&headers), all);

@@ -53,6 +53,23 @@ fn who_may_not_know_what_becomes_of_a_request_does_not_ask_the_next_proxy_either
 }
 
 #[test]
+fn a_client_cannot_call_its_request_a_copy_and_the_mesh_can() {
+    for (direction, stays) in [
+        (Direction::Gateway, false),
+        (Direction::Inbound, true),
+        (Direction::Outbound, true),
+    ] {
+        let outgoing = received(direction, |request| {
+            let request = request.uri("/").header("host", "a");
+            request.header("x-mirrored", "true")
+        });
+
+        let headers = outgoing.expect("a good request").head.headers;
+        assert_eq!(headers.contains_key("x-mirrored"), stays, "{direction:?}");
+    }
+}
+
+#[test]
 fn te_is_reduced_to_trailers() {
     for (sent, expected) in [
         ("trailers", Some("trailers")),
