@@ -179,6 +179,15 @@ impl Network {
         }
     }
 
+    /// The same network by its addresses of IPv4, if they are written as IPv6 ones: callers are
+    /// compared that way.
+    fn canonical(self) -> Self {
+        match (self.first.to_canonical(), self.bits.checked_sub(96)) {
+            (first @ IpAddr::V4(_), Some(bits)) if self.first.is_ipv6() => Self { first, bits },
+            _ => self,
+        }
+    }
+
     /// Whether no bit is set beyond those that count.
     fn is_first(&self) -> bool {
         match self.first {
@@ -206,7 +215,7 @@ impl FromStr for Network {
             return Err(wrong());
         }
         match network.is_first() {
-            true => Ok(network),
+            true => Ok(network.canonical()),
             false => Err(format!(
                 "must be the first address of a network, got \"{text}\""
             )),
@@ -241,6 +250,11 @@ mod tests {
             ("fd00::/8", "fd12::1", true),
             ("fd00::/8", "fe80::1", false),
             ("::/0", "10.0.0.1", false),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.0.0.0", false),
+            ("::ffff:10.0.0.1", "10.0.0.1", true),
+            ("::ffff:0:0/96", "203.0.113.9", true),
         ] {
             let addr = addr.parse().expect(addr);
             assert_eq!(
