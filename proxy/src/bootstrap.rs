@@ -24,7 +24,7 @@ use crate::request::limits::Limits;
 pub use explain::ExplainArgs;
 use limits::LimitArgs;
 pub use value::Locality;
-use value::{labels, locality, log_filter, name, namespace, span, workers};
+use value::{labels, log_filter, name, namespace, span, workers};
 
 /// Workers when nothing is said, as far as there are cores.
 const DEFAULT_WORKERS_MAX: usize = 2;
@@ -131,7 +131,7 @@ enum Command {
     /// Say what would become of a request, and why: which rule takes it and why not the others.
     ///
     /// Exit codes: 0 a rule takes it, 3 none does, 1 the configuration has errors, 2 usage.
-    Explain(explain::Typed),
+    Explain(Box<explain::Typed>),
     /// Test configuration: whether requests would go where files of tests expect them.
     ///
     /// Exit codes: 0 all tests pass, 1 one fails or a file has errors, 2 usage.
@@ -248,7 +248,7 @@ struct WorkloadArgs {
     #[arg(long, value_name = "NAME", env = "MESHPROXY_CLUSTER", default_value = "Kubernetes", value_parser = name)]
     cluster: String,
     /// Where the workload is.
-    #[arg(long, value_name = "REGION/ZONE/SUBZONE", env = "MESHPROXY_LOCALITY", value_parser = locality)]
+    #[arg(long, value_name = "REGION/ZONE/SUBZONE", env = "MESHPROXY_LOCALITY")]
     locality: Option<Locality>,
 }
 

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use config::Problem;
-use config::mesh::Viewer;
 use config::strict::{self, Document};
 use serde::Serialize;
 
@@ -150,12 +149,8 @@ fn tried(
     views: &mut Views,
 ) -> Result<(Vec<Difference>, Option<String>), Vec<Problem>> {
     let from = &test.request.from;
-    let viewer = Viewer {
-        namespace: from.namespace.as_deref().unwrap_or(namespace).to_owned(),
-        labels: from.labels.clone(),
-    };
     let listener = test.request.listener.as_ref();
-    match views.decide(&viewer, listener, asked) {
+    match views.decide(&from.workload(namespace), listener, asked) {
         Ok(decision) => {
             let rule = decision.rule().map(ToString::to_string);
             Ok((differences(&test.expect, &decision), rule))

@@ -5,19 +5,20 @@
 //! matcher that routes.
 
 pub mod asked;
+mod beside;
 mod decide;
 pub(crate) mod decision;
+mod destination;
 pub mod listener;
 mod target;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tried;
+mod words;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-
-use config::mesh::Viewer;
 
 use crate::bootstrap::{ExplainArgs, Output};
 use crate::check;
@@ -55,13 +56,10 @@ pub fn run(arguments: &ExplainArgs) -> ExitCode {
 }
 
 fn explain(arguments: &ExplainArgs) -> Result<Decision, Undecided> {
-    let offline = Offline::load(&arguments.paths, &arguments.namespace);
+    let caller = &arguments.caller;
+    let offline = Offline::load(&arguments.paths, &caller.viewer.namespace);
     let mut views = Views::new(offline.map_err(Undecided::Problems)?);
-    let viewer = Viewer {
-        namespace: arguments.namespace.clone(),
-        labels: arguments.labels.clone(),
-    };
-    views.decide(&viewer, arguments.listener.as_ref(), &arguments.asked)
+    views.decide(caller, arguments.listener.as_ref(), &arguments.asked)
 }
 
 fn print(out: &mut impl Write, output: Output, decision: &Decision) -> io::Result<()> {

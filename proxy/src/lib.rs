@@ -23,7 +23,7 @@ pub mod explain;
 pub mod io;
 pub mod listener;
 pub mod message;
-mod offline;
+pub mod offline;
 pub mod rate_limit;
 pub mod request;
 pub mod snapshot;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use config::mesh::{Mesh, MeshSettings, Viewer};
 use config::{Loader, Problem, Resource, Severity, Spec};
 
+use crate::bootstrap::Locality;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::table::compile::{Compiler, Perspective};
 use crate::telemetry::labels::Identity;
@@ -16,6 +17,8 @@ use crate::tls::certificates::Certificates;
 
 /// Address of listeners that name none, as a proxy has it that is told nothing else.
 const BIND: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Trust domain of a proxy that is told nothing else.
+const TRUST_DOMAIN: &str = "cluster.local";
 /// Cluster of a proxy that is told nothing else.
 const CLUSTER: &str = "Kubernetes";
 
@@ -27,11 +30,22 @@ pub(crate) struct Offline {
     pub(crate) resources: Vec<Arc<Resource>>,
 }
 
+/// A workload, as the proxy beside it is told who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Its namespace and labels.
+    pub viewer: Viewer,
+    /// Where it is, if that is known.
+    pub locality: Option<Locality>,
+    /// Its service account.
+    pub service_account: String,
+}
+
 /// The configuration as one proxy sees it.
 #[derive(Debug)]
 pub(crate) struct View {
     /// Who the proxy is beside.
-    pub(crate) viewer: Viewer,
+    pub(crate) workload: Workload,
     /// What is written.
     pub(crate) mesh: Mesh,
     /// What is made of it.
@@ -68,12 +82,17 @@ impl Offline {
         }
     }
 
-    /// Compiles what concerns the proxy of `viewer`.
+    /// Compiles what concerns the proxy of `workload`.
     ///
     /// # Errors
     ///
     /// Certificates of its gateways that cannot be used.
-    pub(crate) fn view(&mut self, viewer: Viewer, traffic: Traffic) -> Result<View, Vec<Problem>> {
+    pub(crate) fn view(
+        &mut self,
+        workload: Workload,
+        traffic: Traffic,
+    ) -> Result<View, Vec<Problem>> {
+        let viewer = &workload.viewer;
         let is_gateway = |it: &&Arc<Resource>| matches!(it.spec, Spec::Gateway(_));
         let all = self.resources.iter();
         let resources: Vec<Arc<Resource>> = match traffic {
@@ -81,7 +100,7 @@ impl Offline {
             Traffic::Mesh => all.filter(|it| !is_gateway(it)).cloned().collect(),
         };
         let mesh = Mesh::new(&resources, MeshSettings::default());
-        let (certificates, findings) = Certificates::load(mesh.gateways(&viewer));
+        let (certificates, findings) = Certificates::load(mesh.gateways(viewer));
         let problems = self.loader.locate(findings);
         if problems.iter().any(|it| it.severity == Severity::Error) {
             return Err(problems);
@@ -91,15 +110,18 @@ impl Offline {
             viewer: viewer.clone(),
             identity: identity.clone(),
             cluster: CLUSTER.to_owned(),
-            locality: None,
-            principal: format!("spiffe://cluster.local/ns/{}/sa/default", viewer.namespace),
+            locality: workload.locality.clone(),
+            principal: format!(
+                "spiffe://{TRUST_DOMAIN}/ns/{}/sa/{}",
+                viewer.namespace, workload.service_account
+            ),
             bind: BIND,
         };
         let mut compiler = Compiler::new(perspective, Metrics::new(identity, SERIES_MAX));
         let compiled = compiler.plan(&mesh, &certificates).commit();
         let snapshot = Publisher::default().publish(compiled.table, compiled.destinations);
         Ok(View {
-            viewer,
+            workload,
             mesh,
             snapshot,
         })

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::error::ErrorKind;
+use config::mesh::Viewer;
 use http::header::HeaderName;
 use http::{HeaderValue, Method};
 
-use super::value::{labels, namespace};
-use super::{Output, usage};
+use super::value::{labels, name, namespace};
+use super::{Locality, Output, usage};
 use crate::explain::asked::{Asked, header, method};
 use crate::explain::listener::Wanted;
+use crate::offline::Workload;
 use crate::request::path::Normalization;
 
 /// A request to be explained.
@@ -22,10 +24,8 @@ pub struct ExplainArgs {
     pub paths: Vec<PathBuf>,
     /// The request.
     pub asked: Asked,
-    /// Labels of the caller.
-    pub labels: BTreeMap<String, String>,
-    /// Namespace of the caller, and of documents that name none.
-    pub namespace: String,
+    /// The caller; documents that name no namespace are in its.
+    pub caller: Workload,
     /// Where the request comes in, if that is said.
     pub listener: Option<Wanted>,
     /// How the decision is printed.
@@ -50,6 +50,12 @@ pub(super) struct Typed {
     /// Labels of the caller, whose proxy is explained; without any that of a proxy on its own.
     #[arg(long, value_name = "a=b,c=d", value_parser = labels)]
     from: Option<BTreeMap<String, String>>,
+    /// Service account of the caller.
+    #[arg(long, value_name = "NAME", env = "MESHPROXY_SERVICE_ACCOUNT", default_value = "default", value_parser = name)]
+    service_account: String,
+    /// Where the caller is.
+    #[arg(long, value_name = "REGION/ZONE/SUBZONE", env = "MESHPROXY_LOCALITY")]
+    locality: Option<Locality>,
     /// Address of the caller.
     #[arg(long, value_name = "IP")]
     source_ip: Option<IpAddr>,
@@ -95,8 +101,14 @@ impl Typed {
                 normalization: self.path_normalization,
             },
             paths: paths.iter().map(PathBuf::from).collect(),
-            labels: self.from.unwrap_or_default(),
-            namespace: self.namespace,
+            caller: Workload {
+                viewer: Viewer {
+                    namespace: self.namespace,
+                    labels: self.from.unwrap_or_default(),
+                },
+                locality: self.locality.filter(|it| !it.region.is_empty()),
+                service_account: self.service_account,
+            },
             listener: self.listener,
             output: self.output,
         })

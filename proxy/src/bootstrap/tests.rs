@@ -47,7 +47,7 @@ fn a_request_to_explain_is_read_with_flags_between_files_and_url() {
     assert_eq!(arguments.asked.method, "POST");
     assert_eq!(arguments.asked.url.to_string(), "http://a:81/x");
     assert_eq!(arguments.asked.headers["x-a"], "1");
-    assert_eq!(arguments.labels, pairs(&[("app", "web")]));
+    assert_eq!(arguments.caller.viewer.labels, pairs(&[("app", "web")]));
     for wrong in [
         &["explain", "a.yaml"][..],
         &["explain", "a.yaml", "ftp://a"],

@@ -1,7 +1,9 @@
 //! Values of flags: what parses can be used, and what does not says what could.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -26,6 +28,42 @@ pub struct Locality {
     pub zone: String,
     /// Part of the zone; empty if not known.
     pub subzone: String,
+}
+
+// === impl Locality ===
+
+impl FromStr for Locality {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let part = |at: usize| {
+            parts
+                .get(at)
+                .map(|part| (*part).to_owned())
+                .unwrap_or_default()
+        };
+        let gap = parts
+            .windows(2)
+            .any(|pair| pair[0].is_empty() && !pair[1].is_empty());
+        if parts.len() > 3 || gap {
+            return Err("must be region, region/zone or region/zone/subzone".to_owned());
+        }
+        Ok(Self {
+            region: part(0),
+            zone: part(1),
+            subzone: part(2),
+        })
+    }
+}
+
+impl fmt::Display for Locality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = [&self.zone, &self.subzone];
+        f.write_str(&self.region)?;
+        let mut inner = inner.into_iter().filter(|part| !part.is_empty());
+        inner.try_for_each(|part| write!(f, "/{part}"))
+    }
 }
 
 pub(super) fn namespace(text: &str) -> Result<String, String> {
@@ -74,27 +112,6 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
         }
     }
     Ok(labels)
-}
-
-pub(super) fn locality(text: &str) -> Result<Locality, String> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let part = |at: usize| {
-        parts
-            .get(at)
-            .map(|part| (*part).to_owned())
-            .unwrap_or_default()
-    };
-    let gap = parts
-        .windows(2)
-        .any(|pair| pair[0].is_empty() && !pair[1].is_empty());
-    if parts.len() > 3 || gap {
-        return Err("must be region, region/zone or region/zone/subzone".to_owned());
-    }
-    Ok(Locality {
-        region: part(0),
-        zone: part(1),
-        subzone: part(2),
-    })
 }
 
 pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {

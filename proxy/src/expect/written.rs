@@ -7,15 +7,21 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum as _;
+use config::mesh::Viewer;
 use config::value::Duration;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use crate::bootstrap::Locality;
 use crate::explain::asked::{self, Asked, Url};
 use crate::explain::listener::Wanted;
+use crate::offline::Workload;
 use crate::request::path::Normalization;
+
+/// Service account of callers that name none.
+const SERVICE_ACCOUNT: &str = "default";
 
 /// A file of tests.
 #[derive(Debug, Default, Deserialize)]
@@ -64,8 +70,13 @@ pub(super) struct Request {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct From {
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) namespace: Option<String>,
+    labels: BTreeMap<String, String>,
+    namespace: Option<String>,
+    /// [default: `default`]
+    service_account: Option<String>,
+    /// As `--locality` of the proxy beside it.
+    #[serde(deserialize_with = "parsed")]
+    locality: Option<Locality>,
     #[serde(deserialize_with = "parsed")]
     address: Option<IpAddr>,
 }
@@ -132,6 +143,24 @@ impl Request {
             source: self.from.address,
             normalization,
         })
+    }
+}
+
+// === impl From ===
+
+impl From {
+    /// Who this is, in `namespace` if nothing else is said.
+    pub(super) fn workload(&self, namespace: &str) -> Workload {
+        let account = self.service_account.as_deref();
+        let locality = self.locality.clone();
+        Workload {
+            viewer: Viewer {
+                namespace: self.namespace.as_deref().unwrap_or(namespace).to_owned(),
+                labels: self.labels.clone(),
+            },
+            locality: locality.filter(|it| !it.region.is_empty()),
+            service_account: account.unwrap_or(SERVICE_ACCOUNT).to_owned(),
+        }
     }
 }
 

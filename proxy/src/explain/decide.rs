@@ -5,14 +5,14 @@ use http::{HeaderMap, Response, header};
 use http_body::Body as _;
 
 use super::asked::Asked;
+use super::decision::beside::{Faults, RateLimit};
 use super::decision::{
     Answer, Caller, Decision, Failure, Forward, Host, Listener as Entry, Outcome, Request, Retries,
     RetryOn, Sticky, StickyKey, Tried,
 };
-use super::target;
-use super::tried;
+use super::{beside, target, tried};
 use crate::body::Body;
-use crate::offline::View;
+use crate::offline::{View, Workload};
 use crate::request::cors::Verdict;
 use crate::request::forward::{Stickiness, stickiness};
 use crate::request::headers::{self, Reception};
@@ -36,7 +36,7 @@ pub(super) struct Walk<'w> {
     pub(super) view: &'w View,
     pub(super) listener: &'w Listener,
     pub(super) asked: &'w Asked,
-    downstream: Downstream,
+    pub(super) downstream: Downstream,
 }
 
 /// What was found on the way of a request.
@@ -44,6 +44,8 @@ struct Found {
     host: Option<Host>,
     rules: Vec<Tried>,
     rules_not_tried: usize,
+    faults: Option<Faults>,
+    rate_limits: Vec<RateLimit>,
     outcome: Outcome,
 }
 
@@ -67,6 +69,8 @@ impl Found {
             host: None,
             rules: Vec::new(),
             rules_not_tried: 0,
+            faults: None,
+            rate_limits: Vec::new(),
             outcome,
         }
     }
@@ -80,6 +84,8 @@ impl Walk<'_> {
             host,
             rules,
             rules_not_tried,
+            faults,
+            rate_limits,
             outcome,
         } = match self.received() {
             Ok(outgoing) => self.find(&outgoing),
@@ -87,11 +93,7 @@ impl Walk<'_> {
         };
         Decision {
             request: self.request(),
-            caller: Caller {
-                namespace: self.view.viewer.namespace.clone(),
-                labels: self.view.viewer.labels.clone(),
-                address: self.asked.source.map(|ip| ip.to_string()),
-            },
+            caller: self.caller(),
             listener: Entry {
                 address: self.listener.bind.to_string(),
                 name: self.listener.name.clone(),
@@ -100,7 +102,24 @@ impl Walk<'_> {
             host,
             rules,
             rules_not_tried,
+            faults,
+            rate_limits,
             outcome,
+        }
+    }
+
+    fn caller(&self) -> Caller {
+        let Workload {
+            viewer,
+            locality,
+            service_account,
+        } = &self.view.workload;
+        Caller {
+            namespace: viewer.namespace.clone(),
+            labels: viewer.labels.clone(),
+            service_account: service_account.clone(),
+            locality: locality.as_ref().map(ToString::to_string),
+            address: self.asked.source.map(|ip| ip.to_string()),
         }
     }
 
@@ -146,6 +165,18 @@ impl Walk<'_> {
             }
         };
         let tried = sought.host.rules.trace(&sought.view).count();
+        let routed = sought.rule();
+        let (faults, rate_limits, outcome) = match &routed {
+            Ok(routed) => {
+                let route = &routed.rule.route;
+                let (outcome, rate_limits) = self.act(routed, outgoing);
+                (beside::faults(self, route), rate_limits, outcome)
+            }
+            Err(rejection) => {
+                let outcome = self.refused(rejection, sought.no_rule().to_owned());
+                (None, Vec::new(), outcome)
+            }
+        };
         Found {
             host: Some(Host {
                 authority,
@@ -153,19 +184,21 @@ impl Walk<'_> {
                 port: Some(sought.view.port),
                 problem: None,
             }),
-            rules: tried::rules(&sought, &self.view.viewer),
+            rules: tried::rules(&sought, &self.view.workload.viewer),
             rules_not_tried: sought.host.rules.iter().count() - tried,
-            outcome: match sought.rule() {
-                Ok(routed) => self.act(&routed, outgoing),
-                Err(rejection) => self.refused(&rejection, sought.no_rule().to_owned()),
-            },
+            faults,
+            rate_limits,
+            outcome,
         }
     }
 
-    fn act(&self, routed: &Routed<'_>, outgoing: &Outgoing) -> Outcome {
+    /// What becomes of a request that meets a rule, and the limits that count it on its way there.
+    fn act(&self, routed: &Routed<'_>, outgoing: &Outgoing) -> (Outcome, Vec<RateLimit>) {
         let route = &*routed.rule.route;
         let origin = match judge_origin(route, outgoing) {
-            Verdict::Answered(response) => return answered(&response, "cors_response"),
+            Verdict::Answered(response) => {
+                return (answered(&response, "cors_response"), Vec::new());
+            }
             Verdict::Allowed(origin) => Some(origin),
             Verdict::Silent => None,
         };
@@ -174,7 +207,8 @@ impl Walk<'_> {
                 crate::request::cors::mark(policy, origin.clone(), headers);
             }
         };
-        match &route.action {
+        let rate_limits = beside::rate_limits(self, routed, outgoing);
+        let outcome = match &route.action {
             Action::Forward(split) => {
                 let mut forward = self.forward(split, routed, outgoing);
                 for target in &mut forward.targets {
@@ -187,7 +221,8 @@ impl Walk<'_> {
                 mark(response.headers_mut());
                 answered(&response, kind)
             }
-        }
+        };
+        (outcome, rate_limits)
     }
 
     fn forward(&self, split: &Split, routed: &Routed<'_>, outgoing: &Outgoing) -> Forward {
@@ -209,11 +244,13 @@ impl Walk<'_> {
         let sticky = |sticky: &SplitKey| Sticky {
             by: sticky.to_string(),
             key,
+            cookie: cookie.as_ref().map(beside::made_cookie),
         };
         Forward {
             timeout: route.timeout.map(|timeout| format!("{timeout:?}")),
             retries: self.retries(route),
             sticky: split.sticky.as_ref().map(sticky),
+            mirrors: beside::mirrors(self, routed, outgoing),
             targets: targets.collect(),
         }
     }

@@ -1,14 +1,18 @@
 //! What would become of a request, and why: plain facts that serialize under stable names and are
 //! made without a request being sent.
 
+pub(crate) mod beside;
+pub(crate) mod destination;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use http::{HeaderMap, Response};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 use crate::table::Direction;
+use beside::{Faults, Mirror, RateLimit};
+use destination::Destination;
 
 /// What would become of a request, and why.
 #[derive(Debug, Serialize)]
@@ -23,6 +27,10 @@ pub(crate) struct Decision {
     pub(crate) rules: Vec<Tried>,
     /// Rules behind the one that matches.
     pub(crate) rules_not_tried: usize,
+    /// What the rule injects. The outcome is that of a request which comes through.
+    pub(crate) faults: Option<Faults>,
+    /// Limits that count the request. What was used of them is not known, and nothing is taken.
+    pub(crate) rate_limits: Vec<RateLimit>,
     pub(crate) outcome: Outcome,
 }
 
@@ -41,6 +49,9 @@ pub(crate) struct Request {
 pub(crate) struct Caller {
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) service_account: String,
+    /// `region/zone/subzone`, as far as it is known.
+    pub(crate) locality: Option<String>,
     /// Its address, where it is known.
     pub(crate) address: Option<String>,
 }
@@ -157,6 +168,8 @@ pub(crate) struct Forward {
     pub(crate) retries: Retries,
     /// Present where the split is sticky.
     pub(crate) sticky: Option<Sticky>,
+    /// Who gets copies.
+    pub(crate) mirrors: Vec<Mirror>,
     pub(crate) targets: Vec<Target>,
 }
 
@@ -187,9 +200,11 @@ pub(crate) struct Sticky {
     /// Where the key comes from.
     pub(crate) by: String,
     pub(crate) key: StickyKey,
+    /// The `set-cookie` line of a key that is made.
+    pub(crate) cookie: Option<String>,
 }
 
-/// The key of a sticky split.
+/// The key by which something is decided for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum StickyKey {
@@ -197,7 +212,7 @@ pub(crate) enum StickyKey {
     Present,
     /// The request has none and gets a cookie with one; the first draw decides.
     Made,
-    /// The request has none and is drawn by weight.
+    /// The request has none, and the draw decides.
     Absent,
 }
 
@@ -257,38 +272,6 @@ pub(crate) struct Edit {
     pub(crate) change: &'static str,
     pub(crate) name: String,
     pub(crate) value: Option<String>,
-}
-
-/// Where a target leads.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Destination {
-    /// As in access log and `/destinations`.
-    pub(crate) key: String,
-    /// Host, complete.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// `namespace/name` of the `DestinationRule`; none if there is none.
-    pub(crate) destination_rule: Option<String>,
-    /// Labels that make up the subset.
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) algorithm: &'static str,
-    pub(crate) retry_limit: String,
-    /// As at `/destinations`.
-    pub(crate) policy: Value,
-    pub(crate) endpoints: Vec<Endpoint>,
-    /// Names of endpoints, whose addresses a running proxy asks DNS for.
-    pub(crate) names: Vec<String>,
-}
-
-/// An endpoint, and whether it takes requests.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Endpoint {
-    pub(crate) address: String,
-    pub(crate) weight: u32,
-    pub(crate) locality: Option<String>,
-    pub(crate) state: &'static str,
 }
 
 /// Headers as pairs, in order.

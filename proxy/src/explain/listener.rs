@@ -5,12 +5,11 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use config::Problem;
-use config::mesh::Viewer;
 
 use super::asked::Asked;
 use super::decide::decide;
 use super::decision::Decision;
-use crate::offline::{Offline, Traffic, View};
+use crate::offline::{Offline, Traffic, View, Workload};
 use crate::table::{Bind, Direction, Listener, PortRule};
 
 /// A listener that is asked for.
@@ -72,28 +71,28 @@ impl Views {
         }
     }
 
-    /// What would become of `asked` from `viewer`: at the listener that is wanted, else at the first
+    /// What would become of `asked` from `caller`: at the listener that is wanted, else at the first
     /// that serves the host among the gateways at the URL's port and then the outbound ones of the
     /// proxy beside the caller.
     pub(crate) fn decide(
         &mut self,
-        viewer: &Viewer,
+        caller: &Workload,
         wanted: Option<&Wanted>,
         asked: &Asked,
     ) -> Result<Decision, Undecided> {
         let port = asked.url.port();
-        let candidates = self.candidates(viewer, wanted, port)?;
+        let candidates = self.candidates(caller, wanted, port)?;
         let serving = candidates.iter().find(|it| serves(it.listener(), asked));
         match serving.or(candidates.first()) {
             Some(entry) => Ok(decide(&entry.view, entry.listener(), asked)),
-            None => Err(Undecided::NoListener(self.absence(viewer, port)?)),
+            None => Err(Undecided::NoListener(self.absence(caller, port)?)),
         }
     }
 
     /// Listeners that a request at `port` may come in by, the likeliest first.
     fn candidates(
         &mut self,
-        viewer: &Viewer,
+        caller: &Workload,
         wanted: Option<&Wanted>,
         port: u16,
     ) -> Result<Vec<Entry>, Undecided> {
@@ -108,24 +107,24 @@ impl Views {
         };
         match wanted {
             Some(Wanted::Gateway(name)) => {
-                let view = self.view(viewer, Traffic::All)?;
+                let view = self.view(caller, Traffic::All)?;
                 let named = format!("gateway {name}");
                 add(&view, &|it| it.name == named && is_at(it, port));
                 add(&view, &|it| it.name == named);
             }
             Some(Wanted::At(addr)) => {
-                let view = self.view(viewer, Traffic::All)?;
+                let view = self.view(caller, Traffic::All)?;
                 add(&view, &|it| it.bind.to_string() == *addr);
             }
             None => {
-                let view = self.view(viewer, Traffic::All)?;
+                let view = self.view(caller, Traffic::All)?;
                 let is_gateway = |it: &Listener| it.direction == Direction::Gateway;
                 add(&view, &|it| is_gateway(it) && is_at(it, port));
             }
             Some(Wanted::Mesh) => {}
         }
         if matches!(wanted, None | Some(Wanted::Mesh)) {
-            let view = self.view(viewer, Traffic::Mesh)?;
+            let view = self.view(caller, Traffic::Mesh)?;
             let by =
                 |it: &Listener, rule| it.direction == Direction::Outbound && it.port_rule == rule;
             add(&view, &|it| by(it, PortRule::Listener(port)));
@@ -134,21 +133,21 @@ impl Views {
         Ok(candidates)
     }
 
-    fn view(&mut self, viewer: &Viewer, traffic: Traffic) -> Result<Rc<View>, Undecided> {
+    fn view(&mut self, caller: &Workload, traffic: Traffic) -> Result<Rc<View>, Undecided> {
         let mut made = self.made.iter();
-        let known = made.find(|(made_for, view)| *made_for == traffic && view.viewer == *viewer);
+        let known = made.find(|(made_for, view)| *made_for == traffic && view.workload == *caller);
         if let Some((_, view)) = known {
             return Ok(Rc::clone(view));
         }
-        let view = self.offline.view(viewer.clone(), traffic);
+        let view = self.offline.view(caller.clone(), traffic);
         let view = Rc::new(view.map_err(Undecided::Problems)?);
         self.made.push((traffic, Rc::clone(&view)));
         Ok(view)
     }
 
     /// That nobody listens, and who does elsewhere.
-    fn absence(&mut self, viewer: &Viewer, port: u16) -> Result<String, Undecided> {
-        let view = self.view(viewer, Traffic::All)?;
+    fn absence(&mut self, caller: &Workload, port: u16) -> Result<String, Undecided> {
+        let view = self.view(caller, Traffic::All)?;
         let listeners = view.snapshot.table.listeners.iter();
         let told: Vec<String> = listeners
             .map(|listener| format!("{} ({})", listener.bind, listener.name))

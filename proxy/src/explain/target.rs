@@ -1,24 +1,22 @@
 //! One target of a split: whether the request goes there, how it is changed for it, and who answers.
 
-use std::collections::BTreeMap;
-
-use config::mesh::{Address, Mesh, Viewer};
 use http::{HeaderMap, header};
 
+use super::beside::failing_attempts;
 use super::decide::Walk;
-use super::decision::{Destination, Edit, Endpoint, Failure, Sent, Taken, Target};
-use crate::admin::destinations::policy;
+use super::decision::destination::Destination;
+use super::decision::{Edit, Failure, Sent, Taken, Target};
+use super::destination;
 use crate::request::Rejection;
 use crate::request::forward::edit;
 use crate::request::headers::passes;
 use crate::request::route::Routed;
 use crate::table::edit::HeaderEdit;
+use crate::table::route::Route;
 use crate::table::split;
 use crate::table::split::Split;
-use crate::upstream::UpstreamError;
-use crate::upstream::destination::{Destination as Compiled, DestinationKey};
-use crate::upstream::endpoint::Member;
-use crate::upstream::health::Ailment;
+use crate::upstream::destination::DestinationKey;
+use crate::upstream::{Outgoing, UpstreamError};
 
 /// What becomes of a request that meets `routed` at `target`; `chosen` is where it goes, if that is
 /// certain.
@@ -31,9 +29,11 @@ pub(super) fn describe(
 ) -> Target {
     let id = target.destination.at(routed.port);
     let compiled = id.and_then(|id| walk.view.snapshot.destinations.get(id));
-    let destination = compiled.map(|it| destination(it, &walk.view.mesh, &walk.view.viewer));
-    let (sent, unsendable) = match sent(walk, routed, target, compiled.map(|it| &it.key)) {
-        Ok(sent) => (Some(sent), None),
+    let mut outgoing = edited(walk, routed, target, compiled.map(|it| &it.key));
+    let sendable = outgoing.as_mut().ok();
+    let destination = compiled.map(|it| destination::describe(walk, it, sendable));
+    let (sent, unsendable) = match outgoing {
+        Ok(outgoing) => (Some(sent(outgoing)), None),
         Err(rejection) => (None, Some(rejection)),
     };
     let route = &*routed.rule.route;
@@ -53,7 +53,7 @@ pub(super) fn describe(
             Some(chosen) if std::ptr::eq(chosen, target) => Taken::Always,
             Some(_) => Taken::Never,
         },
-        failure: failure(walk, target, destination.as_ref(), unsendable),
+        failure: failure(walk, route, target, destination.as_ref(), unsendable),
         destination,
         sent,
         request_edits: edits(&route.request_headers, &target.request_headers),
@@ -65,6 +65,7 @@ pub(super) fn describe(
 /// Why a request that is sent to a target fails whatever the endpoints do.
 fn failure(
     walk: &Walk<'_>,
+    route: &Route,
     target: &split::Target,
     destination: Option<&Destination>,
     unsendable: Option<Rejection>,
@@ -80,33 +81,39 @@ fn failure(
         return Some(walk.failure(&rejection, reason));
     }
     let nobody = destination.endpoints.is_empty() && destination.names.is_empty();
-    nobody.then(|| {
+    if nobody {
         let rejection = Rejection::Upstream(UpstreamError::NoEndpoint);
-        walk.failure(&rejection, "it has no endpoint".to_owned())
-    })
+        return Some(walk.failure(&rejection, "it has no endpoint".to_owned()));
+    }
+    failing_attempts(walk, route)
 }
 
-/// The request as it is sent to a target.
-fn sent(
+/// The request with its changes for a target.
+fn edited(
     walk: &Walk<'_>,
     routed: &Routed<'_>,
     target: &split::Target,
     key: Option<&DestinationKey>,
-) -> Result<Sent, Rejection> {
+) -> Result<Outgoing, Rejection> {
     let mut outgoing = walk.received()?;
     if let Some(key) = key.filter(|_| outgoing.authority.is_empty()) {
         outgoing.authority = key.authority();
     }
     edit(routed, target, &mut outgoing)?;
+    Ok(outgoing)
+}
+
+/// The request as the upstream sees it.
+fn sent(mut outgoing: Outgoing) -> Sent {
     outgoing.settle_headers();
     let headers = outgoing.head.headers.iter();
     let headers = headers.filter(|(name, value)| **name != header::HOST && passes(name, value));
     let headers = headers.map(|(name, value)| (name.clone(), value.clone()));
-    Ok(Sent {
+    Sent {
         authority: String::from_utf8_lossy(outgoing.authority.as_bytes()).into_owned(),
         path: outgoing.target().to_owned(),
         headers: headers.collect(),
-    })
+    }
 }
 
 fn edits(edit: &HeaderEdit) -> impl Iterator<Item = Edit> {
@@ -115,63 +122,4 @@ fn edits(edit: &HeaderEdit) -> impl Iterator<Item = Edit> {
         name: name.to_string(),
         value: value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
     })
-}
-
-fn destination(compiled: &Compiled, mesh: &Mesh, viewer: &Viewer) -> Destination {
-    let key = &compiled.key;
-    Destination {
-        key: key.to_string(),
-        host: key.host.to_string(),
-        port: key.port,
-        destination_rule: compiled.rule.as_deref().map(str::to_owned),
-        labels: labels(key, mesh, viewer),
-        algorithm: compiled.balancer.algorithm(),
-        retry_limit: compiled.policy.retries.to_string(),
-        policy: policy(&compiled.policy),
-        endpoints: compiled.members().iter().map(endpoint).collect(),
-        names: names(key, mesh),
-    }
-}
-
-/// The labels that make up the subset of a destination.
-fn labels(key: &DestinationKey, mesh: &Mesh, viewer: &Viewer) -> BTreeMap<String, String> {
-    if key.subset.is_empty() {
-        return BTreeMap::new();
-    }
-    let policy = mesh.policy(viewer, &key.host, None);
-    let subset = policy.subset(&key.subset);
-    subset.map(|it| it.labels.clone()).unwrap_or_default()
-}
-
-/// Names among the endpoints of a destination's host.
-fn names(key: &DestinationKey, mesh: &Mesh) -> Vec<String> {
-    let services = mesh
-        .services()
-        .filter(|service| mesh.resolve(&service.host, &service.namespace) == *key.host);
-    let endpoints = services.flat_map(|service| &service.endpoints);
-    let mut names: Vec<String> = endpoints
-        .filter_map(|endpoint| match &endpoint.address {
-            Address::Name(name) => Some(name.clone()),
-            Address::Ip(_) | Address::Unix(_) => None,
-        })
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-fn endpoint(member: &Member) -> Endpoint {
-    let health = &member.endpoint.health;
-    Endpoint {
-        address: member.endpoint.addr.to_string(),
-        weight: member.weight,
-        locality: member.locality.as_deref().map(str::to_owned),
-        state: if health.has(Ailment::Ejected) {
-            "ejected"
-        } else if health.has(Ailment::FailsChecks) {
-            "fails health checks"
-        } else {
-            "available"
-        },
-    }
 }

@@ -1,13 +1,17 @@
 //! A decision for people: one column of names, one of facts.
 
+mod beside;
+mod destination;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::decision::{
-    Answer, Decision, Destination, Edit, Failure, Forward, Outcome, Retries, StickyKey, Taken,
-    Target, Tried,
+    Answer, Caller, Decision, Edit, Failure, Forward, Outcome, Retries, StickyKey, Taken, Target,
+    Tried,
 };
+use destination::destination;
 
 /// Room for the names of facts.
 const NAMES: usize = 11;
@@ -28,17 +32,7 @@ pub(super) fn print(out: &mut impl Write, decision: &Decision) -> io::Result<()>
         "request",
         format_args!("{} {}", request.method, request.url),
     )?;
-    let from = match caller.labels.is_empty() {
-        true => "no labels".to_owned(),
-        false => pairs(&caller.labels),
-    };
-    let address = caller.address.as_deref();
-    let address = address.map_or_else(String::new, |it| format!(", {it}"));
-    fact(
-        out,
-        "caller",
-        format_args!("{from}, namespace {}{address}", caller.namespace),
-    )?;
+    fact(out, "caller", self::caller(caller))?;
     fact(
         out,
         "listener",
@@ -52,6 +46,8 @@ pub(super) fn print(out: &mut impl Write, decision: &Decision) -> io::Result<()>
     }
     rules(out, decision)?;
     writeln!(out)?;
+    beside::faults(out, decision.faults.as_ref())?;
+    beside::rate_limits(out, &decision.rate_limits)?;
     match &decision.outcome {
         Outcome::Refused(failure) => fact(out, "action", format_args!("refuse: {}", told(failure))),
         Outcome::Answered(answer) => answered(out, answer),
@@ -65,6 +61,33 @@ fn fact(out: &mut impl Write, name: &str, value: impl Display) -> io::Result<()>
 
 fn inner(out: &mut impl Write, name: &str, value: impl Display) -> io::Result<()> {
     writeln!(out, "{:NAMES$}{name:INNER_NAMES$}{value}", "")
+}
+
+/// Who asks; what is as it is by default is left out.
+fn caller(caller: &Caller) -> String {
+    let Caller {
+        namespace,
+        labels,
+        service_account,
+        locality,
+        address,
+    } = caller;
+    let from = match labels.is_empty() {
+        true => "no labels".to_owned(),
+        false => pairs(labels),
+    };
+    let mut told = format!("{from}, namespace {namespace}");
+    let account = (service_account != "default").then(|| format!("account {service_account}"));
+    for more in [&account, locality, address].into_iter().flatten() {
+        told.push_str(", ");
+        told.push_str(more);
+    }
+    told
+}
+
+/// `, value`, or nothing.
+fn then(value: Option<&str>) -> String {
+    value.map_or_else(String::new, |it| format!(", {it}"))
 }
 
 fn pairs(labels: &BTreeMap<String, String>) -> String {
@@ -135,17 +158,24 @@ fn forwarded(out: &mut impl Write, forward: &Forward) -> io::Result<()> {
     fact(out, "timeout", forward.timeout.as_deref().unwrap_or("none"))?;
     retries(out, &forward.retries)?;
     if let Some(sticky) = &forward.sticky {
-        let key = match sticky.key {
-            StickyKey::Present => "the request has it, and it decides",
-            StickyKey::Made => "the request has none and gets one",
-            StickyKey::Absent => "the request has none and is drawn by weight",
-        };
+        let key = key(sticky.key, sticky.cookie.as_deref());
         fact(out, "sticky by", format_args!("{}: {key}", sticky.by))?;
     }
+    beside::mirrors(out, &forward.mirrors)?;
     for target in &forward.targets {
         self::target(out, target)?;
     }
     Ok(())
+}
+
+/// What becomes of the key of something sticky.
+fn key(key: StickyKey, cookie: Option<&str>) -> String {
+    match (key, cookie) {
+        (StickyKey::Present, _) => "the request has it, and it decides".to_owned(),
+        (StickyKey::Made, None) => "the request has none and gets one".to_owned(),
+        (StickyKey::Made, Some(cookie)) => format!("the request has none and gets {cookie}"),
+        (StickyKey::Absent, _) => "the request has none and is drawn".to_owned(),
+    }
 }
 
 fn retries(out: &mut impl Write, retries: &Retries) -> io::Result<()> {
@@ -171,8 +201,7 @@ fn retries(out: &mut impl Write, retries: &Retries) -> io::Result<()> {
 }
 
 fn target(out: &mut impl Write, target: &Target) -> io::Result<()> {
-    let subset = target.subset.as_deref();
-    let subset = subset.map_or_else(String::new, |it| format!(", subset {it}"));
+    let subset = subset(target.subset.as_deref());
     let taken = match target.taken {
         Taken::Always => ", this request",
         Taken::Drawn => "",
@@ -201,6 +230,11 @@ fn target(out: &mut impl Write, target: &Target) -> io::Result<()> {
     edits(out, "response", &target.response_edits)
 }
 
+/// `, subset NAME`, or nothing.
+fn subset(name: Option<&str>) -> String {
+    name.map_or_else(String::new, |it| format!(", subset {it}"))
+}
+
 fn edits(out: &mut impl Write, name: &str, edits: &[Edit]) -> io::Result<()> {
     for edit in edits {
         let value = edit.value.as_deref();
@@ -209,38 +243,6 @@ fn edits(out: &mut impl Write, name: &str, edits: &[Edit]) -> io::Result<()> {
             out,
             name,
             format_args!("{} {}{value}", edit.change, edit.name),
-        )?;
-    }
-    Ok(())
-}
-
-fn destination(out: &mut impl Write, destination: &Destination) -> io::Result<()> {
-    inner(out, "destination", &destination.key)?;
-    let rule = destination.destination_rule.as_deref();
-    let rule = rule.map_or_else(|| "none".to_owned(), |it| format!("DestinationRule {it}"));
-    inner(out, "policy", rule)?;
-    if !destination.labels.is_empty() {
-        inner(out, "labels", pairs(&destination.labels))?;
-    }
-    inner(out, "balancing", destination.algorithm)?;
-    inner(out, "retry limit", &destination.retry_limit)?;
-    for endpoint in &destination.endpoints {
-        let locality = endpoint.locality.as_deref();
-        let locality = locality.map_or_else(String::new, |it| format!(", {it}"));
-        inner(
-            out,
-            "endpoint",
-            format_args!(
-                "{}, weight {}{locality}, {}",
-                endpoint.address, endpoint.weight, endpoint.state
-            ),
-        )?;
-    }
-    for name in &destination.names {
-        inner(
-            out,
-            "endpoint",
-            format_args!("{name}, by DNS while the proxy runs"),
         )?;
     }
     Ok(())

@@ -43,7 +43,7 @@ impl Fault {
     }
 
     /// The faults of a route that meet the attempts of its requests.
-    pub(super) fn of_attempts(route: &Route) -> Option<&Self> {
+    pub(crate) fn of_attempts(route: &Route) -> Option<&Self> {
         let fault = route.fault.as_deref()?;
         (fault.scope == FaultScope::Attempt).then_some(fault)
     }

@@ -181,23 +181,35 @@ impl Call<'_> {
         destination: &Destination,
         outgoing: &mut Outgoing,
     ) -> (Option<u64>, Option<HeaderValue>) {
-        let affinity = destination.balancer.affinity();
-        let Some(key) = affinity.and_then(|affinity| affinity.key.as_ref()) else {
-            return (None, None);
-        };
-        if key.looks_at_headers() {
-            outgoing.settle_headers();
-        }
-        let keyed = Keyed {
-            headers: &outgoing.head.headers,
-            authority: outgoing.authority.as_bytes(),
-            target: outgoing.target(),
-            source: source(self.downstream),
-        };
-        match key.of(&keyed) {
-            Some(hash) => (Some(hash), None),
-            None => key.make(self.worker.upstream.random()).unzip(),
-        }
+        let random = || self.worker.upstream.random();
+        hash_key(destination, self.downstream, outgoing, random)
+    }
+}
+
+/// What ties a request to one of the destination's endpoints, and the cookie to set if the request
+/// had none and gets one, which `random` becomes the value of.
+pub(crate) fn hash_key(
+    destination: &Destination,
+    downstream: &Downstream,
+    outgoing: &mut Outgoing,
+    random: impl FnOnce() -> u64,
+) -> (Option<u64>, Option<HeaderValue>) {
+    let affinity = destination.balancer.affinity();
+    let Some(key) = affinity.and_then(|affinity| affinity.key.as_ref()) else {
+        return (None, None);
+    };
+    if key.looks_at_headers() {
+        outgoing.settle_headers();
+    }
+    let keyed = Keyed {
+        headers: &outgoing.head.headers,
+        authority: outgoing.authority.as_bytes(),
+        target: outgoing.target(),
+        source: source(downstream),
+    };
+    match key.of(&keyed) {
+        Some(hash) => (Some(hash), None),
+        None => key.make(random()).unzip(),
     }
 }
 

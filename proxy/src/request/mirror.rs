@@ -106,11 +106,7 @@ impl Call<'_> {
     /// body is copied while it passes.
     pub(super) fn mirror(&self, outgoing: &mut Outgoing) {
         let mirrors = &*self.route().mirrors;
-        if mirrors.is_empty() {
-            return;
-        }
-        // What both sides agree on once they have switched, a copy cannot take part in.
-        if outgoing.upgrade.is_some() || outgoing.head.method == Method::CONNECT {
+        if mirrors.is_empty() || !may_be_copied(outgoing) {
             return;
         }
         for mirror in mirrors {
@@ -142,6 +138,12 @@ impl Call<'_> {
             _under_way: under_way,
         })
     }
+}
+
+/// Whether a request may be copied: what both sides agree on once they have switched, a copy cannot
+/// take part in.
+pub(crate) fn may_be_copied(outgoing: &Outgoing) -> bool {
+    outgoing.upgrade.is_none() && outgoing.head.method != Method::CONNECT
 }
 
 /// The tee of a body, made when it is needed first; none if there is no body.

@@ -17,13 +17,15 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::body::Body;
-use crate::request::Rejection;
 use crate::request::forward::Call;
 use crate::request::record::Record;
+use crate::request::route::Routed;
+use crate::request::{Downstream, Rejection};
 use crate::table::Direction;
 use crate::table::host::split_authority;
 use crate::table::rate_limit::facts::Facts;
-use crate::table::rate_limit::{LimitId, RateLimits};
+use crate::table::rate_limit::{Limit, LimitId, RateLimits};
+use crate::table::route::Route;
 use crate::upstream::Outgoing;
 use counting::{Counting, Place, Taken};
 use question::{Question, questions};
@@ -76,11 +78,7 @@ impl Call<'_> {
         direction: Direction,
         outgoing: &mut Outgoing,
     ) -> Result<Option<Asking<'r>>, Rejection> {
-        let incoming = match direction {
-            Direction::Inbound | Direction::Gateway => &*limits.incoming,
-            Direction::Outbound => &[],
-        };
-        let routed = limits.routed(&self.routed.rule.route);
+        let (incoming, routed) = looking(limits, direction, self.route());
         if incoming.is_empty() && routed.is_empty() {
             return Ok(None);
         }
@@ -88,7 +86,7 @@ impl Call<'_> {
         if counted.clone().any(|limit| limit.looks_at_headers) {
             outgoing.settle_headers();
         }
-        let facts = self.facts(limits, direction, outgoing);
+        let facts = facts(limits, direction, self.downstream, self.routed, outgoing);
         let mut counting = counted
             .filter(|limit| limit.counts(&facts))
             .map(|limit| Counting::new(limit, &facts));
@@ -133,36 +131,6 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// What limits look at.
-    fn facts<'r>(
-        &'r self,
-        limits: &'r RateLimits,
-        direction: Direction,
-        outgoing: &'r Outgoing,
-    ) -> Facts<'r> {
-        let peer = self.downstream.peer.map(|peer| peer.ip());
-        let view = self.routed.view(outgoing);
-        let named = &*self.routed.host.name;
-        // A host that stands for many is told apart by what the caller asked for. The listener of a
-        // workload takes any.
-        let host = match direction {
-            Direction::Outbound | Direction::Gateway if !named.starts_with('*') => named.into(),
-            Direction::Outbound | Direction::Gateway | Direction::Inbound => {
-                asked_host(view.authority)
-            }
-        };
-        let ip = self.downstream.peer_text();
-        Facts {
-            view,
-            source: match direction {
-                Direction::Outbound => &limits.own,
-                Direction::Inbound | Direction::Gateway => limits.sources.find(peer),
-            },
-            source_ip: ip.and_then(|ip| ip.to_str().ok()).unwrap_or_default(),
-            host,
-        }
-    }
-
     /// The answer to a request that may not pass.
     pub(super) fn refuse(
         &self,
@@ -172,6 +140,48 @@ impl Call<'_> {
     ) -> Response<Body> {
         self.note_destination(outgoing, record);
         self.reject(rejection, record)
+    }
+}
+
+/// The limits that look at requests to a route: those of what comes in, and those of its resource.
+pub(crate) fn looking<'l>(
+    limits: &'l RateLimits,
+    direction: Direction,
+    route: &Route,
+) -> (&'l [Arc<Limit>], &'l [Arc<Limit>]) {
+    let incoming = match direction {
+        Direction::Inbound | Direction::Gateway => &*limits.incoming,
+        Direction::Outbound => &[],
+    };
+    (incoming, limits.routed(route))
+}
+
+/// What limits look at.
+pub(crate) fn facts<'r>(
+    limits: &'r RateLimits,
+    direction: Direction,
+    downstream: &'r Downstream,
+    routed: &'r Routed<'_>,
+    outgoing: &'r Outgoing,
+) -> Facts<'r> {
+    let peer = downstream.peer.map(|peer| peer.ip());
+    let view = routed.view(outgoing);
+    let named = &*routed.host.name;
+    // A host that stands for many is told apart by what the caller asked for. The listener of a
+    // workload takes any.
+    let host = match direction {
+        Direction::Outbound | Direction::Gateway if !named.starts_with('*') => named.into(),
+        Direction::Outbound | Direction::Gateway | Direction::Inbound => asked_host(view.authority),
+    };
+    let ip = downstream.peer_text();
+    Facts {
+        view,
+        source: match direction {
+            Direction::Outbound => &limits.own,
+            Direction::Inbound | Direction::Gateway => limits.sources.find(peer),
+        },
+        source_ip: ip.and_then(|ip| ip.to_str().ok()).unwrap_or_default(),
+        host,
     }
 }
 

@@ -175,6 +175,12 @@ impl Limit {
         self.overrides.iter().find(fits)
     }
 
+    /// How many requests like this one may pass.
+    pub fn quota_for(&self, facts: &Facts<'_>) -> &Quota {
+        let over = self.override_for(facts);
+        over.map_or(&self.quota, |over| &over.quota)
+    }
+
     /// The key of a request in the table.
     pub(crate) fn key_of(&self, facts: &Facts<'_>, table: &KeyTable, salt: &str) -> Key {
         let mut key = table.key();

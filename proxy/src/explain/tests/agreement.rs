@@ -23,7 +23,7 @@ use crate::explain::asked::Asked;
 use crate::explain::decision::{Answer, Decision, Failure, Forward, Outcome, Taken, Target};
 use crate::explain::listener::{Views, Wanted};
 use crate::io::Io;
-use crate::offline::Offline;
+use crate::offline::{Offline, Workload};
 use crate::request::explain::Callers;
 use crate::request::path::Normalization;
 use crate::request::{Downstream, pipeline};
@@ -201,7 +201,12 @@ impl Scene {
             true => Wanted::Gateway("default/edge".to_owned()),
             false => Wanted::Mesh,
         };
-        match self.views.decide(&viewer(), Some(&wanted), asked) {
+        let caller = Workload {
+            viewer: viewer(),
+            locality: None,
+            service_account: "default".to_owned(),
+        };
+        match self.views.decide(&caller, Some(&wanted), asked) {
             Ok(decision) => decision,
             Err(undecided) => panic!("{undecided:?}"),
         }

@@ -38,9 +38,7 @@ pub(super) struct Taken<'l> {
 
 impl<'l> Counting<'l> {
     pub(super) fn new(limit: &'l Arc<Limit>, facts: &Facts<'_>) -> Self {
-        let quota = limit
-            .override_for(facts)
-            .map_or(&limit.quota, |over| &over.quota);
+        let quota = limit.quota_for(facts);
         let place = match &quota.tally {
             Tally::One(bucket) => Place::One(bucket),
             Tally::PerKey { table, salt } => Place::Key(table, limit.key_of(facts, table, salt)),

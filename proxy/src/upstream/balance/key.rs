@@ -1,5 +1,6 @@
 //! What ties a request to an endpoint: a header, a cookie, a query parameter or the caller's address.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -100,6 +101,19 @@ impl HashKey {
             Self::Cookie(_) | Self::SourceIp | Self::Query(_) | Self::Authority | Self::Target => {
                 false
             }
+        }
+    }
+}
+
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Cookie(cookie) => write!(f, "cookie {}", cookie.name),
+            Self::SourceIp => f.write_str("source address"),
+            Self::Query(name) => write!(f, "query parameter {name}"),
+            Self::Authority => f.write_str("authority"),
+            Self::Target => f.write_str("path and query"),
         }
     }
 }
