@@ -1,5 +1,7 @@
 //! What is expected of a request against what would become of it.
 
+mod beside;
+
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
@@ -7,7 +9,8 @@ use http::header::{self, HeaderName};
 use serde::Serialize;
 
 use super::written::{Expect, Limit};
-use crate::explain::decision::{Decision, Forward, Outcome, Taken, Target};
+use crate::explain::decision::beside::{Always, Faults};
+use crate::explain::decision::{Decision, Failure, Forward, Outcome, Taken, Target};
 
 /// An expectation that is not met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +55,14 @@ pub(super) fn differences(expect: &Expect, decision: &Decision) -> Vec<Differenc
     sent(expect, &possible, &otherwise, &mut found);
     response(expect, decision, &possible, &mut found);
     limits(expect, forward, &otherwise, &mut found);
+    beside::faults(&expect.fault, decision.faults.as_ref(), &mut found);
+    if let Some(expected) = &expect.mirrors {
+        beside::mirrors(expected, decision, forward, &mut found);
+    }
+    if let Some(expected) = &expect.rate_limits {
+        beside::rate_limits(expected, &decision.rate_limits, &mut found);
+    }
+    beside::endpoint(expect, &possible, &otherwise, &mut found);
     found.0
 }
 
@@ -118,24 +129,33 @@ fn rule(expect: &Expect, decision: &Decision, found: &mut Differences) {
     }
 }
 
-/// What the proxy answers itself; also where every target that the request can have fails for
-/// certain.
-fn answer(expect: &Expect, decision: &Decision, found: &mut Differences) {
-    let (statuses, errors) = match &decision.outcome {
-        Outcome::Refused(failure) => (vec![failure.status], vec![failure.error.clone()]),
+/// What the proxy answers itself, as status and error; also where a fault ends every request, or every
+/// target that this one can have fails for certain.
+fn own_answers(decision: &Decision) -> (Vec<u16>, Vec<String>) {
+    let of = |failures: Vec<&Failure>| {
+        let statuses = failures.iter().map(|it| it.status).collect();
+        let errors = failures.iter().map(|it| it.error.clone()).collect();
+        (statuses, errors)
+    };
+    match decision.faults.as_ref().and_then(Faults::of_every_request) {
+        Some(Always::Abort(failure)) => return of(vec![failure]),
+        Some(Always::Reset) => return Default::default(),
+        None => {}
+    }
+    match &decision.outcome {
+        Outcome::Refused(failure) => of(vec![failure]),
         Outcome::Answered(answer) => (vec![answer.status], Vec::new()),
         Outcome::Forwarded(forward) => {
             let possible = forward.targets.iter();
             let possible = possible.filter(|target| target.taken != Taken::Never);
             let failures: Option<Vec<_>> = possible.map(|it| it.failure.as_ref()).collect();
-            let failures = failures.unwrap_or_default();
-            let statuses = failures.iter().map(|it| it.status).collect();
-            (
-                statuses,
-                failures.iter().map(|it| it.error.clone()).collect(),
-            )
+            of(failures.unwrap_or_default())
         }
-    };
+    }
+}
+
+fn answer(expect: &Expect, decision: &Decision, found: &mut Differences) {
+    let (statuses, errors) = own_answers(decision);
     let otherwise = outcome(&decision.outcome);
     if let Some(expected) = expect.status {
         let statuses: Vec<String> = statuses.iter().map(u16::to_string).collect();
@@ -192,7 +212,11 @@ fn host(target: &Target) -> &str {
 /// Whether `name` means the host of a target: as it is written, or short for one in the caller's
 /// namespace.
 fn is_host(target: &Target, name: &str, namespace: &str) -> bool {
-    let complete = host(target);
+    name == target.host || is_name_of(name, host(target), namespace)
+}
+
+/// Whether `name` is a complete host, or short for it in `namespace`.
+fn is_name_of(name: &str, complete: &str, namespace: &str) -> bool {
     let short = || {
         complete
             .strip_prefix(name)
@@ -202,7 +226,7 @@ fn is_host(target: &Target, name: &str, namespace: &str) -> bool {
         let rest = rest.strip_prefix(namespace);
         rest.is_some_and(|rest| rest.starts_with(".svc."))
     };
-    name == complete || name == target.host || short().is_some_and(in_namespace)
+    name == complete || short().is_some_and(in_namespace)
 }
 
 /// Whether the targets have exactly these shares, whatever the numbers add up to. A target goes by

@@ -1,5 +1,7 @@
 //! What expectations say of decisions, and files of tests that cannot be used.
 
+mod beside;
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -56,8 +58,12 @@ const OLD: &str = "{url: 'reviews:9080/old'}";
 
 /// The report of a file of tests beside [`MESH`].
 fn of_file(text: &str) -> (TempDir, Report) {
+    of_file_beside(MESH, text)
+}
+
+fn of_file_beside(mesh: &str, text: &str) -> (TempDir, Report) {
     let folder = tempfile::tempdir().expect("a folder for the test");
-    fs::write(folder.path().join("mesh.yaml"), MESH).expect("written");
+    fs::write(folder.path().join("mesh.yaml"), mesh).expect("written");
     let file = folder.path().join("tests.yaml");
     fs::write(&file, text).expect("written");
     let report = report(&[file]);
@@ -66,10 +72,14 @@ fn of_file(text: &str) -> (TempDir, Report) {
 
 /// `field: expected E, got G` of each expectation that `request` does not meet.
 fn differing(request: &str, expect: &str) -> Vec<String> {
+    differing_beside(MESH, request, expect)
+}
+
+fn differing_beside(mesh: &str, request: &str, expect: &str) -> Vec<String> {
     let text = format!(
         "config: [mesh.yaml]\ntests:\n- {{name: one, request: {request}, expect: {expect}}}\n"
     );
-    let (_folder, report) = of_file(&text);
+    let (_folder, report) = of_file_beside(mesh, &text);
     assert_eq!(report.problems, [], "{text}");
     let differences = report.tests[0].differences.iter();
     differences

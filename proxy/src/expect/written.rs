@@ -125,6 +125,44 @@ pub(super) struct Expect {
     /// Limit of each attempt, or `none`.
     #[serde(deserialize_with = "parsed")]
     pub(super) per_try_timeout: Option<Limit>,
+    /// Faults that the rule injects.
+    pub(super) fault: Fault,
+    /// All mirrors by subset, or by host where there is none, with their shares in percent; `{}` if
+    /// there are none.
+    pub(super) mirrors: Option<BTreeMap<String, f64>>,
+    /// All limits that count the request: `limit`, `policy/limit` or `namespace/policy/limit`; `[]` if
+    /// there are none.
+    pub(super) rate_limits: Option<Vec<String>>,
+    /// Address of the endpoint that is asked first, where a key decides or there is only one.
+    pub(super) endpoint: Option<String>,
+}
+
+/// Faults that the rule injects; what is left out is not looked at, and 0 % is none.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Fault {
+    /// How long requests wait.
+    #[serde(deserialize_with = "parsed")]
+    pub(super) delay: Option<Limit>,
+    pub(super) delay_percent: Option<f64>,
+    /// Status of the error.
+    pub(super) abort: Option<u16>,
+    /// Its status for callers that speak gRPC.
+    pub(super) abort_grpc_status: Option<u16>,
+    pub(super) abort_percent: Option<f64>,
+    pub(super) reset_percent: Option<f64>,
+    pub(super) slow_body_bytes_per_second: Option<u64>,
+    pub(super) slow_body_percent: Option<f64>,
+    /// What they meet.
+    pub(super) scope: Option<Scope>,
+}
+
+/// What faults meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Scope {
+    Request,
+    Attempt,
 }
 
 /// A limit of time, or none.
@@ -178,6 +216,7 @@ impl Expect {
             &self.location,
             &self.path,
             &self.host,
+            &self.endpoint,
         ];
         texts.into_iter().all(Option::is_none)
             && self.split.is_none()
@@ -185,10 +224,25 @@ impl Expect {
             && self.timeout.is_none()
             && self.retries.is_none()
             && self.per_try_timeout.is_none()
+            && self.fault == Fault::default()
+            && self.mirrors.is_none()
+            && self.rate_limits.is_none()
             && self.request_headers.is_empty()
             && self.response_headers.is_empty()
             && self.without_request_headers.is_empty()
             && self.without_response_headers.is_empty()
+    }
+}
+
+// === impl Scope ===
+
+impl Scope {
+    /// As it is written.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Attempt => "attempt",
+        }
     }
 }
 

@@ -72,6 +72,18 @@ pub(crate) enum Always {
     Reset,
 }
 
+// === impl Faults ===
+
+impl Faults {
+    /// How every request ends that meets them, if none comes through.
+    pub(crate) fn of_every_request(&self) -> Option<&Always> {
+        match self.scope {
+            Scope::Request => self.always.as_ref(),
+            Scope::Attempt => None,
+        }
+    }
+}
+
 /// A limit that counts the request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
