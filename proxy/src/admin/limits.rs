@@ -68,6 +68,7 @@ const FAMILIES: [Family; 4] = [
         help: "Requests that were refused because a limit of their destination was reached.",
         values: |in_use, _| {
             vec![
+                (",limit=\"connections\"", in_use.connection_overflows),
                 (",limit=\"pending\"", in_use.pending_overflows),
                 (",limit=\"requests\"", in_use.request_overflows),
             ]
@@ -132,6 +133,9 @@ impl Shown {
             requests: sum.requests.saturating_add(more.requests),
             pending_overflows: sum.pending_overflows.saturating_add(more.pending_overflows),
             request_overflows: sum.request_overflows.saturating_add(more.request_overflows),
+            connection_overflows: sum
+                .connection_overflows
+                .saturating_add(more.connection_overflows),
         };
         let smaller = |a: Option<u32>, b: Option<u32>| a.into_iter().chain(b).min();
         self.limits = Thresholds {

@@ -89,18 +89,18 @@ pub(super) fn failing_attempts(walk: &Walk<'_>, route: &Route) -> Option<Failure
 }
 
 /// The limits that count a request which meets `routed`.
-pub(super) fn rate_limits(
-    walk: &Walk<'_>,
-    routed: &Routed<'_>,
-    outgoing: &Outgoing,
-) -> Vec<RateLimit> {
-    let Some(limits) = &walk.view.snapshot.table.limits else {
+pub(super) fn rate_limits(walk: &Walk<'_>, routed: &Routed<'_>) -> Vec<RateLimit> {
+    let (Some(limits), Ok(mut outgoing)) = (&walk.view.snapshot.table.limits, walk.received())
+    else {
         return Vec::new();
     };
     let direction = walk.listener.direction;
     let (incoming, of_route) = looking(limits, direction, &routed.rule.route);
-    let facts = facts(limits, direction, &walk.downstream, routed, outgoing);
     let counting = incoming.iter().chain(of_route);
+    if counting.clone().any(|limit| limit.looks_at_headers) {
+        outgoing.settle_headers();
+    }
+    let facts = facts(limits, direction, &walk.downstream, routed, &outgoing);
     let counting = counting.filter(|limit| limit.counts(&facts));
     counting.map(|limit| rate_limit(limit, &facts)).collect()
 }

@@ -207,7 +207,7 @@ impl Walk<'_> {
                 crate::request::cors::mark(policy, origin.clone(), headers);
             }
         };
-        let rate_limits = beside::rate_limits(self, routed, outgoing);
+        let rate_limits = beside::rate_limits(self, routed);
         let outcome = match &route.action {
             Action::Forward(split) => {
                 let mut forward = self.forward(split, routed, outgoing);

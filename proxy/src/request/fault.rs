@@ -63,7 +63,11 @@ impl Call<'_> {
         };
         let upstream = &self.worker.upstream;
         let counters = upstream.faults();
-        let Drawn { delay, end, pace } = fault.draw(|| upstream.random());
+        let drawn = fault.draw(|| upstream.random());
+        if let Some(account) = &record.account {
+            account.faults(&drawn);
+        }
+        let Drawn { delay, end, pace } = drawn;
         if let Some(time) = delay {
             record.flags |= Flags::DI;
             // In a box, for the sake of the many requests that do not wait.
@@ -108,7 +112,11 @@ impl Attempts<'_, '_> {
     /// Lets an attempt meet its faults, within its own time if it has one.
     pub(super) async fn inject(&self, fault: &Fault, deadline: &mut Option<Deadline>) -> Injected {
         let counters = self.upstream.faults();
-        let Drawn { delay, end, pace } = fault.draw(|| self.upstream.random());
+        let drawn = fault.draw(|| self.upstream.random());
+        if let Some(account) = &self.made.account {
+            account.faults(&drawn);
+        }
+        let Drawn { delay, end, pace } = drawn;
         self.made.aborted.set(false);
         if let Some(time) = delay {
             self.made.delayed.set(true);

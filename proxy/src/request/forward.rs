@@ -60,7 +60,10 @@ impl Call<'_> {
         if let Err(rejection) = edit(self.routed, target, outgoing) {
             return self.reject(&rejection, record);
         }
-        self.mirror(outgoing);
+        if let Some(account) = &record.account {
+            account.chosen(split.share(target));
+        }
+        self.mirror(outgoing, record.account.as_deref());
         let (key, tie) = self.hash_key(destination, outgoing);
         match self.attempts(destination, key, outgoing, record).await {
             Ok(answer) => {
@@ -116,7 +119,7 @@ impl Call<'_> {
             None
         };
         let time = Time::new(route.timeout, caller, record.upload.clone());
-        let made = Made::default();
+        let made = Made::for_account(record.account.clone());
         let attempts = Attempts {
             upstream: &worker.upstream,
             policy: &route.retries,

@@ -177,6 +177,7 @@ impl LogFields {
             rule: &self.route_name,
             destination: &self.upstream_cluster,
             destination_rule: self.destination_rule.as_deref().unwrap_or_default(),
+            rate_limit: &self.rate_limit,
             endpoint: &self.upstream_host,
             attempts: self.attempts,
             retry_refused: self.retry_refused,

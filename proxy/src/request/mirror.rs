@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::body::Body;
 use crate::body::tee::{Copy, Missed, Progress, Tee, Waiting};
+use crate::request::explain::Account;
 use crate::request::forward::Call;
 use crate::table::mirror::Mirror;
 use crate::telemetry::flags::Flags;
@@ -104,7 +105,7 @@ impl Drop for UnderWay {
 impl Call<'_> {
     /// Sends a copy of the request, as it was edited, to each mirror that is drawn. From now on the
     /// body is copied while it passes.
-    pub(super) fn mirror(&self, outgoing: &mut Outgoing) {
+    pub(super) fn mirror(&self, outgoing: &mut Outgoing, account: Option<&Account>) {
         let mirrors = &*self.route().mirrors;
         if mirrors.is_empty() || !may_be_copied(outgoing) {
             return;
@@ -114,7 +115,12 @@ impl Call<'_> {
                 continue;
             }
             match self.copy(mirror, outgoing) {
-                Ok(mirroring) => drop(tokio::task::spawn_local(mirroring.run())),
+                Ok(mirroring) => {
+                    if let Some(account) = account {
+                        account.mirrored(&mirroring.destination);
+                    }
+                    drop(tokio::task::spawn_local(mirroring.run()));
+                }
                 Err(why_not) => self.worker.mirrors.counters.count(why_not),
             }
         }

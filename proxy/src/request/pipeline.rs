@@ -28,7 +28,7 @@ pub(crate) async fn serve(
     let logs = worker.logs() || explains;
     let log = logs.then(|| Box::new(LogFields::new(downstream, &arrived.head)));
     let mut record = Box::new(Record::new(Rc::clone(&worker), &arrived.head, log));
-    record.explains = explains;
+    record.account = explains.then(Rc::default);
     let body = watch(arrived.body.take(), &mut record);
     let response = match forward(&worker, downstream, arrived, body, &mut record).await {
         Ok(response) => response,
@@ -79,7 +79,7 @@ async fn forward(
         downstream,
         direction: listener.direction,
         limits: &worker.limits,
-        explains: record.explains,
+        explains: record.account.is_some(),
     };
     let mut outgoing = headers::receive(arrived, body, &reception, random)?;
     let found = route::find(listener, downstream.server_name.as_deref(), &outgoing);

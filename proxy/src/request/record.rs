@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::body::{Body, BodyError};
 use crate::message::spelling::Spelling;
 use crate::request::Rejection;
-use crate::request::explain::{Explanation, Millis};
+use crate::request::explain::{Account, Explanation, Millis};
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::reply::{self, is_grpc};
@@ -48,8 +48,8 @@ pub(crate) struct Record {
     /// The request's body on its way; none if there is none.
     pub(crate) upload: Option<Rc<Upload>>,
     response_bytes: u64,
-    /// The caller may know what becomes of the request, and asks.
-    pub(crate) explains: bool,
+    /// Only if the caller may know what becomes of the request, and asks.
+    pub(crate) account: Option<Rc<Account>>,
     /// Only with an access log, or if the caller asks.
     pub(crate) log: Option<Box<LogFields>>,
     /// What the request occupies at its upstream.
@@ -108,7 +108,7 @@ impl Record {
             grpc_status: None,
             upload: None,
             response_bytes: 0,
-            explains: false,
+            account: None,
             log,
             hold: None,
             deadline: None,
@@ -128,15 +128,14 @@ impl Record {
     ) -> http::Response<Recorded> {
         self.reset = matches!(response.body(), Body::Reset);
         self.status = (!self.reset).then_some(response.status());
-        if self.explains
-            && let Some(log) = &self.log
-        {
+        if let (Some(account), Some(log)) = (&self.account, &self.log) {
             let explanation = Explanation {
                 status: response.status().as_u16(),
                 flags: self.flags,
                 elapsed: Millis(self.started.elapsed()),
                 ..log.explanation()
             };
+            let explanation = account.add_to(explanation);
             explanation.add_to(response.headers_mut());
         }
         if self.grpc {

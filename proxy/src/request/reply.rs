@@ -14,6 +14,7 @@ use crate::request::fault;
 use crate::request::record::Record;
 use crate::table::fault::AbortStatus;
 use crate::table::route::DirectResponse;
+use crate::upstream::UpstreamError;
 pub(crate) use upstream::broken;
 
 /// Header that carries the cause of an answer of our own.
@@ -141,6 +142,11 @@ pub(crate) fn detail(rejection: &Rejection) -> &'static str {
     cause(rejection).detail
 }
 
+/// The cause of a failed attempt, as that of a request with no other.
+pub(crate) fn attempt_detail(error: &UpstreamError) -> &'static str {
+    upstream::cause(error, "").detail
+}
+
 fn cause(rejection: &Rejection) -> Cause {
     let of = |status, text, detail| Cause {
         status,
@@ -255,7 +261,6 @@ fn grpc_status(status: StatusCode) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::UpstreamError;
     use crate::upstream::connect::ConnectError;
 
     #[test]

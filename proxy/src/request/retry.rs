@@ -10,13 +10,16 @@ mod tests;
 
 use std::cell::Cell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
 use tokio::time::Instant;
 
 use crate::body::replay::{Keep, Recording};
+use crate::request::explain::Account;
 use crate::request::fault::{Injected, paced};
+use crate::request::reply;
 use crate::request::timeout::grpc::{self, GRPC_TIMEOUT};
 use crate::request::timeout::{Deadline, Expired, Time, within};
 use crate::table::fault::Fault;
@@ -59,6 +62,8 @@ pub(crate) struct Made<'d> {
     pub(super) aborted: Cell<bool>,
     /// Whether that one is awaited.
     awaits_endpoint: Cell<bool>,
+    /// What all of them were, if the caller is to know.
+    pub(super) account: Option<Rc<Account>>,
 }
 
 /// How the last attempt ended, and why there was no other one if there should have been.
@@ -117,6 +122,9 @@ impl Attempts<'_, '_> {
         let member = self.upstream.pick(self.destination, &wish)?;
         self.made.count.set(self.made.count.get() + 1);
         let before = self.made.last.replace(Some(member));
+        if let Some(account) = &self.made.account {
+            account.tries(member);
+        }
         if self.asked.grpc
             && let Some(left) = self.time.left_for_upstream()
         {
@@ -130,6 +138,9 @@ impl Attempts<'_, '_> {
         let deadline = |limit| Deadline::new(self.time.of_attempt(limit), None);
         let mut deadline = limit.map(deadline);
         let result = self.exchange(member, outgoing, &mut deadline).await;
+        if let Some(account) = &self.made.account {
+            account.ended(self.made.count.get(), told(&result));
+        }
         let was_asked = self.made.awaits_endpoint.take();
         if let Err(UpstreamError::Overflow(_)) = result {
             // A limit of our own: nothing was sent to anybody.
@@ -315,6 +326,14 @@ fn ended(result: &Result<Box<Answer>, UpstreamError>) -> Ended<'_> {
     }
 }
 
+/// How an attempt ended, for people: the status, or the cause.
+fn told(result: &Result<Box<Answer>, UpstreamError>) -> String {
+    match result {
+        Ok(answer) => answer.response.status().as_str().to_owned(),
+        Err(error) => reply::attempt_detail(error).to_owned(),
+    }
+}
+
 /// Whether doing it twice is the same as doing it once (RFC 9110 §9.2.2).
 pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(
@@ -326,6 +345,14 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 // === impl Made ===
 
 impl<'d> Made<'d> {
+    /// No attempt yet; all of them are noted in `account`, if there is one.
+    pub(crate) fn for_account(account: Option<Rc<Account>>) -> Self {
+        Self {
+            account,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.count.get()
     }

@@ -53,7 +53,7 @@ fn destinations_with_the_same_labels_are_one_series() {
     let places: Vec<_> = [&of_mesh, &of_gateway]
         .into_iter()
         .flatten()
-        .map(|it| it.live.breaker.open(None))
+        .map(|it| it.live.breaker.open())
         .collect();
 
     let lines = lines(vec![of_mesh, None, of_gateway]);

@@ -1,5 +1,7 @@
 //! The account of a request on its answer, for those who may know.
 
+mod met;
+
 use serde_json::Value;
 use tests::yaml::{self, Service};
 use tests::{Edge, Origin, Port, Proxy};
