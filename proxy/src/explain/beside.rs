@@ -81,10 +81,16 @@ fn failure(walk: &Walk<'_>, end: End) -> Failure {
     }
 }
 
-/// How faults let each attempt of a request fail, if they do. A delay before may be cut short, and
-/// then something else is the end.
+/// How faults let each attempt of a request fail, if they do. Where a delay before is cut short by a
+/// limit, something else is the end.
 pub(super) fn failing_attempts(walk: &Walk<'_>, route: &Route) -> Option<Failure> {
-    let fault = Fault::of_attempts(route).filter(|fault| fault.delay.is_none())?;
+    let fault = Fault::of_attempts(route)?;
+    let limits = [route.timeout, route.retries.per_try_timeout];
+    let limit = limits.into_iter().flatten().min();
+    let is_cut = |time| limit.is_some_and(|limit| limit <= time);
+    if fault.delay.is_some_and(|delay| is_cut(delay.time)) {
+        return None;
+    }
     Some(failure(walk, end(fault)?))
 }
 

@@ -2,3 +2,5 @@
 
 mod agreement;
 mod generated;
+mod scene;
+mod services;

@@ -5,62 +5,6 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// What a generated mesh has beside its routes. `empty.test` has no endpoint.
-pub(super) const SERVICES: &str = "
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: a}
-spec:
-  hosts: [a.test]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints:
-  - {address: 192.0.2.1, labels: {version: v1}}
-  - {address: 192.0.2.2, labels: {version: v2}}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: b}
-spec:
-  hosts: [b.test]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: http-more, protocol: HTTP}]
-  endpoints: [{address: 192.0.2.3}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: empty}
-spec:
-  hosts: [empty.test]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: []
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: a}
-spec:
-  host: a.test
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: part}
-spec:
-  http:
-  - name: part-deep
-    match: [{uri: {prefix: /a/b}}]
-    directResponse: {status: 202, body: {string: part}}
-  - name: part-rest
-    route: [{destination: {host: b.test, port: {number: 80}}}]
-";
-
 /// A mesh: whether its routes are those of the gateway, and the text of the `VirtualService`s.
 #[derive(Debug, Clone)]
 pub(super) struct Generated {
@@ -78,7 +22,7 @@ pub(super) struct Sent {
 }
 
 pub(super) fn mesh() -> impl Strategy<Value = Generated> {
-    let service = || (prop::collection::vec(rule(), 0..16), sticky());
+    let service = || (prop::collection::vec(rule(), 0..16), annotations());
     (any::<bool>(), service(), service()).prop_map(|(gateway, first, second)| {
         let mut routes = String::new();
         let hosts = if gateway {
@@ -86,11 +30,16 @@ pub(super) fn mesh() -> impl Strategy<Value = Generated> {
         } else {
             ["a.test", "b.test"]
         };
-        for (name, host, (rules, sticky)) in
+        for (name, host, (rules, annotations)) in
             [("first", hosts[0], first), ("second", hosts[1], second)]
         {
+            // Only rules that there are can be named.
+            let names_rule = rules.iter().any(|rule| rule.contains("name: resets"));
+            let legal = names_rule || !annotations.contains("rules=");
+            let annotations = if legal { annotations } else { "" };
             if !rules.is_empty() {
-                write_service(&mut routes, name, host, gateway, sticky, &rules);
+                write_service(&mut routes, name, host, gateway, annotations, &rules);
+                write_limits(&mut routes, name);
             }
         }
         Generated { gateway, routes }
@@ -102,26 +51,42 @@ fn write_service(
     name: &str,
     host: &str,
     gateway: bool,
-    sticky: &str,
+    annotations: &str,
     rules: &[String],
 ) {
     let bound = if gateway { "  gateways: [edge]\n" } else { "" };
     write!(
         routes,
         "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n\
-         metadata:\n  name: {name}\n{sticky}spec:\n  hosts: [{host}]\n{bound}  http:\n"
+         metadata:\n  name: {name}\n{annotations}spec:\n  hosts: [{host}]\n{bound}  http:\n"
     )
     .expect("a string takes all text");
     routes.extend(rules.iter().map(String::as_str));
 }
 
-fn sticky() -> impl Strategy<Value = &'static str> {
+/// One request in an hour for each value of a header, of those that meet a rule of this service.
+fn write_limits(routes: &mut String, name: &str) {
+    write!(
+        routes,
+        "---\napiVersion: policy.meshproxy.io/v1alpha1\nkind: RateLimitPolicy\n\
+         metadata: {{name: {name}}}\nspec:\n  \
+         targetRefs: [{{group: networking.istio.io, kind: VirtualService, name: {name}}}]\n  \
+         limits:\n  - {{name: few, requests: 1, per: 1h, match: [{{headers: {{z: {{}}}}}}], \
+         key: ['request.headers[x]']}}\n"
+    )
+    .expect("a string takes all text");
+}
+
+fn annotations() -> impl Strategy<Value = &'static str> {
     select(
         &[
             "",
             "  annotations: {meshproxy.io/sticky-by: 'header:x'}\n",
             "  annotations: {meshproxy.io/sticky-by: 'cookie:c'}\n",
             "  annotations: {meshproxy.io/sticky-by: source-ip}\n",
+            "  annotations: {meshproxy.io/fault-reset: '100%; rules=resets'}\n",
+            "  annotations: {meshproxy.io/fault-reset: '100%; rules=resets', \
+             meshproxy.io/fault-scope: attempt}\n",
         ][..],
     )
 }
@@ -198,6 +163,10 @@ fn action() -> impl Strategy<Value = &'static str> {
          {destination: {host: b.test, port: {number: 80}}, weight: 0}]",
             "route: [{destination: {host: a.test, subset: v1}, weight: 50}, \
          {destination: {host: a.test, subset: v2}, weight: 50}]",
+            "route: [{destination: {host: keyed.test}}]",
+            "route: [{destination: {host: far.test}}]",
+            "route: [{destination: {host: keyed.test}, weight: 50}, \
+         {destination: {host: far.test}, weight: 50}]",
             "route: [{destination: {host: nowhere.test}}]",
             "route: [{destination: {host: a.test, subset: v9}}]",
             "route: [{destination: {host: empty.test}}]",
@@ -219,6 +188,13 @@ fn extra() -> impl Strategy<Value = &'static str> {
          response: {set: {r: set}, remove: [up]}}",
             "timeout: 30s",
             "retries: {attempts: 0}",
+            "name: resets",
+            "fault: {abort: {percentage: {value: 100}, httpStatus: 418}}",
+            "fault: {abort: {percentage: {value: 100}, grpcStatus: UNAVAILABLE}}",
+            "fault: {abort: {percentage: {value: 0}, httpStatus: 418}}",
+            "fault: {delay: {percentage: {value: 100}, fixedDelay: 1ms}}",
+            "mirrors: [{destination: {host: shadow.test}}, {destination: {host: nowhere.test}}]",
+            "mirrors: [{destination: {host: shadow.test}, percentage: {value: 0}}]",
             "corsPolicy: {allowOrigins: [{exact: 'https://ok.test'}], allowMethods: [GET]}",
         ][..],
     )
