@@ -228,7 +228,17 @@ impl Walk<'_> {
     fn forward(&self, split: &Split, routed: &Routed<'_>, outgoing: &Outgoing) -> Forward {
         let route = &*routed.rule.route;
         let source = route::source(&self.downstream);
-        let headers = &outgoing.head.headers;
+        // As on the way of a request, headers that the proxy adds can be the key.
+        let settles = split
+            .sticky
+            .as_ref()
+            .is_some_and(SplitKey::looks_at_headers);
+        let settled = settles.then(|| self.received().ok()).flatten();
+        let settled = settled.map(|mut outgoing| {
+            outgoing.settle_headers();
+            outgoing.head.headers
+        });
+        let headers = settled.as_ref().unwrap_or(&outgoing.head.headers);
         let Stickiness { key, cookie } = stickiness(split, headers, source, || 0);
         // A key that is made decides as it falls.
         let decided = key.filter(|_| cookie.is_none());
