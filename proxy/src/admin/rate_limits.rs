@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::rate_limit::buckets::KeyTable;
 use crate::table::Table;
 use crate::table::rate_limit::{Limit, Quota, RateLimits, Tally};
 
@@ -25,10 +26,12 @@ fn describe(limit: &Limit, now: u64) -> Value {
         "allowed": limit.counters.allowed.get(),
         "limited": limit.counters.limited.get(),
     });
-    if let Tally::PerKey { table, .. } = &limit.quota.tally {
-        described["keysInUse"] = json!(table.used(now));
-        described["keyBytes"] = json!(table.bytes());
-        described["keysEvicted"] = json!(table.evicted());
+    let tables = tables(limit);
+    if !tables.is_empty() {
+        let sum = |of: &dyn Fn(&KeyTable) -> usize| tables.iter().copied().map(of).sum::<usize>();
+        described["keysInUse"] = json!(sum(&|table| table.used(now)));
+        described["keyBytes"] = json!(sum(&KeyTable::bytes));
+        described["keysEvicted"] = json!(limit.counters.evicted.get());
     }
     let overrides = limit.overrides.iter().map(|over| {
         let conditions = over.conditions.iter();
@@ -41,11 +44,24 @@ fn describe(limit: &Limit, now: u64) -> Value {
     described
 }
 
+/// Tables of the keys of a limit and of its overrides.
+fn tables(limit: &Limit) -> Vec<&KeyTable> {
+    let of_overrides = limit.overrides.iter().map(|over| &over.quota);
+    let quotas = std::iter::once(&limit.quota).chain(of_overrides);
+    fn table(quota: &Quota) -> Option<&KeyTable> {
+        match &quota.tally {
+            Tally::PerKey(table) => Some(table),
+            Tally::One(_) | Tally::Shared { .. } => None,
+        }
+    }
+    quotas.filter_map(table).collect()
+}
+
 /// `left` is what may pass at this moment, where there is one bucket for all.
 fn quota(quota: &Quota, now: u64) -> Value {
     let (scope, left) = match &quota.tally {
-        Tally::One(bucket) => ("LOCAL", Some(quota.rate.left(bucket.full_at(), now))),
-        Tally::PerKey { .. } => ("LOCAL", None),
+        Tally::One(bucket) => ("LOCAL", Some(bucket.left(now))),
+        Tally::PerKey(_) => ("LOCAL", None),
         Tally::Shared { .. } => ("SHARED", None),
     };
     json!({

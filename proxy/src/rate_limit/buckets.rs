@@ -27,9 +27,18 @@ const SETS_MAX: usize = KEYS_MAX / SHARDS / WAYS;
 
 /// One bucket, which workers change without a lock. In a cache line of its own: another limit's
 /// requests are not to wait for it.
-#[derive(Debug, Default)]
+///
+/// Its numbers are its own and not those of a request's generation, so that they change for everybody
+/// at once. What is decided within the few instructions of the change may be counted by the interval
+/// of the other numbers; nothing holds requests up meanwhile.
+#[derive(Debug)]
 #[repr(align(64))]
-pub struct Bucket(AtomicU64);
+pub struct Bucket {
+    full_at: AtomicU64,
+    /// The numbers that `full_at` is reckoned with, of a [`Rate`].
+    interval: AtomicU64,
+    fill: AtomicU64,
+}
 
 /// Places that all tables of a proxy share.
 #[derive(Debug)]
@@ -44,7 +53,7 @@ pub struct KeyTable {
     /// Random, so that nobody can choose keys that fall into one set.
     seed: RandomState,
     /// Held for a few dozen instructions, or while a shard grows (at most 11 times, at most 128 KiB
-    /// to move).
+    /// to move) or gets other numbers (at most 16 384 divisions, less than 1 ms).
     shards: [Mutex<Shard>; SHARDS],
     /// Keys that were forgotten before their buckets were full.
     evicted: IntCounter,
@@ -64,6 +73,8 @@ pub struct KeyHasher(<RandomState as std::hash::BuildHasher>::Hasher);
 /// Sets of [`WAYS`] places; their number is a power of two.
 #[derive(Debug)]
 struct Shard {
+    /// The numbers that its places are reckoned with.
+    rate: Rate,
     places: Vec<Place>,
 }
 
@@ -75,20 +86,29 @@ const FREE: Place = (Key(0), 0);
 // === impl Bucket ===
 
 impl Bucket {
+    /// A full bucket.
+    pub fn new(rate: Rate) -> Self {
+        Self {
+            full_at: AtomicU64::new(0),
+            interval: AtomicU64::new(rate.interval),
+            fill: AtomicU64::new(rate.fill),
+        }
+    }
+
     /// Takes one request.
     ///
     /// # Errors
     ///
     /// The nanoseconds until one may pass, if none may now.
-    pub fn take(&self, rate: Rate, now: u64) -> Result<Receipt, u64> {
-        let mut full_at = self.0.load(Ordering::Relaxed);
+    pub fn take(&self, now: u64) -> Result<Receipt, u64> {
+        let mut full_at = self.full_at();
         loop {
-            let receipt = rate.take(full_at, now)?;
-            let swapped = self.0.compare_exchange_weak(
+            let receipt = self.rate().take(full_at, now)?;
+            let swapped = self.full_at.compare_exchange_weak(
                 full_at,
                 receipt.full_at,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
+                Ordering::Release,
+                Ordering::Acquire,
             );
             match swapped {
                 Ok(_) => return Ok(receipt),
@@ -97,20 +117,59 @@ impl Bucket {
         }
     }
 
-    /// When it is full.
-    pub fn full_at(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// Whether one request could be taken.
+    ///
+    /// # Errors
+    ///
+    /// The nanoseconds until one may pass, if none may now.
+    pub fn look(&self, now: u64) -> Result<(), u64> {
+        let full_at = self.full_at();
+        self.rate().take(full_at, now).map(drop)
     }
 
-    /// Gives a request back that was refused elsewhere.
+    /// Requests that may pass now.
+    pub fn left(&self, now: u64) -> u64 {
+        let full_at = self.full_at();
+        self.rate().left(full_at, now)
+    }
+
+    /// Has other numbers from now on; what was used stays used. Must not be called twice at a time.
+    pub fn change(&self, rate: Rate, now: u64) {
+        let old = self.rate();
+        if old == rate {
+            return;
+        }
+        self.interval.store(rate.interval, Ordering::Relaxed);
+        self.fill.store(rate.fill, Ordering::Relaxed);
+        let convert = |full_at| Some(rate.converted(old, full_at, now));
+        // Who sees the state that this makes sees the numbers, too.
+        let _ = self
+            .full_at
+            .fetch_update(Ordering::Release, Ordering::Relaxed, convert);
+    }
+
+    fn full_at(&self) -> u64 {
+        self.full_at.load(Ordering::Acquire)
+    }
+
+    /// To be read after the state that it is for.
+    fn rate(&self) -> Rate {
+        Rate {
+            interval: self.interval.load(Ordering::Relaxed),
+            fill: self.fill.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Gives a request back that was refused elsewhere. One that was taken under other numbers gives
+    /// back no more than a request is now.
     pub fn give_back(&self, receipt: Receipt, now: u64) {
-        let refund = receipt.refund(now);
+        let refund = receipt.refund(now).min(self.rate().interval);
         // One refund is never generous. Two that overlap can be, by less than one request: the other
         // one's debt may have been the time in which this one's ran off.
         let reduce = |full_at: u64| Some(full_at.saturating_sub(refund));
         let _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, reduce);
+            .full_at
+            .fetch_update(Ordering::Release, Ordering::Relaxed, reduce);
     }
 }
 
@@ -155,11 +214,11 @@ impl Budget {
 
 impl KeyTable {
     /// A table without a key; `evicted` counts keys that are forgotten before their buckets are full.
-    pub fn new(evicted: IntCounter, budget: Arc<Budget>) -> Self {
+    pub fn new(rate: Rate, evicted: IntCounter, budget: Arc<Budget>) -> Self {
         budget.begin(SHARDS * WAYS);
         Self {
             seed: RandomState::new(),
-            shards: std::array::from_fn(|_| Mutex::new(Shard::new(1))),
+            shards: std::array::from_fn(|_| Mutex::new(Shard::new(1, rate))),
             evicted,
             budget,
         }
@@ -175,8 +234,9 @@ impl KeyTable {
     /// # Errors
     ///
     /// The nanoseconds until one may pass, if none may now.
-    pub fn take(&self, key: Key, rate: Rate, now: u64) -> Result<Receipt, u64> {
+    pub fn take(&self, key: Key, now: u64) -> Result<Receipt, u64> {
         let mut shard = self.shard(key);
+        let rate = shard.rate;
         if let Some(place) = shard.find(key) {
             let receipt = rate.take(place.1, now)?;
             place.1 = receipt.full_at;
@@ -189,15 +249,32 @@ impl KeyTable {
         Ok(receipt)
     }
 
-    /// When the bucket of `key` is full; 0 if it is.
-    pub fn full_at(&self, key: Key) -> u64 {
-        self.shard(key).find(key).map_or(0, |place| place.1)
+    /// Whether one request of `key` could be taken.
+    ///
+    /// # Errors
+    ///
+    /// The nanoseconds until one may pass, if none may now.
+    pub fn look(&self, key: Key, now: u64) -> Result<(), u64> {
+        let mut shard = self.shard(key);
+        let rate = shard.rate;
+        let full_at = shard.find(key).map_or(0, |place| place.1);
+        rate.take(full_at, now).map(drop)
     }
 
-    /// Gives a request back that was refused elsewhere.
+    /// Gives a request back that was refused elsewhere. One that was taken under other numbers gives
+    /// back no more than a request is now.
     pub fn give_back(&self, key: Key, receipt: Receipt, now: u64) {
-        if let Some(place) = self.shard(key).find(key) {
-            place.1 = place.1.saturating_sub(receipt.refund(now));
+        let mut shard = self.shard(key);
+        let refund = receipt.refund(now).min(shard.rate.interval);
+        if let Some(place) = shard.find(key) {
+            place.1 = place.1.saturating_sub(refund);
+        }
+    }
+
+    /// Has other numbers from now on; what was used of each key stays used.
+    pub fn change(&self, rate: Rate, now: u64) {
+        for shard in &self.shards {
+            locked(shard).change(rate, now);
         }
     }
 
@@ -260,8 +337,9 @@ impl KeyHasher {
 // === impl Shard ===
 
 impl Shard {
-    fn new(sets: usize) -> Self {
+    fn new(sets: usize, rate: Rate) -> Self {
         Self {
+            rate,
             places: vec![FREE; sets * WAYS],
         }
     }
@@ -296,9 +374,19 @@ impl Shard {
         }
     }
 
+    /// Has other numbers from now on. What is full stays so.
+    fn change(&mut self, rate: Rate, now: u64) {
+        let old = std::mem::replace(&mut self.rate, rate);
+        if old != rate {
+            for place in self.places.iter_mut().filter(|place| place.1 > now) {
+                place.1 = rate.converted(old, place.1, now);
+            }
+        }
+    }
+
     /// Doubles the sets. Each key goes to one of the two sets that its own becomes.
     fn grow(&mut self, now: u64) {
-        let mut grown = Self::new(self.sets() * 2);
+        let mut grown = Self::new(self.sets() * 2, self.rate);
         for place in self.places.iter().filter(|place| place.1 > now) {
             let free = grown.set(place.0).iter_mut().find(|free| free.1 <= now);
             if let Some(free) = free {

@@ -17,9 +17,9 @@ const FILL_NANOS_MAX: u64 = 1 << 61;
 pub struct Rate {
     /// Nanoseconds from one request to the next, at least 1; rounded up, so that no more pass than
     /// was asked for.
-    interval: u64,
+    pub(super) interval: u64,
     /// Nanoseconds in which the empty bucket is full, at least `interval`.
-    fill: u64,
+    pub(super) fill: u64,
 }
 
 /// A request that was taken, for the case that it has to be given back.
@@ -51,7 +51,7 @@ impl Rate {
     ///
     /// The nanoseconds until one may pass, if none may now.
     pub fn take(self, full_at: u64, now: u64) -> Result<Receipt, u64> {
-        let later = self.debt_end(full_at, now) + self.interval;
+        let later = full_at.max(now) + self.interval;
         let latest = now + self.fill;
         if later > latest {
             return Err(later - latest);
@@ -64,13 +64,16 @@ impl Rate {
 
     /// Requests that may pass at `now`.
     pub fn left(self, full_at: u64, now: u64) -> u64 {
-        (now + self.fill - self.debt_end(full_at, now)) / self.interval
+        (now + self.fill).saturating_sub(full_at.max(now)) / self.interval
     }
 
-    /// When the bucket is full. The state may be one of other numbers, before a reload: no debt is
-    /// larger than the whole bucket.
-    fn debt_end(self, full_at: u64, now: u64) -> u64 {
-        full_at.clamp(now, now + self.fill)
+    /// The state of a bucket that had the numbers `old` until `now` and has these from now on. As many
+    /// requests are used as before, and are refilled at the new rate. A smaller bucket is empty when
+    /// more was used than it holds, but not emptier. Rounded up: nothing that was used is lost.
+    pub fn converted(self, old: Self, full_at: u64, now: u64) -> u64 {
+        let debt = u128::from(full_at.saturating_sub(now)) * u128::from(self.interval);
+        let debt = debt.div_ceil(u128::from(old.interval));
+        now + u64::try_from(debt).map_or(self.fill, |debt| debt.min(self.fill))
     }
 }
 
@@ -131,14 +134,25 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_of_a_slower_limit_does_not_outlast_the_new_one() {
-        let (slow, mut state) = (rate(1, 3_600 * SECOND, 100), 0);
-        while pass(slow, &mut state, 0) {}
+    fn what_was_used_stays_used_when_the_numbers_change() {
+        const HOUR: u64 = 3_600 * SECOND;
+        let ten = rate(10, HOUR, 10);
+        let mut used_up = 0;
+        while pass(ten, &mut used_up, 0) {}
 
-        let fast = rate(100, SECOND, 10);
+        for (new, left, wait) in [
+            (rate(1, HOUR, 10), 0, HOUR),
+            (rate(10, 24 * HOUR, 10), 0, 24 * HOUR / 10),
+            (rate(1_000, HOUR, 1_000), 990, 0),
+            (rate(20, HOUR, 20), 10, 0),
+            // Empty, and not emptier than that.
+            (rate(1, SECOND, 1), 0, SECOND),
+        ] {
+            let state = new.converted(ten, used_up, 0);
 
-        assert_eq!(fast.take(state, 0), Err(SECOND / 100));
-        assert_eq!(fast.left(0, 0), 10);
+            assert_eq!(new.left(state, 0), left, "{new:?}");
+            assert_eq!(new.take(state, 0).err().unwrap_or(0), wait, "{new:?}");
+        }
     }
 
     #[test]
@@ -197,10 +211,51 @@ mod tests {
         ) {
             let rate = rate(requests, SECOND, burst);
             if let Err(wait) = rate.take(state, now) {
-                let state = state.min(now + rate.fill);
                 prop_assert!(rate.take(state, now + wait).is_ok());
                 prop_assert!(rate.take(state, now + wait - 1).is_err());
             }
+        }
+
+        #[test]
+        fn other_numbers_leave_what_they_allow_less_what_was_used(
+            old in (1..5_000_u32, 1_000_000..100_000 * SECOND, 1..5_000_u32),
+            new in (1..5_000_u32, 1_000_000..100_000 * SECOND, 1..5_000_u32),
+            wish in 0..5_000_u32,
+            start in 0..1_000 * SECOND,
+        ) {
+            let ((requests, per, old_burst), used) = (old, wish.min(old.2));
+            let old = rate(requests, per, old_burst);
+            let (requests, per, burst) = new;
+            let new = rate(requests, per, burst);
+            let mut state = 0;
+            for _ in 0..used {
+                prop_assert!(pass(old, &mut state, start));
+            }
+
+            let mut state = new.converted(old, state, start);
+
+            let expected = u64::from(burst.saturating_sub(used));
+            prop_assert_eq!(new.left(state, start), expected);
+            // From now on as many are refilled as the new numbers say.
+            let later = start + new.interval;
+            let passed = (0..=expected + 1).filter(|_| pass(new, &mut state, later)).count();
+            prop_assert_eq!(passed as u64, (expected + 1).min(u64::from(burst)));
+        }
+
+        #[test]
+        fn there_and_back_gives_no_request_that_the_smaller_bucket_does_not_give(
+            old in (1..5_000_u32, 1_000_000..100_000 * SECOND, 1..5_000_u32),
+            new in (1..5_000_u32, 1_000_000..100_000 * SECOND, 1..5_000_u32),
+            debt in 0..100_000 * SECOND,
+        ) {
+            let [old, new] = [old, new].map(|(requests, per, burst)| rate(requests, per, burst));
+            let state = debt.min(old.fill);
+
+            let there = new.converted(old, state, 0);
+            let back = old.converted(new, there, 0);
+
+            let forgotten = (old.fill / old.interval).saturating_sub(new.fill / new.interval);
+            prop_assert!(old.left(back, 0) <= old.left(state, 0) + forgotten);
         }
 
         #[test]

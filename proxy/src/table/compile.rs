@@ -171,6 +171,7 @@ impl Planned<'_> {
             let before = std::mem::replace(&mut compiler.ledger, ledger);
             let counters = &compiler.metrics.process.rate_limits;
             compiler.ledger.forget(&before, counters);
+            compiler.ledger.settle();
         }
         compiler.table = Arc::clone(&self.table);
         let names = compiler.registry.commit();

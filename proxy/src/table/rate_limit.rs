@@ -15,7 +15,6 @@ use rustc_hash::FxHashMap;
 
 use crate::rate_limit::Epoch;
 use crate::rate_limit::buckets::{Bucket, Key, KeyTable};
-use crate::rate_limit::gcra::Rate;
 use crate::rate_limit::message::Unit;
 use crate::rate_limit::shared::Service;
 use crate::table::route::Route;
@@ -92,8 +91,6 @@ pub struct Quota {
     pub per: Duration,
     /// Requests at once.
     pub burst: u32,
-    /// The same as buckets need it.
-    pub rate: Rate,
     /// Who counts.
     pub tally: Tally,
 }
@@ -103,13 +100,8 @@ pub struct Quota {
 pub enum Tally {
     /// One bucket for all.
     One(Arc<Bucket>),
-    /// A bucket for each key; the salt tells the numbers of a limit and of its overrides apart.
-    PerKey {
-        /// All buckets of the limit.
-        table: Arc<KeyTable>,
-        /// First part of the keys.
-        salt: Box<str>,
-    },
+    /// A bucket for each key.
+    PerKey(Arc<KeyTable>),
     /// A service, by spans that it has a name for.
     Shared {
         /// The service.
@@ -182,9 +174,8 @@ impl Limit {
     }
 
     /// The key of a request in the table.
-    pub(crate) fn key_of(&self, facts: &Facts<'_>, table: &KeyTable, salt: &str) -> Key {
+    pub(crate) fn key_of(&self, facts: &Facts<'_>, table: &KeyTable) -> Key {
         let mut key = table.key();
-        key.part(salt.as_bytes());
         for dimension in &self.key {
             key.part(&dimension.value(facts));
         }

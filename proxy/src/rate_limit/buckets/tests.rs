@@ -8,13 +8,13 @@ fn per_second(requests: u32, burst: u32) -> Rate {
     Rate::new(requests, Duration::from_secs(1), burst)
 }
 
-fn table() -> KeyTable {
-    table_within(&Arc::new(Budget::new(PLACES_MAX)))
+fn table(rate: Rate) -> KeyTable {
+    table_within(rate, &Arc::new(Budget::new(PLACES_MAX)))
 }
 
-fn table_within(budget: &Arc<Budget>) -> KeyTable {
+fn table_within(rate: Rate, budget: &Arc<Budget>) -> KeyTable {
     let evicted = IntCounter::new("evicted", "Keys.").expect("a valid name");
-    KeyTable::new(evicted, Arc::clone(budget))
+    KeyTable::new(rate, evicted, Arc::clone(budget))
 }
 
 fn key(table: &KeyTable, name: usize) -> Key {
@@ -40,8 +40,8 @@ fn on_threads(threads: u64, work: impl Fn(u64) -> usize + Sync) -> usize {
 #[test]
 fn threads_together_pass_exactly_the_burst_and_the_rate() {
     let rate = per_second(1_000, 50);
-    let bucket = Bucket::default();
-    let table = table();
+    let bucket = Bucket::new(rate);
+    let table = table(rate);
     let one = key(&table, 1);
 
     // Every thread goes through the same ten seconds, at its own pace.
@@ -51,8 +51,8 @@ fn threads_together_pass_exactly_the_burst_and_the_rate() {
             moments.filter(|now| take(*now)).count()
         })
     };
-    let by_one = passes(&|now| bucket.take(rate, now).is_ok());
-    let by_key = passes(&|now| table.take(one, rate, now).is_ok());
+    let by_one = passes(&|now| bucket.take(now).is_ok());
+    let by_key = passes(&|now| table.take(one, now).is_ok());
 
     for passed in [by_one, by_key] {
         assert!(passed <= 50 + 10_000, "{passed}");
@@ -63,11 +63,9 @@ fn threads_together_pass_exactly_the_burst_and_the_rate() {
 #[test]
 fn at_one_moment_exactly_the_burst_passes_whoever_asks() {
     let rate = per_second(1, 1_000);
-    let bucket = Bucket::default();
+    let bucket = Bucket::new(rate);
 
-    let passed = on_threads(8, |_| {
-        (0..1_000).filter(|_| bucket.take(rate, 0).is_ok()).count()
-    });
+    let passed = on_threads(8, |_| (0..1_000).filter(|_| bucket.take(0).is_ok()).count());
 
     assert_eq!(passed, 1_000);
 }
@@ -75,38 +73,38 @@ fn at_one_moment_exactly_the_burst_passes_whoever_asks() {
 #[test]
 fn what_is_given_back_can_be_taken_again() {
     let rate = per_second(1, 2);
-    let (bucket, table) = (Bucket::default(), table());
+    let (bucket, table) = (Bucket::new(rate), table(rate));
     let one = key(&table, 1);
 
     for _ in 0..10 {
-        let taken = bucket.take(rate, 0).expect("it was given back");
+        let taken = bucket.take(0).expect("it was given back");
         bucket.give_back(taken, 0);
-        let taken = table.take(one, rate, 0).expect("it was given back");
+        let taken = table.take(one, 0).expect("it was given back");
         table.give_back(one, taken, 0);
     }
 
-    assert_eq!((bucket.full_at(), table.full_at(one)), (0, 0));
+    assert_eq!((bucket.left(0), table.used(0)), (2, 0));
 }
 
 #[test]
 fn every_key_has_a_bucket_of_its_own() {
-    let table = table();
     let rate = per_second(1, 3);
+    let table = table(rate);
 
     for _ in 0..3 {
         for name in 0..1_000 {
-            assert!(table.take(key(&table, name), rate, 0).is_ok(), "{name}");
+            assert!(table.take(key(&table, name), 0).is_ok(), "{name}");
         }
     }
     for name in 0..1_000 {
-        assert!(table.take(key(&table, name), rate, 0).is_err(), "{name}");
+        assert!(table.take(key(&table, name), 0).is_err(), "{name}");
     }
     assert_eq!((table.used(0), table.evicted()), (1_000, 0));
 }
 
 #[test]
 fn where_a_part_of_a_key_ends_counts() {
-    let table = table();
+    let table = table(per_second(1, 1));
     let joined = |parts: &[&str]| {
         let mut key = table.key();
         for part in parts {
@@ -121,12 +119,12 @@ fn where_a_part_of_a_key_ends_counts() {
 
 #[test]
 fn a_million_keys_at_once_stay_within_the_memory_that_is_promised() {
-    let table = table();
     let rate = per_second(1, 1);
+    let table = table(rate);
     let small = table.bytes();
 
     for name in 0..1_000_000 {
-        assert!(table.take(key(&table, name), rate, 0).is_ok(), "{name}");
+        assert!(table.take(key(&table, name), 0).is_ok(), "{name}");
     }
 
     assert!(small <= 16 * 1024, "{small} bytes at first");
@@ -138,13 +136,13 @@ fn a_million_keys_at_once_stay_within_the_memory_that_is_promised() {
 
 #[test]
 fn keys_that_come_after_each_other_need_the_memory_of_those_in_use() {
-    let table = table();
     let rate = per_second(1_000, 1);
+    let table = table(rate);
 
     // A million keys, of which a hundred are in use at any moment.
     for name in 0..1_000_000 {
         let now = name as u64 * SECOND / 100_000;
-        assert!(table.take(key(&table, name), rate, now).is_ok(), "{name}");
+        assert!(table.take(key(&table, name), now).is_ok(), "{name}");
     }
 
     assert_eq!(table.evicted(), 0);
@@ -153,20 +151,20 @@ fn keys_that_come_after_each_other_need_the_memory_of_those_in_use() {
 
 #[test]
 fn under_pressure_those_go_first_that_used_least() {
-    let table = table();
     let rate = per_second(1, 1_000);
+    let table = table(rate);
     let heavy = key(&table, usize::MAX);
     for _ in 0..1_000 {
-        assert!(table.take(heavy, rate, 0).is_ok());
+        assert!(table.take(heavy, 0).is_ok());
     }
 
     for name in 0..2 * KEYS_MAX {
-        let _ = table.take(key(&table, name), rate, 0);
+        let _ = table.take(key(&table, name), 0);
     }
 
     assert!(table.evicted() > 0);
     assert!(
-        table.take(heavy, rate, 0).is_err(),
+        table.take(heavy, 0).is_err(),
         "who used up its share does not get a new one by asking under other names"
     );
 }
@@ -178,11 +176,11 @@ fn tables_of_a_proxy_share_what_memory_there_is_and_give_it_back() {
     let rate = per_second(1, 1);
     let crowd = |table: &KeyTable| {
         for name in 0..20 * FIRST {
-            assert!(table.take(key(table, name), rate, 0).is_ok(), "{name}");
+            assert!(table.take(key(table, name), 0).is_ok(), "{name}");
         }
     };
 
-    let tables: Vec<KeyTable> = (0..20).map(|_| table_within(&budget)).collect();
+    let tables: Vec<KeyTable> = (0..20).map(|_| table_within(rate, &budget)).collect();
     tables.iter().for_each(crowd);
 
     // More tables than there is memory for: each has its first places and none grew.
@@ -192,7 +190,7 @@ fn tables_of_a_proxy_share_what_memory_there_is_and_give_it_back() {
     drop(tables);
     assert_eq!(budget.taken(), 0);
 
-    let (large, small) = (table_within(&budget), table_within(&budget));
+    let (large, small) = (table_within(rate, &budget), table_within(rate, &budget));
     crowd(&large);
     crowd(&small);
 
@@ -202,4 +200,35 @@ fn tables_of_a_proxy_share_what_memory_there_is_and_give_it_back() {
     assert!(places[0] > places[1], "who came first has grown");
     drop(large);
     assert_eq!(budget.taken(), places[1]);
+}
+
+#[test]
+fn other_numbers_are_for_every_key_and_for_who_is_still_with_the_old_ones() {
+    let (old, new) = (per_second(10, 10), per_second(1, 20));
+    let (bucket, table) = (Bucket::new(old), table(old));
+    let names = 0..5_000_usize;
+    for name in names.clone() {
+        for _ in 0..=name % 10 {
+            assert!(table.take(key(&table, name), 0).is_ok(), "{name}");
+        }
+    }
+    let early = bucket.take(0).expect("it is full");
+
+    bucket.change(new, 0);
+    table.change(new, 0);
+
+    for name in names {
+        let key = key(&table, name);
+        let left = (0..20).filter(|_| table.take(key, 0).is_ok()).count();
+        assert_eq!(left, 20 - (name % 10 + 1), "{name}");
+    }
+    assert_eq!(bucket.left(0), 19);
+    assert_eq!(bucket.take(0).map(|it| it.interval), Ok(SECOND));
+    // What was taken before is given back as what it was then, and never as more than it is now.
+    bucket.give_back(early, 0);
+    assert_eq!(bucket.left(0), 18);
+    let late = bucket.take(0).expect("there are some left");
+    bucket.change(per_second(1_000, 1_000), 0);
+    bucket.give_back(late, 0);
+    assert_eq!(bucket.left(0), 998);
 }

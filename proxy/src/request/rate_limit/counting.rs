@@ -41,7 +41,7 @@ impl<'l> Counting<'l> {
         let quota = limit.quota_for(facts);
         let place = match &quota.tally {
             Tally::One(bucket) => Place::One(bucket),
-            Tally::PerKey { table, salt } => Place::Key(table, limit.key_of(facts, table, salt)),
+            Tally::PerKey(table) => Place::Key(table, limit.key_of(facts, table)),
             Tally::Shared { .. } => Place::Elsewhere,
         };
         Self {
@@ -53,20 +53,18 @@ impl<'l> Counting<'l> {
 
     /// Whether the request would pass now.
     pub(super) fn look(&self, now: u64) -> Result<(), Rejection> {
-        let full_at = match self.place {
-            Place::One(bucket) => bucket.full_at(),
-            Place::Key(table, key) => table.full_at(key),
+        let looked = match self.place {
+            Place::One(bucket) => bucket.look(now),
+            Place::Key(table, key) => table.look(key, now),
             Place::Elsewhere => return Ok(()),
         };
-        let looked = self.quota.rate.take(full_at, now);
-        looked.map(drop).map_err(|wait| self.refused(wait))
+        looked.map_err(|wait| self.refused(wait))
     }
 
     pub(super) fn take(&self, now: u64) -> Result<Option<Receipt>, Rejection> {
-        let rate = self.quota.rate;
         let taken = match self.place {
-            Place::One(bucket) => bucket.take(rate, now),
-            Place::Key(table, key) => table.take(key, rate, now),
+            Place::One(bucket) => bucket.take(now),
+            Place::Key(table, key) => table.take(key, now),
             Place::Elsewhere => return Ok(None),
         };
         taken.map(Some).map_err(|wait| self.refused(wait))

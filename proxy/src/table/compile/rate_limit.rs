@@ -24,14 +24,14 @@ use crate::table::rate_limit::{Limit, LimitId, Override, Quota, RateLimits, Rout
 use crate::table::rules::Block;
 use crate::telemetry::metrics::RateLimitCounters;
 
-/// The buckets of one generation, by what is counted in them.
+/// The buckets of one generation, by what is counted in them, and the numbers that they are to have.
 #[derive(Debug)]
 pub(super) struct Ledger {
     epoch: Epoch,
     /// Of the tables of all generations.
     budget: Arc<Budget>,
-    buckets: FxHashMap<Account, Arc<Bucket>>,
-    tables: FxHashMap<Account, Arc<KeyTable>>,
+    buckets: FxHashMap<Account, (Arc<Bucket>, Rate)>,
+    tables: FxHashMap<Account, (Arc<KeyTable>, Rate)>,
     limits: FxHashSet<Arc<LimitId>>,
     services: FxHashSet<Arc<str>>,
 }
@@ -41,8 +41,10 @@ pub(super) struct Ledger {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Account {
     limit: Arc<LimitId>,
-    /// The key of a table; dimensions and values of an override.
-    dimensions: String,
+    /// Dimensions that its requests are told apart by.
+    key: Box<[String]>,
+    /// Dimensions and values of the override.
+    of_override: String,
 }
 
 /// Compiles the limits of one generation.
@@ -78,6 +80,17 @@ impl Ledger {
             tables: FxHashMap::default(),
             limits: FxHashSet::default(),
             services: FxHashSet::default(),
+        }
+    }
+
+    /// Gives every bucket the numbers of this generation, which is in use from now on.
+    pub(super) fn settle(&self) {
+        let now = self.epoch.nanos();
+        for (bucket, rate) in self.buckets.values() {
+            bucket.change(*rate, now);
+        }
+        for (table, rate) in self.tables.values() {
+            table.change(*rate, now);
         }
     }
 
@@ -240,41 +253,51 @@ impl LimitCompiler<'_> {
                 service: Arc::clone(service),
                 unit: Unit::of(per).unwrap_or(Unit::Second),
             },
-            None => self.tally(id, key, of_override),
+            None => self.tally(id, key, of_override, Rate::new(requests, per, burst)),
         };
         Quota {
             requests,
             per,
             burst,
-            rate: Rate::new(requests, per, burst),
             tally,
         }
     }
 
-    /// The buckets that were there before, else new ones.
-    fn tally(&mut self, id: &Arc<LimitId>, key: &[String], of_override: String) -> Tally {
-        let account = |dimensions: String| Account {
+    /// The buckets that were there before, else new ones. Those that were there keep their numbers
+    /// until the plan is in use.
+    fn tally(
+        &mut self,
+        id: &Arc<LimitId>,
+        key: &[String],
+        of_override: String,
+        rate: Rate,
+    ) -> Tally {
+        let account = Account {
             limit: Arc::clone(id),
-            dimensions,
+            key: key.into(),
+            of_override,
         };
         if key.is_empty() {
-            let account = account(of_override);
             let known = self.before.buckets.get(&account);
-            let bucket = known.map_or_else(Arc::default, Arc::clone);
-            self.ledger.buckets.insert(account, Arc::clone(&bucket));
+            let bucket = known.map_or_else(
+                || Arc::new(Bucket::new(rate)),
+                |(bucket, _)| Arc::clone(bucket),
+            );
+            let noted = (Arc::clone(&bucket), rate);
+            self.ledger.buckets.insert(account, noted);
             return Tally::One(bucket);
         }
-        let account = account(key.join(","));
-        let before = self.before.tables.get(&account);
-        let budget = &self.ledger.budget;
-        let table = self.ledger.tables.entry(account).or_insert_with(|| {
-            let fresh = || KeyTable::new(self.counters.of(id).evicted, Arc::clone(budget));
-            before.map_or_else(|| Arc::new(fresh()), Arc::clone)
-        });
-        Tally::PerKey {
-            table: Arc::clone(table),
-            salt: of_override.into(),
-        }
+        let known = self.before.tables.get(&account);
+        let table = known.map_or_else(
+            || {
+                let budget = Arc::clone(&self.ledger.budget);
+                Arc::new(KeyTable::new(rate, self.counters.of(id).evicted, budget))
+            },
+            |(table, _)| Arc::clone(table),
+        );
+        let noted = (Arc::clone(&table), rate);
+        self.ledger.tables.insert(account, noted);
+        Tally::PerKey(table)
     }
 
     /// The service that counts for a policy, if it is not the proxy itself.

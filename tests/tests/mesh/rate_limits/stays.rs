@@ -19,10 +19,32 @@ async fn a_reload_gives_nobody_a_new_burst() {
     edge.apply(&documents(&origin, &limits(10, ", burst: 10")))
         .await;
     assert_eq!(passed(&mut client, HOST, &[], 5).await, 0);
+    edge.apply(&documents(&origin, &limits(1, ", burst: 10")))
+        .await;
+    assert_eq!(passed(&mut client, HOST, &[], 5).await, 0);
     edge.apply(&documents(&origin, &limits(20, ""))).await;
 
-    // What takes an hour to be refilled takes an hour under the new numbers, too.
-    assert_eq!(passed(&mut client, HOST, &[], 5).await, 0);
+    // Twenty are allowed, and ten were used.
+    assert_eq!(passed(&mut client, HOST, &[], 15).await, 10);
+}
+
+#[tokio::test]
+async fn a_reload_leaves_each_key_what_the_new_numbers_allow_less_what_it_used() {
+    let origin = Origin::named("shop").await;
+    let key = ", key: ['request.headers[x-user]']";
+    let edge = limited(&origin, &limits(10, key)).await;
+    let mut client = edge.http1().await;
+    for (user, used) in [("anna", 10), ("otto", 4)] {
+        let user = [("x-user", user)];
+        assert_eq!(passed(&mut client, HOST, &user, used).await, used);
+    }
+
+    edge.apply(&documents(&origin, &limits(15, key))).await;
+
+    for (user, left) in [("anna", 5), ("otto", 11), ("eve", 15)] {
+        let user = [("x-user", user)];
+        assert_eq!(passed(&mut client, HOST, &user, 20).await, left, "{user:?}");
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn bucket(tally: &Tally) -> &Arc<Bucket> {
 
 fn table(tally: &Tally) -> &Arc<KeyTable> {
     match tally {
-        Tally::PerKey { table, .. } => table,
+        Tally::PerKey(table) => table,
         other => panic!("a table, not {other:?}"),
     }
 }
@@ -76,13 +76,37 @@ fn what_was_used_stays_used_when_numbers_change_and_not_when_what_is_counted_cha
     let (first, second) = (only(&first), only(&second));
     let (old, new) = (bucket(&first.quota.tally), bucket(&second.quota.tally));
     assert!(Arc::ptr_eq(old, new));
-    assert_ne!(first.quota.rate, second.quota.rate);
+    assert_eq!(new.left(u64::MAX / 8), 3);
     let of_override = |limit: &Limit| Arc::clone(bucket(&limit.overrides[0].quota.tally));
     assert!(Arc::ptr_eq(&of_override(first), &of_override(second)));
     assert!(!Arc::ptr_eq(&of_override(first), old));
     let tables = [&keyed, &keyed_again, &by_another].map(|it| table(&only(it).quota.tally));
     assert!(Arc::ptr_eq(tables[0], tables[1]));
     assert!(!Arc::ptr_eq(tables[1], tables[2]));
+}
+
+#[test]
+fn other_numbers_are_for_what_was_used_before_once_they_are_in_use() {
+    let mut compiler = compiler();
+    let limit = |numbers: &str| mesh(&[&policy("selector: {}", numbers)]);
+    let before = compiler.compile(&limit("requests: 10, per: 1h"));
+    let now = limits(&before).now();
+    let bucket = bucket(&only(&before).quota.tally);
+    for _ in 0..10 {
+        assert!(bucket.take(now).is_ok());
+    }
+
+    drop(compiler.plan(&limit("requests: 30, per: 1h"), &Certificates::default()));
+    assert_eq!(bucket.left(now), 0, "a plan is not in use");
+    for (numbers, left) in [
+        ("requests: 10, per: 24h", 0),
+        ("requests: 1, per: 1h, burst: 10", 0),
+        ("requests: 1000, per: 1h", 990),
+        ("requests: 15, per: 1h", 5),
+    ] {
+        compiler.compile(&limit(numbers));
+        assert_eq!(bucket.left(limits(&before).now()), left, "{numbers}");
+    }
 }
 
 #[test]
