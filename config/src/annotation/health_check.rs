@@ -113,6 +113,14 @@ impl FromStr for HealthCheck {
         let (probe, written) = text
             .split_once(';')
             .map_or((text, None), |(probe, rest)| (probe, Some(rest)));
+        if let Some(name) = Self::OPTIONS.into_iter().find(|name| {
+            let wrong = |part: &str| part.split('=').next().map(str::trim) == Some(name);
+            probe.split(',').skip(1).any(wrong)
+        }) {
+            return Err(AnnotationError(format!(
+                "must have \";\" before {name}, got \",\""
+            )));
+        }
         let mut check = Self::of(probe.trim().parse()?);
         let pairs = written.map_or(Ok(Vec::new()), |it| options(it, &Self::OPTIONS))?;
         for (name, value) in pairs {

@@ -98,3 +98,14 @@ fn a_success_rate_has_defaults_for_all_of_it() {
         assert_eq!(rate(written), Err(message.to_owned()));
     }
 }
+
+#[test]
+fn a_comma_before_an_option_is_not_taken_as_part_of_the_path() {
+    let read = |text: &str| text.parse::<HealthCheck>().map_err(|it| it.to_string());
+
+    assert_eq!(
+        read("http:/healthz,interval=1s"),
+        Err("must have \";\" before interval, got \",\"".to_owned())
+    );
+    assert!(read("http:/healthz?a=1,2&b=3").is_ok());
+}

@@ -57,6 +57,23 @@ pub(crate) fn check(policy: &RateLimitPolicy, f: &mut Findings) {
         None => {}
     }
     check_limits(&policy.limits, shared, f);
+    // Elsewhere it may be the name that was asked for, which may be short.
+    if !policy.target_refs.is_empty() {
+        check_hosts(&policy.limits, f);
+    }
+}
+
+/// Warns of overrides for hosts that are not named in full, as those of rules are.
+fn check_hosts(limits: &[Limit], f: &mut Findings) {
+    const NAME: &str = "destination.host";
+    f.each("limits", limits, |f, limit| {
+        f.each("overrides", &limit.overrides, |f, over| {
+            if let Some(host) = over.dimensions.get(NAME).filter(|it| !it.contains('.')) {
+                let message = format!("should be a host in full, got {}", quote(host));
+                f.field("dimensions", |f| f.key(NAME, |f| f.warn(message)));
+            }
+        });
+    });
 }
 
 fn check_target(target: &TargetRef, f: &mut Findings) {
@@ -141,9 +158,31 @@ fn check_override(over: &Override, shared: bool, f: &mut Findings) {
                 if is_ip && value.parse::<IpAddr>().is_err() {
                     f.error(format!("must be an IP address, got {}", quote(value)));
                 }
+                if let Some(reason) = dimension.and_then(|it| never(&it, value)) {
+                    f.warn(format!("never matches: {reason}, got {}", quote(value)));
+                }
             });
         }
     });
+}
+
+/// Why no request has this value of a dimension, if that is so.
+fn never(dimension: &Dimension, value: &str) -> Option<&'static str> {
+    let (is_so, reason) = match dimension {
+        Dimension::RequestMethod => (
+            value.bytes().any(|byte| byte.is_ascii_lowercase()),
+            "methods are upper case",
+        ),
+        Dimension::RequestPath => (value.contains('?'), "the path has no query"),
+        Dimension::DestinationHost
+        | Dimension::SourceWorkload
+        | Dimension::SourceVersion
+        | Dimension::SourceNamespace
+        | Dimension::SourcePrincipal
+        | Dimension::SourceIp
+        | Dimension::RequestHeader(_) => return None,
+    };
+    is_so.then_some(reason)
 }
 
 /// Checks requests, span and burst of a limit or an override.
@@ -170,6 +209,9 @@ fn check_numbers(
         return f.error_in("per", "is required");
     };
     field::duration("per", Some(per), f);
+    if per.get().is_zero() {
+        return;
+    }
     if per.get() > Span::from_secs(PER_HOURS_MAX * 3_600) {
         f.error_in(
             "per",

@@ -206,3 +206,45 @@ fn a_shared_limit_needs_a_service_and_a_span_that_it_knows() {
         ["spec.service: must not be set without scope SHARED"]
     );
 }
+
+#[test]
+fn an_override_that_no_request_can_meet_is_a_warning_and_a_span_of_zero_one_error() {
+    let over = |name: &str, value: &str| {
+        limit(json!({"overrides": [
+            {"dimensions": {name: value}, "requests": 1, "per": "1s"},
+        ]}))
+    };
+    let warned = |name: &str, value: &str, reason: &str| {
+        assert_eq!(
+            reports(&resource("RateLimitPolicy", &over(name, value))),
+            [format!(
+                "warning: spec.limits[0].overrides[0].dimensions[{name:?}]: never matches: {reason}, \
+                 got {value:?}"
+            )]
+        );
+    };
+
+    warned("request.method", "post", "methods are upper case");
+    warned("request.path", "/a?b", "the path has no query");
+    let mut routed = over("destination.host", "ratings");
+    assert_reports("RateLimitPolicy", &[(routed.clone(), &[])]);
+    routed["targetRefs"] =
+        json!([{"group": "networking.istio.io", "kind": "VirtualService", "name": "a"}]);
+    assert_reports(
+        "RateLimitPolicy",
+        &[(
+            routed,
+            &[
+                "warning: spec.limits[0].overrides[0].dimensions[\"destination.host\"]: should be a \
+                 host in full, got \"ratings\"",
+            ],
+        )],
+    );
+    assert_reports(
+        "RateLimitPolicy",
+        &[(
+            limit(json!({"per": "0s"})),
+            &["spec.limits[0].per: must be at least 1ms, got 0s"],
+        )],
+    );
+}
