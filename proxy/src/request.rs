@@ -22,6 +22,7 @@ pub mod timeout;
 use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderValue, Request};
 use hyper::body::{Body as _, Incoming};
@@ -135,7 +136,7 @@ pub enum Rejection {
     RateLimited(Box<Refused>),
     /// The service that counts did not say whether it may pass.
     #[error("rate limit not decided")]
-    LimitUndecided,
+    LimitUndecided(Arc<str>),
     /// The route's time is over.
     #[error("upstream request timeout")]
     TimedOut,
@@ -168,7 +169,7 @@ impl Rejection {
             Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
             Self::UnknownDestination => Flags::NC,
             Self::RateLimited(_) => Flags::RL,
-            Self::LimitUndecided => Flags::RLSE,
+            Self::LimitUndecided(_) => Flags::RLSE,
             Self::TimedOut | Self::DeadlineExceeded => Flags::UT,
             Self::QuietRequest | Self::QuietUpstream => Flags::SI,
             Self::Upstream(error) => error.flag(),

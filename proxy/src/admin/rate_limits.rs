@@ -59,10 +59,10 @@ fn tables(limit: &Limit) -> Vec<&KeyTable> {
 
 /// `left` is what may pass at this moment, where there is one bucket for all.
 fn quota(quota: &Quota, now: u64) -> Value {
-    let (scope, left) = match &quota.tally {
-        Tally::One(bucket) => ("LOCAL", Some(bucket.left(now))),
-        Tally::PerKey(_) => ("LOCAL", None),
-        Tally::Shared { .. } => ("SHARED", None),
+    let (scope, left, answers) = match &quota.tally {
+        Tally::One(bucket) => ("LOCAL", Some(bucket.left(now)), None),
+        Tally::PerKey(_) => ("LOCAL", None, None),
+        Tally::Shared { service, .. } => ("SHARED", None, Some(service.standing.answers())),
     };
     json!({
         "requests": quota.requests,
@@ -70,5 +70,6 @@ fn quota(quota: &Quota, now: u64) -> Value {
         "burst": quota.burst,
         "scope": scope,
         "left": left,
+        "serviceAnswers": answers,
     })
 }

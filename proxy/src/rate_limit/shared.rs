@@ -3,8 +3,11 @@
 //! The service is a destination like any other, so that it is resolved, balanced and pooled. Each
 //! question has a deadline, and what becomes of a request without an answer is declared.
 
+mod standing;
+
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,12 +15,14 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use http_body::Body as _;
 use prometheus::IntCounter;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::message::{self, Descriptor, Verdict};
 use crate::body::Body;
 use crate::upstream::destination::{DestinationId, Destinations};
 use crate::upstream::{Outgoing, Sending, Upstream};
+use standing::Change;
+pub(crate) use standing::Standing;
 
 const PATH: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -33,6 +38,8 @@ pub const DOMAIN_DEFAULT: &str = "meshproxy";
 /// A service that counts for all proxies.
 #[derive(Debug)]
 pub struct Service {
+    /// `namespace/name` of the policy.
+    pub policy: Arc<str>,
     /// Where it is; none if the registry has no such host or port.
     pub destination: Option<DestinationId>,
     /// How it is called.
@@ -45,6 +52,8 @@ pub struct Service {
     pub denies: bool,
     /// How its answers went.
     pub(crate) results: Results,
+    /// Whether it answers.
+    pub(crate) standing: Standing,
 }
 
 /// Questions by how they went.
@@ -70,16 +79,24 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// If there is no answer in time, or none that decides.
+    /// If there is no answer in time, or none that decides. One that had none several times in a row
+    /// is not asked for a while.
     pub(crate) async fn ask(
         &self,
         upstream: &Upstream,
         destinations: &Destinations,
         descriptors: &[Descriptor],
     ) -> Result<Verdict, NoAnswer> {
-        let question = message::encode(&self.domain, descriptors);
-        let asking = self.exchange(upstream, destinations, question);
-        let verdict = timeout(self.timeout, asking).await.ok().flatten();
+        let verdict = match self.standing.is_asked(Instant::now()) {
+            true => {
+                let question = message::encode(&self.domain, descriptors);
+                let asking = self.exchange(upstream, destinations, question);
+                let verdict = timeout(self.timeout, asking).await.ok().flatten();
+                self.note(verdict.is_some());
+                verdict
+            }
+            false => None,
+        };
         let counter = match &verdict {
             None => &self.results.failed,
             Some(verdict) if verdict.is_over => &self.results.over,
@@ -87,6 +104,18 @@ impl Service {
         };
         counter.inc();
         verdict.ok_or(NoAnswer)
+    }
+
+    fn note(&self, answered: bool) {
+        let policy = &*self.policy;
+        match self.standing.note(answered, Instant::now()) {
+            Change::None => {}
+            Change::Fails => {
+                let requests = if self.denies { "refused" } else { "let pass" };
+                tracing::warn!(policy, requests, "rate-limit service does not answer");
+            }
+            Change::Answers => tracing::info!(policy, "rate-limit service answers again"),
+        }
     }
 
     async fn exchange(

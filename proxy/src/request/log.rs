@@ -130,6 +130,9 @@ impl LogFields {
         if let Rejection::RateLimited(refused) = rejection {
             self.rate_limit = refused.limit.to_string();
         }
+        if let Rejection::LimitUndecided(policy) = rejection {
+            self.rate_limit = policy.to_string();
+        }
     }
 
     /// The answer of the upstream ended before its end.

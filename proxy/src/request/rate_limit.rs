@@ -123,7 +123,9 @@ impl Call<'_> {
             let asked = service.ask(upstream, destinations, &question.descriptors);
             match asked.await {
                 Ok(verdict) if verdict.is_over => return Err(question.refused(verdict)),
-                Err(_) if service.denies => return Err(Rejection::LimitUndecided),
+                Err(_) if service.denies => {
+                    return Err(Rejection::LimitUndecided(Arc::clone(&service.policy)));
+                }
                 Ok(_) | Err(_) => {}
             }
         }

@@ -174,7 +174,7 @@ fn cause(rejection: &Rejection) -> Cause {
                 "rate_limited",
             )
         },
-        Rejection::LimitUndecided => of(
+        Rejection::LimitUndecided(_) => of(
             StatusCode::SERVICE_UNAVAILABLE,
             "rate limit not decided",
             "rate_limit_undecided",
@@ -269,7 +269,7 @@ mod tests {
             (Rejection::NoRule, "12"),
             (Rejection::TimedOut, "14"),
             (Rejection::DeadlineExceeded, "4"),
-            (Rejection::LimitUndecided, "14"),
+            (Rejection::LimitUndecided("default/p".into()), "14"),
             (Rejection::Upstream(UpstreamError::NoEndpoint), "14"),
         ] {
             let cause = cause(&rejection);

@@ -56,7 +56,7 @@ impl Question<'_> {
         let (place, wait) = verdict.over.unwrap_or_default();
         let limit = self.limits.get(place).or(self.limits.first());
         let Some(limit) = limit else {
-            return Rejection::LimitUndecided;
+            return Rejection::LimitUndecided(Arc::clone(&self.service.policy));
         };
         limit.counters.limited.inc();
         let headers = verdict.headers.into_iter().filter_map(|(name, value)| {

@@ -9,6 +9,7 @@ use config::resource::rate_limit_policy::{
 };
 use http::HeaderValue;
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::Instant;
 
 use super::Perspective;
 use super::destinations::{Registry, View};
@@ -17,7 +18,7 @@ use crate::rate_limit::Epoch;
 use crate::rate_limit::buckets::{Bucket, Budget, KeyTable, PLACES_MAX};
 use crate::rate_limit::gcra::Rate;
 use crate::rate_limit::message::Unit;
-use crate::rate_limit::shared::{DOMAIN_DEFAULT, Service, TIMEOUT_DEFAULT};
+use crate::rate_limit::shared::{DOMAIN_DEFAULT, Service, Standing, TIMEOUT_DEFAULT};
 use crate::table::rate_limit::facts::Dimension;
 use crate::table::rate_limit::source::{Source, Sources};
 use crate::table::rate_limit::{Limit, LimitId, Override, Quota, RateLimits, Routed, Tally};
@@ -325,6 +326,7 @@ impl LimitCompiler<'_> {
         let timeout = service.timeout.map(config::value::Duration::get);
         let domain = service.domain.as_deref().filter(|it| !it.is_empty());
         Some(Arc::new(Service {
+            policy: Arc::clone(policy),
             destination,
             authority: HeaderValue::try_from(format!("{name}:{port}"))
                 .unwrap_or_else(|_| HeaderValue::from_static("ratelimit")),
@@ -332,6 +334,7 @@ impl LimitCompiler<'_> {
             timeout: timeout.unwrap_or(TIMEOUT_DEFAULT),
             denies: service.failure_mode == Some(FailureMode::Deny),
             results: self.counters.of_service(policy),
+            standing: Standing::new(Instant::now()),
         }))
     }
 }
