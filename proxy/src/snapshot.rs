@@ -1,7 +1,7 @@
 //! What a request sees of the configuration: one generation of routes and destinations together.
 //!
 //! The control thread publishes; each worker reads through a cache of its own, so that a request
-//! costs one atomic load while nothing changes. The only file that names `arc_swap`: [`Shared`] is for
+//! costs one atomic load while nothing changes. The only file that names `arc_swap`: `Shared` is for
 //! others who need the same.
 
 use std::cell::RefCell;

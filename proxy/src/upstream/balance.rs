@@ -1,7 +1,7 @@
 //! Which endpoint of a destination gets a request.
 //!
-//! What does not depend on the health of endpoints is compiled: members, [`Layout`], hash tables. What
-//! does is a [`Plan`], made when something changes and then only read, by all workers. The first plan
+//! What does not depend on the health of endpoints is compiled: members, `Layout`, hash tables. What
+//! does is a `Plan`, made when something changes and then only read, by all workers. The first plan
 //! is part of the balancer: while nothing fails and nothing warms up, a pick costs one atomic load more
 //! than if neither could happen.
 

@@ -3,7 +3,7 @@
 //! Streaks are counted where the head of an answer or a failure is known, by all workers together
 //! and without a lock. What is rare (an ejection and its end) happens under one lock per destination,
 //! which makes the limit of ejected endpoints exact. The control thread ends ejections and compares
-//! success rates; see [`sweep`].
+//! success rates; see `sweep`.
 //!
 //! A body that breaks off does not count: its head was a good answer, which ended every streak.
 

@@ -66,8 +66,12 @@ async fn a_mirror_that_takes_nothing_loses_its_copies_and_holds_no_memory() {
 
     assert_eq!(origin.requests(), CLIENTS * REQUESTS);
     let metrics = edge.proxy.metrics().await;
-    let lost = |result| metrics.sum("meshproxy_mirrors_total", &[("result", result)]);
-    assert_eq!(lost("window") + lost("memory"), (CLIENTS * REQUESTS) as f64);
+    let ended = |result| metrics.sum("meshproxy_mirrors_total", &[("result", result)]);
+    let overflowed = ended("window") + ended("memory");
+    // Where the system's own buffers take all that is beyond the window, a copy waits in vain instead.
+    let lost = overflowed + ended("timed-out");
+    assert_eq!(lost, (CLIENTS * REQUESTS) as f64);
+    assert!(overflowed > 0.0, "bodies are larger than a window");
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
     assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes");
 }
