@@ -12,6 +12,7 @@ pub mod health;
 pub mod http1;
 pub mod http2;
 pub mod idle_limit;
+mod outgoing;
 pub mod outlier;
 pub mod pool;
 
@@ -20,16 +21,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::HeaderValue;
-use http::{Method, Request, Response, Uri, Version, header};
+use http::{Method, Response, Version, header};
 use http_body::Body as _;
 
 use crate::body::Body;
-use crate::body::replay::{Kept, Recording};
+use crate::body::replay::Kept;
 use crate::io::Io;
-use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
-use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::request::limits;
 use crate::request::retry::Refusal;
 use crate::table::retry::{Asked, Cause};
@@ -41,11 +39,10 @@ use destination::{Destination, Protocol, TcpProbes};
 use endpoint::{Active, Member};
 use error::Reached;
 pub use error::UpstreamError;
-use http1::{
-    BodyFraming, Connection, Exchange, ExchangeError, MadeHeaders, RequestHead, Switched,
-    encode_head,
-};
+use http1::{BodyFraming, Connection, Exchange, ExchangeError, RequestHead, Switched, encode_head};
 use http2::{Stream, Terms};
+pub use outgoing::Outgoing;
+pub(crate) use outgoing::Sending;
 use outlier::Event;
 use pool::{Claim, Home, Limits, Pool, Rested};
 
@@ -72,43 +69,6 @@ pub struct Upstream {
     metrics: Arc<Metrics>,
     /// Limits of the heads of answers.
     pub(crate) limits: limits::Limits,
-}
-
-/// A request on its way up: what every attempt of it shares.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// Method, target, headers and version as they came, edited.
-    pub head: Box<http::request::Parts>,
-    /// Path and query that take the place of the original ones.
-    pub rewritten: Option<String>,
-    /// Authority towards the upstream.
-    pub authority: HeaderValue,
-    /// Whether `x-forwarded-proto` is to be added: the request came without.
-    pub(crate) adds_proto: bool,
-    /// The `x-forwarded-for` that is to be added: at a gateway, if the request came without.
-    pub(crate) made_for: Option<HeaderValue>,
-    /// The `x-request-id` that is to be added: the request came without.
-    pub(crate) made_id: Option<RequestId>,
-    /// Taken by the attempt that sends it.
-    pub body: Body,
-    /// How an HTTP/1 head was written.
-    pub(crate) spelling: Option<Spelling>,
-    /// Where interim answers go, if the client can take any.
-    pub(crate) interim: Option<Rc<Interim>>,
-    /// The protocol that the client wants to switch to, if we carry it.
-    pub(crate) upgrade: Option<HeaderValue>,
-    /// What one attempt leaves to the next.
-    pub(crate) sending: Sending,
-}
-
-/// What one attempt leaves to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Sending {
-    /// The body again, if there is one that can be needed again.
-    pub(crate) recording: Option<Recording>,
-    /// Whether the last attempt met a connection that had been closed while it rested: the next one
-    /// opens a connection of its own.
-    pub(crate) wants_fresh: bool,
 }
 
 /// One of the attempts of a request.
@@ -528,66 +488,5 @@ impl Answer {
             hold: None,
             spelling,
         })
-    }
-}
-
-// === impl Outgoing ===
-
-impl Outgoing {
-    /// What stands in the request line.
-    pub fn target(&self) -> &str {
-        match (&self.rewritten, self.head.uri.path_and_query()) {
-            (Some(rewritten), _) => rewritten,
-            (None, Some(original)) => original.as_str(),
-            (None, None) => "/",
-        }
-    }
-
-    /// Puts the headers that we add among the others, where rules can change them and the log finds
-    /// them. Otherwise they are written out at the end, which is cheaper.
-    pub(crate) fn settle_headers(&mut self) {
-        let headers = &mut self.head.headers;
-        if std::mem::take(&mut self.adds_proto) {
-            headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
-        }
-        if let Some(caller) = self.made_for.take() {
-            headers.insert(X_FORWARDED_FOR.clone(), caller);
-        }
-        if let Some(id) = self.made_id.take()
-            && let Ok(id) = HeaderValue::from_bytes(&id)
-        {
-            headers.insert(X_REQUEST_ID.clone(), id);
-        }
-    }
-
-    /// Whether the client waits for the upstream's leave to send its body (RFC 9110 §10.1.1).
-    fn expects_continue(&self) -> bool {
-        let expected = self.head.headers.get(header::EXPECT);
-        expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    }
-
-    fn made(&self, attempt: u32) -> MadeHeaders<'_> {
-        MadeHeaders {
-            forwarded_for: self.made_for.as_ref(),
-            proto: self.adds_proto,
-            id: self.made_id.as_ref(),
-            attempt,
-        }
-    }
-
-    /// The request in the terms of HTTP/2; takes the body along.
-    fn take_as_http2(&mut self, attempt: u32) -> Request<Body> {
-        self.settle_headers();
-        let mut request = Request::new(std::mem::take(&mut self.body));
-        *request.method_mut() = self.head.method.clone();
-        *request.version_mut() = Version::HTTP_2;
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(self.authority.as_bytes())
-            .path_and_query(self.target())
-            .build();
-        *request.uri_mut() = uri.unwrap_or_else(|_| self.head.uri.clone());
-        *request.headers_mut() = http2::headers::of_attempt(&self.head.headers, attempt);
-        request
     }
 }
