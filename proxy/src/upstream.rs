@@ -423,6 +423,8 @@ impl Upstream {
             self.connect(destination, member, place).await
         };
         let terms = Terms::of(&destination.policy);
+        // Refused before it takes a stream, which would wear the connection. If there is room after all
+        // by now, what this counts is given back at once.
         if home.breaker.is_busy(&terms.thresholds) {
             home.breaker.begin(&terms.thresholds)?;
         }
