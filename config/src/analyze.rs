@@ -35,7 +35,12 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
                 rate_limit::check(&context, resource, policy, &mut report);
             }
             Spec::Gateway(_) | Spec::ServiceEntry(_) | Spec::WorkloadEntry(_) => {}
-            Spec::Sidecar(_) | Spec::Service(_) | Spec::EndpointSlice(_) => {}
+            Spec::Sidecar(_)
+            | Spec::PeerAuthentication(_)
+            | Spec::RequestAuthentication(_)
+            | Spec::AuthorizationPolicy(_)
+            | Spec::Service(_)
+            | Spec::EndpointSlice(_) => {}
         }
     }
     conflict::check(&context, resources, &mut report);

@@ -7,6 +7,7 @@
 //! - `yaml`, `decode`, `load`: text and files to resources, with every problem at once.
 //! - `validate`: what is wrong with one resource; `analyze`: what is wrong between resources.
 //! - `mesh`: the set of resources and Istio's lookup rules.
+//! - `spiffe`: identities of workloads.
 //! - `strict`: documents that are no resources, read by the same rules.
 //!
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
@@ -20,6 +21,7 @@ pub mod load;
 pub mod mesh;
 pub mod problem;
 pub mod resource;
+pub mod spiffe;
 pub mod strict;
 pub mod validate;
 pub mod value;

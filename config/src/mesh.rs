@@ -27,6 +27,7 @@ mod rate_limit;
 mod registry;
 mod routes;
 mod scope;
+mod security;
 mod service;
 mod service_entry;
 mod visibility;

@@ -5,19 +5,26 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod authorization_policy;
 pub mod destination_rule;
 pub mod gateway;
 pub mod kubernetes;
+pub mod peer_authentication;
 pub mod rate_limit_policy;
+pub mod request_authentication;
+pub mod selector;
 pub mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;
 pub mod workload_entry;
 
+use authorization_policy::AuthorizationPolicy;
 use destination_rule::DestinationRule;
 use gateway::Gateway;
 use kubernetes::{EndpointSlice, Service};
+use peer_authentication::PeerAuthentication;
 use rate_limit_policy::RateLimitPolicy;
+use request_authentication::RequestAuthentication;
 use service_entry::ServiceEntry;
 use sidecar::Sidecar;
 use virtual_service::VirtualService;
@@ -77,6 +84,12 @@ pub enum Spec {
     WorkloadEntry(WorkloadEntry),
     /// `networking.istio.io` `Sidecar`.
     Sidecar(Sidecar),
+    /// `security.istio.io` `PeerAuthentication`.
+    PeerAuthentication(PeerAuthentication),
+    /// `security.istio.io` `RequestAuthentication`.
+    RequestAuthentication(RequestAuthentication),
+    /// `security.istio.io` `AuthorizationPolicy`.
+    AuthorizationPolicy(AuthorizationPolicy),
     /// `policy.meshproxy.io` `RateLimitPolicy`.
     RateLimitPolicy(RateLimitPolicy),
     /// Kubernetes `Service`.
@@ -97,6 +110,9 @@ impl Resource {
             Spec::ServiceEntry(_) => "ServiceEntry",
             Spec::WorkloadEntry(_) => "WorkloadEntry",
             Spec::Sidecar(_) => "Sidecar",
+            Spec::PeerAuthentication(_) => "PeerAuthentication",
+            Spec::RequestAuthentication(_) => "RequestAuthentication",
+            Spec::AuthorizationPolicy(_) => "AuthorizationPolicy",
             Spec::RateLimitPolicy(_) => "RateLimitPolicy",
             Spec::Service(_) => "Service",
             Spec::EndpointSlice(_) => "EndpointSlice",

@@ -10,6 +10,7 @@ use crate::problem::Finding;
 use crate::resource::{Resource, Spec};
 
 mod annotation;
+mod authorization_policy;
 mod client_tls;
 mod destination_rule;
 mod field;
@@ -21,7 +22,10 @@ mod kubernetes;
 mod load_balancer;
 mod locality;
 pub mod pattern;
+mod peer_authentication;
 mod rate_limit_policy;
+mod request_authentication;
+mod selector;
 mod server_tls;
 mod service_entry;
 mod sidecar;
@@ -44,6 +48,11 @@ pub fn validate(resource: &Resource) -> Vec<Finding> {
         Spec::ServiceEntry(entry) => service_entry::check(entry, &resource.meta, f),
         Spec::WorkloadEntry(entry) => workload_entry::check(entry, f),
         Spec::Sidecar(sidecar) => sidecar::check(sidecar, &resource.meta, f),
+        Spec::PeerAuthentication(policy) => peer_authentication::check(policy, &resource.meta, f),
+        Spec::RequestAuthentication(policy) => {
+            request_authentication::check(policy, &resource.meta, f)
+        }
+        Spec::AuthorizationPolicy(policy) => authorization_policy::check(policy, &resource.meta, f),
         Spec::RateLimitPolicy(policy) => rate_limit_policy::check(policy, f),
         Spec::Service(service) => kubernetes::check_service(service, f),
         Spec::EndpointSlice(_) => {}

@@ -34,7 +34,7 @@ fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
     if count(&problems, Severity::Error) == 0 {
         let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
         let mut findings = analyze(&mesh, &loaded.resources);
-        findings.extend(Certificates::load(&loaded.resources).1);
+        findings.extend(Certificates::load(&loaded.resources, None).1);
         problems.extend(loader.locate(findings));
         let file = |problem: &Problem| {
             let position = loaded.files.iter().position(|file| **file == *problem.file);

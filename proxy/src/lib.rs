@@ -20,6 +20,7 @@ pub mod check;
 pub mod drain;
 pub mod expect;
 pub mod explain;
+pub mod inbound;
 pub mod io;
 pub mod listener;
 pub mod message;

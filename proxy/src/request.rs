@@ -35,6 +35,7 @@ use crate::request::rate_limit::Refused;
 use crate::table::Bind;
 use crate::table::fault::AbortStatus;
 use crate::telemetry::flags::Flags;
+use crate::tls::Security;
 use crate::upstream::UpstreamError;
 use timeout::Expired;
 
@@ -47,8 +48,8 @@ pub struct Downstream {
     pub peer: Option<SocketAddr>,
     /// Address that the caller reached; none on a Unix socket.
     pub local: Option<SocketAddr>,
-    /// The name that the caller asked for in TLS, empty if it named none; `None` in plain text.
-    pub(crate) server_name: Option<Box<str>>,
+    /// What TLS says of it; `None` in plain text.
+    pub(crate) security: Option<Security>,
     /// The caller's address as text, made when the first request needs it.
     peer_text: OnceCell<Option<HeaderValue>>,
 }
@@ -92,9 +93,14 @@ impl Downstream {
             bind,
             peer,
             local,
-            server_name: None,
+            security: None,
             peer_text: OnceCell::new(),
         }
+    }
+
+    /// The name that the caller asked for in TLS, empty if it named none; `None` in plain text.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.security.as_ref().map(|it| &*it.server_name)
     }
 
     /// The caller's IP address as the value of a header.

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::inbound::Admission;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::rate_limit::RateLimits;
 use crate::tls::server::TlsServers;
@@ -55,8 +56,20 @@ pub struct Listener {
     pub unknown_host: UnknownHost,
     /// Hosts and their routes in plain text.
     pub hosts: HostTable,
-    /// Present where TLS is terminated; then every server has its own hosts.
-    pub tls: Option<TlsServers>,
+    /// What is spoken below HTTP.
+    pub transport: Transport,
+    /// What requests must satisfy before they are routed; none where all may in.
+    pub admission: Option<Arc<Admission>>,
+}
+
+/// What a listener's connections speak below HTTP.
+#[derive(Debug, Default)]
+pub enum Transport {
+    /// Plain text.
+    #[default]
+    Plain,
+    /// TLS, the server chosen by the name that is asked for; every server has its own hosts.
+    Servers(TlsServers),
 }
 
 /// An address to listen at.
@@ -117,18 +130,36 @@ impl Listener {
     /// The hosts for a connection that came in plain text (`None`) or asked for a name in TLS. A
     /// connection that came before the listener changed from one to the other has none.
     pub(crate) fn hosts_for(&self, server_name: Option<&str>) -> Option<&HostTable> {
-        match (&self.tls, server_name) {
-            (None, None) => Some(&self.hosts),
-            (Some(servers), Some(name)) => servers.find(name).map(|server| &server.hosts),
-            (Some(_), None) | (None, Some(_)) => None,
+        match (&self.transport, server_name) {
+            (Transport::Plain, None) => Some(&self.hosts),
+            (Transport::Servers(servers), Some(name)) => {
+                servers.find(name).map(|server| &server.hosts)
+            }
+            (Transport::Servers(_), None) | (Transport::Plain, Some(_)) => None,
         }
     }
 
     /// All hosts with their names as written, in no order.
     pub(crate) fn all_hosts(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
-        let servers = self.tls.iter().flat_map(HostTable::iter);
+        let servers = match &self.transport {
+            Transport::Plain => None,
+            Transport::Servers(servers) => Some(servers),
+        };
+        let servers = servers.into_iter().flat_map(HostTable::iter);
         let secured = servers.flat_map(|(_, server)| server.hosts.iter());
         self.hosts.iter().chain(secured)
+    }
+}
+
+// === impl Transport ===
+
+impl Transport {
+    /// Whether connections are in TLS.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Servers(_) => true,
+        }
     }
 }
 

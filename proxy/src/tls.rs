@@ -4,4 +4,18 @@
 //! for it, so that a proxy without TLS does not pay for it in memory.
 
 pub mod certificates;
+pub mod identity;
+pub(crate) mod pem;
 pub mod server;
+
+use config::spiffe::SpiffeId;
+
+/// What TLS says of a downstream connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Security {
+    /// What the client asked for; empty if it named nothing.
+    pub(crate) server_name: Box<str>,
+    /// Whom the client proved to be: the workload of its certificate, if it showed one that is
+    /// believed and names one.
+    pub(crate) principal: Option<SpiffeId>,
+}

@@ -206,6 +206,9 @@ impl Reader<'_> {
             Steering::ServiceEntry => part.decode(Spec::ServiceEntry),
             Steering::WorkloadEntry => part.decode(Spec::WorkloadEntry),
             Steering::Sidecar => part.decode(Spec::Sidecar),
+            Steering::PeerAuthentication => part.decode(Spec::PeerAuthentication),
+            Steering::RequestAuthentication => part.decode(Spec::RequestAuthentication),
+            Steering::AuthorizationPolicy => part.decode(Spec::AuthorizationPolicy),
             Steering::RateLimitPolicy => part.decode(Spec::RateLimitPolicy),
             Steering::Service => whole.decode(Spec::Service),
             Steering::EndpointSlice => whole.decode(Spec::EndpointSlice),
@@ -217,6 +220,9 @@ impl Reader<'_> {
             | Steering::ServiceEntry
             | Steering::WorkloadEntry
             | Steering::Sidecar
+            | Steering::PeerAuthentication
+            | Steering::RequestAuthentication
+            | Steering::AuthorizationPolicy
             | Steering::RateLimitPolicy => self.refuse_unknown(map, path, FIELDS),
             Steering::Service | Steering::EndpointSlice => {}
         }

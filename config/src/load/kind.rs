@@ -11,6 +11,9 @@ pub(crate) enum Steering {
     ServiceEntry,
     WorkloadEntry,
     Sidecar,
+    PeerAuthentication,
+    RequestAuthentication,
+    AuthorizationPolicy,
     RateLimitPolicy,
     Service,
     EndpointSlice,
@@ -63,6 +66,17 @@ const KNOWN: &[Known] = &[
     used("ServiceEntry", NETWORKING, Steering::ServiceEntry),
     used("WorkloadEntry", NETWORKING, Steering::WorkloadEntry),
     used("Sidecar", NETWORKING, Steering::Sidecar),
+    used("PeerAuthentication", SECURITY, Steering::PeerAuthentication),
+    used(
+        "RequestAuthentication",
+        SECURITY,
+        Steering::RequestAuthentication,
+    ),
+    used(
+        "AuthorizationPolicy",
+        SECURITY,
+        Steering::AuthorizationPolicy,
+    ),
     used(
         "RateLimitPolicy",
         &["policy.meshproxy.io/v1alpha1"],
@@ -79,9 +93,6 @@ const KNOWN: &[Known] = &[
         "ProxyConfig",
         &["networking.istio.io/v1beta1", "networking.istio.io/v1"],
     ),
-    later("PeerAuthentication", SECURITY),
-    later("RequestAuthentication", SECURITY),
-    later("AuthorizationPolicy", SECURITY),
     later(
         "Telemetry",
         &["telemetry.istio.io/v1", "telemetry.istio.io/v1alpha1"],

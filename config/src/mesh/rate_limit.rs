@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Mesh, Viewer, name};
+use super::{Mesh, Viewer};
 use crate::resource::rate_limit_policy::RateLimitPolicy;
 use crate::resource::{Resource, Spec};
 
@@ -38,7 +38,7 @@ impl Mesh {
             };
             let subject = match policy.target_refs.is_empty() {
                 true => self
-                    .selects(resource, policy, viewer)
+                    .selects_workload(resource, policy.selector.as_ref(), viewer)
                     .then_some(Subject::Incoming)?,
                 false => Subject::Routed(self.targets(resource, policy)),
             };
@@ -48,16 +48,6 @@ impl Mesh {
                 subject,
             })
         })
-    }
-
-    fn selects(&self, resource: &Resource, policy: &RateLimitPolicy, viewer: &Viewer) -> bool {
-        let namespace = &resource.meta.namespace;
-        let in_reach = *namespace == viewer.namespace || *namespace == self.settings.root_namespace;
-        in_reach
-            && policy
-                .selector
-                .as_ref()
-                .is_none_or(|it| name::selects(&it.match_labels, &viewer.labels))
     }
 
     fn targets(&self, resource: &Resource, policy: &RateLimitPolicy) -> Vec<&Arc<Resource>> {

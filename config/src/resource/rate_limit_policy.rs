@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::selector::LabelSelector;
 use crate::resource::virtual_service::HttpMatch;
 use crate::value::Duration;
 
@@ -26,14 +27,6 @@ pub struct RateLimitPolicy {
     pub scope: Option<Scope>,
     /// The service that counts; with scope `SHARED` only, and then required.
     pub service: Option<LimitService>,
-}
-
-/// Selector of workloads by labels.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LabelSelector {
-    /// Labels that a workload must all have.
-    pub match_labels: BTreeMap<String, String>,
 }
 
 /// A resource of the policy's namespace.

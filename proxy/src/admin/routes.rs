@@ -24,7 +24,7 @@ pub(super) fn listeners(table: &Table) -> Vec<Value> {
             "address": listener.bind.to_string(),
             "name": listener.name,
             "direction": listener.direction,
-            "tls": listener.tls.is_some(),
+            "tls": listener.transport.is_tls(),
             "port": match listener.port_rule {
                 PortRule::Listener(port) => json!(port),
                 PortRule::Authority => json!("of the authority"),

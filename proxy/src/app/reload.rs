@@ -197,7 +197,8 @@ impl Configuration {
         };
         let index = clock.lap();
         // A plan that cannot listen is dropped, which leaves the generation in use as it is.
-        let (certificates, findings) = Certificates::load(mesh.gateways(self.compiler.viewer()));
+        let (certificates, findings) =
+            Certificates::load(mesh.gateways(self.compiler.viewer()), None);
         let tls = self.loader.locate(findings);
         if count_errors(&tls) > 0 {
             return Err(ReloadError::Problems(tls));

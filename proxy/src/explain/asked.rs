@@ -11,6 +11,7 @@ use crate::request::path::Normalization;
 use crate::request::{Arrived, Downstream};
 use crate::table::Listener;
 use crate::table::host::split_authority;
+use crate::tls::Security;
 
 /// Port of a caller that is only thought of.
 const CALLER_PORT: u16 = 40_000;
@@ -80,7 +81,10 @@ impl Asked {
         let mut downstream = Downstream::new(listener.bind.clone(), peer, None);
         if self.url.secure {
             let name = self.url.host().to_ascii_lowercase();
-            downstream.server_name = Some(name.into());
+            downstream.security = Some(Security {
+                server_name: name.into(),
+                principal: None,
+            });
         }
         downstream
     }

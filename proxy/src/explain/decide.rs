@@ -142,7 +142,7 @@ impl Walk<'_> {
     }
 
     fn find(&self, outgoing: &Outgoing) -> Found {
-        let server_name = self.downstream.server_name.as_deref();
+        let server_name = self.downstream.server_name();
         let authority = outgoing.authority.to_str().unwrap_or_default().to_owned();
         let sought = match route::seek(self.listener, server_name, outgoing) {
             Ok(sought) => sought,
@@ -306,7 +306,7 @@ impl Walk<'_> {
 
     fn unserved(&self, unserved: &Unserved<'_>) -> String {
         match unserved {
-            Unserved::Tls if self.listener.tls.is_none() => {
+            Unserved::Tls if !self.listener.transport.is_tls() => {
                 "the listener does not terminate TLS".to_owned()
             }
             Unserved::Tls if !self.asked.url.secure => "the listener expects TLS".to_owned(),

@@ -159,6 +159,7 @@ impl Service {
             spelling: None,
             interim: None,
             upgrade: None,
+            token: None,
             sending: Sending::default(),
         }
     }

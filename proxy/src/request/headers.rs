@@ -3,7 +3,7 @@
 mod present;
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::body::Body;
 use crate::message::line::content_length;
@@ -12,7 +12,7 @@ use crate::request::explain::X_EXPLAIN;
 use crate::request::limits::Limits;
 use crate::request::malformed::Malformed;
 use crate::request::mirror::X_MIRRORED;
-use crate::request::path::normalize;
+use crate::request::path::{Normalization, normalize};
 use crate::request::{Arrived, Downstream, Rejection};
 use crate::table::Direction;
 use crate::upstream::{Outgoing, Sending};
@@ -105,21 +105,7 @@ pub(crate) fn receive(
         unite_lines(&mut head.headers)?;
     }
     let authority = authority(&head)?;
-    let path = head.uri.path();
-    // Behind an authority a query needs no path before it.
-    let rootless = head
-        .uri
-        .path_and_query()
-        .is_some_and(|it| it.as_str().starts_with('?'));
-    let rewritten = match normalize(path, reception.limits.normalization) {
-        Ok(None) if rootless => head.uri.query().map(|query| format!("/?{query}")),
-        Ok(None) => None,
-        Ok(Some(path)) => Some(match head.uri.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
-        }),
-        Err(_) => return Err(Rejection::BadRequest("invalid request target")),
-    };
+    let rewritten = rewritten(&head.uri, reception.limits.normalization)?;
     let headers = &mut head.headers;
     let mut present = Present::of(headers);
     if present.instruction {
@@ -135,7 +121,7 @@ pub(crate) fn receive(
     if present.mirrored && matches!(reception.direction, Direction::Gateway) {
         headers.remove(&X_MIRRORED);
     }
-    if reception.downstream.server_name.is_some() && !present.forwarded_proto {
+    if reception.downstream.security.is_some() && !present.forwarded_proto {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
         present.forwarded_proto = true;
     }
@@ -162,8 +148,27 @@ pub(crate) fn receive(
         spelling,
         interim,
         upgrade,
+        token: None,
         sending: Sending::default(),
     })
+}
+
+/// Path and query in normal form, if they are written otherwise.
+fn rewritten(uri: &Uri, normalization: Normalization) -> Result<Option<String>, Rejection> {
+    // Behind an authority a query needs no path before it.
+    let rootless = || {
+        let target = uri.path_and_query();
+        target.is_some_and(|it| it.as_str().starts_with('?'))
+    };
+    match normalize(uri.path(), normalization) {
+        Ok(None) if rootless() => Ok(uri.query().map(|query| format!("/?{query}"))),
+        Ok(None) => Ok(None),
+        Ok(Some(path)) => Ok(Some(match uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        })),
+        Err(_) => Err(Rejection::BadRequest("invalid request target")),
+    }
 }
 
 /// Only a path, or a URI with one, leads anywhere (RFC 9112 §3.2), and a tunnel to the authority that

@@ -188,6 +188,7 @@ fn copied(outgoing: &mut Outgoing, body: Body) -> Outgoing {
         spelling: outgoing.spelling.clone(),
         interim: None,
         upgrade: None,
+        token: None,
         sending: Sending::default(),
     }
 }

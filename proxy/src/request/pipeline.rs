@@ -5,6 +5,7 @@ use std::rc::Rc;
 use http::Response;
 
 use crate::body::{Body, Received, Watched};
+use crate::inbound::Arrival;
 use crate::request::cors::{self, Verdict};
 use crate::request::forward::Call;
 use crate::request::headers::Reception;
@@ -82,7 +83,14 @@ async fn forward(
         explains: record.account.is_some(),
     };
     let mut outgoing = headers::receive(arrived, body, &reception, random)?;
-    let found = route::find(listener, downstream.server_name.as_deref(), &outgoing);
+    let admitted = match &listener.admission {
+        Some(admission) => {
+            let arrival = Arrival::new(worker, &snapshot, downstream);
+            Box::pin(admission.admit(&arrival, &mut outgoing)).await
+        }
+        None => Ok(()),
+    };
+    let found = admitted.and_then(|()| route::find(listener, downstream.server_name(), &outgoing));
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();
         log.outgoing(&outgoing);
@@ -104,9 +112,7 @@ async fn forward(
     };
     let origin = match judge_origin(route, &outgoing) {
         Verdict::Answered(response) => {
-            if let Some(log) = &mut record.log {
-                log.answered_by("cors_response");
-            }
+            record.answered_by("cors_response");
             return Ok(*response);
         }
         Verdict::Allowed(origin) => Some(origin),
@@ -121,9 +127,7 @@ async fn forward(
             }
             Action::Redirect(_) | Action::Direct(_) => {
                 let (response, detail) = answer_here(&routed, &outgoing, record.is_grpc());
-                if let Some(log) = &mut record.log {
-                    log.answered_by(detail);
-                }
+                record.answered_by(detail);
                 response
             }
         },

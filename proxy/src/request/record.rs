@@ -94,6 +94,13 @@ impl Record {
         record
     }
 
+    /// The answer comes from the proxy itself, as a rule asks.
+    pub(crate) fn answered_by(&mut self, detail: &'static str) {
+        if let Some(log) = &mut self.log {
+            log.answered_by(detail);
+        }
+    }
+
     /// The record of a request that could not be read.
     pub(crate) fn unreadable(worker: Rc<Worker>, log: Option<Box<LogFields>>) -> Self {
         Self {

@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt;
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
 use crate::request::{Arrived, Downstream, pipeline};
+use crate::table::Transport;
 use crate::tls::{self, server::Agreed};
 use crate::worker::Worker;
 
@@ -41,12 +42,12 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
     let mut agreed = Agreed::Other;
     let snapshot = worker.snapshot();
     let listener = snapshot.table.listener(&downstream.bind);
-    if let Some(servers) = listener.and_then(|listener| listener.tls.as_ref()) {
+    if let Some(Transport::Servers(servers)) = listener.map(|it| &it.transport) {
         // A handshake is large, and most connections have none.
         match Box::pin(tls::server::accept(servers, io)).await {
             Ok(secured) => {
                 (io, agreed) = (secured.io, secured.protocol);
-                downstream.server_name = Some(secured.server_name);
+                downstream.security = Some(secured.security);
             }
             Err(error) => {
                 worker.count_rejection(error.cause());

@@ -4,6 +4,7 @@
 //! which resources, so that a change of one resource among thousands costs what depends on it: the
 //! rest is the same object as before, and with it live state (endpoints, pools) stays.
 
+mod admission;
 mod balance;
 mod budget;
 mod destinations;

@@ -1,235 +1,47 @@
-//! The certificates of gateways, from files.
+//! Everything that is read from files before a generation is compiled: certificates, keys and
+//! authorities.
 //!
 //! They are read when a configuration is loaded, so that a file that is missing or does not fit is
 //! an error at the field that names it, like any other, and changes nothing.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+mod gateway;
+
 use std::sync::Arc;
 
-use config::resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
-use config::{Finding, Severity};
-use config::{Resource, Spec};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use config::resource::gateway::Server;
+use config::{Finding, Resource};
+use rustls::ServerConfig;
 
-/// Largest file that is read, in bytes: a chain has a few certificates of a few KiB.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Protocols offered to clients in the order in which we prefer them (RFC 7301).
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+use crate::tls::identity::WorkloadIdentity;
+use gateway::Servers;
 
-/// How TLS is terminated, by what a server says of it.
+/// What is known of certificates while a generation is compiled.
 #[derive(Debug, Default)]
 pub struct Certificates {
-    configs: BTreeMap<Terms, Arc<ServerConfig>>,
+    servers: Servers,
+    /// Who this workload is, if it can prove it.
+    identity: Option<Arc<WorkloadIdentity>>,
 }
-
-/// What a server says of its TLS.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Terms {
-    certificate: String,
-    key: String,
-    versions: Versions,
-}
-
-/// The versions of TLS that a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Versions {
-    Only12,
-    Only13,
-    Both,
-}
-
-/// Why TLS cannot be terminated, at a field of `tls`.
-type Refusal = (&'static str, String);
 
 // === impl Certificates ===
 
 impl Certificates {
-    /// Reads the files of `gateways`; what is found wrong belongs to the fields that name them.
-    pub fn load<'g>(
-        gateways: impl IntoIterator<Item = &'g Arc<Resource>>,
+    /// Reads the files that `resources` name; what is found wrong belongs to the fields that name them.
+    pub fn load<'r>(
+        resources: impl IntoIterator<Item = &'r Arc<Resource>>,
+        identity: Option<Arc<WorkloadIdentity>>,
     ) -> (Self, Vec<(Arc<Resource>, Finding)>) {
-        let mut certificates = Self::default();
-        let mut findings = Vec::new();
-        for gateway in gateways {
-            let Spec::Gateway(spec) = &gateway.spec else {
-                continue;
-            };
-            for (position, server) in spec.servers.iter().enumerate() {
-                let Some((severity, (field, message))) = certificates.add(server) else {
-                    continue;
-                };
-                let finding = Finding {
-                    severity,
-                    path: format!("spec.servers[{position}].{field}"),
-                    message,
-                };
-                findings.push((Arc::clone(gateway), finding));
-            }
-        }
-        (certificates, findings)
+        let (servers, findings) = Servers::load(resources);
+        (Self { servers, identity }, findings)
     }
 
     /// How `server` terminates TLS; none if it does not, or not yet.
-    pub(crate) fn config(&self, server: &Server) -> Option<&Arc<ServerConfig>> {
-        let terms = terms(server)?.ok()?;
-        self.configs.get(&terms)
+    pub(crate) fn server(&self, server: &Server) -> Option<&Arc<ServerConfig>> {
+        self.servers.config(server)
     }
 
-    fn add(&mut self, server: &Server) -> Option<(Severity, Refusal)> {
-        if !is_https(server) {
-            return None;
-        }
-        let terms = match terms(server) {
-            Some(Ok(terms)) => terms,
-            Some(Err(refusal)) => return Some((Severity::Error, refusal)),
-            // Modes and fields that are not served are said by the table of what has no effect.
-            None if server.tls.as_ref().is_some_and(|tls| tls.mode.is_some()) => return None,
-            None => {
-                let message = "has no effect yet: HTTPS is served in mode SIMPLE only; the server \
-                               is not opened";
-                return Some((Severity::Warning, ("port.protocol", message.to_owned())));
-            }
-        };
-        if self.configs.contains_key(&terms) {
-            return None;
-        }
-        match read(&terms) {
-            Ok(config) => {
-                self.configs.insert(terms, Arc::new(config));
-                None
-            }
-            Err(refusal) => Some((Severity::Error, refusal)),
-        }
+    /// Who this workload is, if it can prove it.
+    pub(crate) fn identity(&self) -> Option<&Arc<WorkloadIdentity>> {
+        self.identity.as_ref()
     }
 }
-
-fn is_https(server: &Server) -> bool {
-    let port = server.port.as_ref();
-    port.is_some_and(|port| port.protocol.eq_ignore_ascii_case("HTTPS"))
-}
-
-/// The terms of a server that terminates TLS in a way that we can.
-///
-/// Anything that asks for more than a certificate of our own, such as one of the client, gives none:
-/// such a server stays shut rather than be served with less than was asked for.
-fn terms(server: &Server) -> Option<Result<Terms, Refusal>> {
-    let tls = server.tls.as_ref().filter(|_| is_https(server))?;
-    let from_secret = written(tls.credential_name.as_ref()).is_some()
-        || !tls.credential_names.is_empty()
-        || !tls.tls_certificates.is_empty();
-    if tls.mode != Some(ServerTlsMode::Simple) || from_secret {
-        return None;
-    }
-    let certificate = written(tls.server_certificate.as_ref())?.to_owned();
-    let key = written(tls.private_key.as_ref())?.to_owned();
-    Some(versions(tls).map(|versions| Terms {
-        certificate,
-        key,
-        versions,
-    }))
-}
-
-/// TLS below 1.2 is not spoken (RFC 8996).
-fn versions(tls: &ServerTls) -> Result<Versions, Refusal> {
-    let allows12 = match tls.min_protocol_version {
-        Some(TlsProtocol::Tlsv1_3) => false,
-        Some(
-            TlsProtocol::TlsAuto
-            | TlsProtocol::Tlsv1_0
-            | TlsProtocol::Tlsv1_1
-            | TlsProtocol::Tlsv1_2,
-        )
-        | None => true,
-    };
-    match (tls.max_protocol_version, allows12) {
-        (Some(TlsProtocol::Tlsv1_0 | TlsProtocol::Tlsv1_1), _) => Err((
-            "tls.maxProtocolVersion",
-            "must be TLSV1_2 or TLSV1_3: older versions are not spoken".to_owned(),
-        )),
-        (Some(TlsProtocol::Tlsv1_2), true) => Ok(Versions::Only12),
-        (Some(TlsProtocol::Tlsv1_2), false) => Err((
-            "tls.maxProtocolVersion",
-            "must not be below minProtocolVersion".to_owned(),
-        )),
-        (Some(TlsProtocol::Tlsv1_3 | TlsProtocol::TlsAuto) | None, true) => Ok(Versions::Both),
-        (Some(TlsProtocol::Tlsv1_3 | TlsProtocol::TlsAuto) | None, false) => Ok(Versions::Only13),
-    }
-}
-
-fn written(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
-}
-
-/// What terminates TLS by these terms.
-fn read(terms: &Terms) -> Result<ServerConfig, Refusal> {
-    const CERTIFICATE: &str = "tls.serverCertificate";
-    const KEY: &str = "tls.privateKey";
-    let pem = read_file(&terms.certificate).map_err(|message| (CERTIFICATE, message))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| (CERTIFICATE, format!("is not valid as PEM: {error}")))?;
-    if chain.is_empty() {
-        let message = format!(
-            "must name a file with a certificate, got \"{}\"",
-            terms.certificate
-        );
-        return Err((CERTIFICATE, message));
-    }
-    let pem = read_file(&terms.key).map_err(|message| (KEY, message))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| (KEY, format!("must name a file with a private key: {error}")))?;
-    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&terms.versions.supported())
-        .map_err(|error| ("tls", error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
-    let mut config = config.map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => (
-            KEY,
-            "must belong to the certificate of serverCertificate".to_owned(),
-        ),
-        error => (CERTIFICATE, format!("cannot be used: {error}")),
-    })?;
-    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
-    Ok(config)
-}
-
-fn read_file(path: &str) -> Result<Vec<u8>, String> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no file"));
-        }
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
-        Ok(bytes) if bytes.len() as u64 > FILE_BYTES_MAX => Err(format!(
-            "must name a file of at most {FILE_BYTES_MAX} bytes, got \"{path}\""
-        )),
-        Ok(bytes) => Ok(bytes),
-        Err(error) => Err(format!("cannot be read from \"{path}\": {error}")),
-    }
-}
-
-// === impl Versions ===
-
-impl Versions {
-    fn supported(self) -> Vec<&'static SupportedProtocolVersion> {
-        match self {
-            Self::Only12 => vec![&TLS12],
-            Self::Only13 => vec![&TLS13],
-            Self::Both => vec![&TLS13, &TLS12],
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -12,6 +12,7 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use crate::io::Io;
 use crate::table::host::HostTable;
+use crate::tls::Security;
 
 /// Limit of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,8 +35,7 @@ pub struct TlsServer {
 #[derive(Debug)]
 pub(crate) struct Secured {
     pub(crate) io: Io,
-    /// What the client asked for; empty if it named nothing.
-    pub(crate) server_name: Box<str>,
+    pub(crate) security: Security,
     pub(crate) protocol: Agreed,
 }
 
@@ -89,8 +89,11 @@ async fn shake_hands(servers: &TlsServers, io: Io) -> Result<Secured, HandshakeE
         Some(_) | None => Agreed::Other,
     };
     Ok(Secured {
-        io: Io::Tls(Box::new(stream)),
-        server_name,
+        io: Io::Tls(Box::new(stream.into())),
+        security: Security {
+            server_name,
+            principal: None,
+        },
         protocol,
     })
 }

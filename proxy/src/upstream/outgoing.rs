@@ -7,6 +7,7 @@ use http::{Request, Uri, Version, header};
 
 use crate::body::Body;
 use crate::body::replay::Recording;
+use crate::inbound::jwt::Token;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
@@ -36,6 +37,8 @@ pub struct Outgoing {
     pub(crate) interim: Option<Rc<Interim>>,
     /// The protocol that the client wants to switch to, if we carry it.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// The token that proves who it is from, if one was asked for and found valid.
+    pub(crate) token: Option<Box<Token>>,
     /// What one attempt leaves to the next.
     pub(crate) sending: Sending,
 }

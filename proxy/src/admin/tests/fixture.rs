@@ -15,7 +15,7 @@ use crate::table::redirect::Redirect;
 use crate::table::route::{Action, DirectResponse, Route};
 use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, Rule, Rules};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
-use crate::table::{Bind, Direction, Listener, PortRule, Table, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Table, Transport, UnknownHost};
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{
@@ -63,7 +63,8 @@ fn table() -> Table {
             port_rule: PortRule::Authority,
             unknown_host: UnknownHost::BadGateway,
             hosts,
-            tls: None,
+            transport: Transport::Plain,
+            admission: None,
         })],
     }
 }

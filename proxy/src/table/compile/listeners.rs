@@ -13,9 +13,10 @@ use config::mesh::{MESH_GATEWAY, Mesh, Routes, Service};
 use config::resource::virtual_service::HttpRoute;
 use rustc_hash::FxHashMap;
 
-use super::Perspective;
 use super::destinations::{Host, Place, Registry, View, same};
 use super::rules::{RuleCompiler, is_catch_all};
+use super::{Perspective, admission};
+use crate::inbound::Admission;
 use crate::table::host::VirtualHost;
 use crate::table::matcher::PathMatcher;
 use crate::table::route::Route;
@@ -70,6 +71,8 @@ pub(super) struct Plan<'p> {
     cache: &'p HostCache,
     /// Of this one.
     made: HostCache,
+    /// What traffic must satisfy that comes to the workload or to a gateway.
+    admission: Option<Arc<Admission>>,
     listeners: BTreeMap<Bind, Listener>,
 }
 
@@ -90,6 +93,7 @@ impl<'p> Plan<'p> {
             registry,
             cache,
             made: HostCache::default(),
+            admission: admission::compile(mesh, &perspective.viewer),
             listeners: BTreeMap::new(),
         }
     }

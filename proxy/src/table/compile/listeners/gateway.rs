@@ -11,7 +11,7 @@ use super::{Frontend, Ingredients, Plan, bind_addr, every_request};
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::redirect::Redirect;
 use crate::table::route::{Action, Route};
-use crate::table::{Direction, Listener, PortRule, UnknownHost};
+use crate::table::{Direction, Listener, PortRule, Transport, UnknownHost};
 use crate::tls::server::{TlsServer, TlsServers};
 
 // === impl Plan ===
@@ -34,7 +34,7 @@ impl Plan<'_> {
         let Ok(number) = u16::try_from(port.number) else {
             return;
         };
-        let config = self.certificates.config(server).map(Arc::clone);
+        let config = self.certificates.server(server).map(Arc::clone);
         let is_plain = Spoken::parse(&port.protocol).is_some_and(Spoken::is_http);
         if config.is_none() && !is_plain {
             return;
@@ -60,11 +60,15 @@ impl Plan<'_> {
                 port_rule: PortRule::Listener(number),
                 unknown_host: UnknownHost::NotFound,
                 hosts: HostTable::default(),
-                tls: config.is_some().then(TlsServers::default),
+                transport: match config {
+                    Some(_) => Transport::Servers(TlsServers::default()),
+                    None => Transport::Plain,
+                },
+                admission: self.admission.clone(),
             });
-        match (config, &mut listener.tls) {
-            (None, None) => insert_all(&mut listener.hosts, hosts),
-            (Some(config), Some(servers)) => {
+        match (config, &mut listener.transport) {
+            (None, Transport::Plain) => insert_all(&mut listener.hosts, hosts),
+            (Some(config), Transport::Servers(servers)) => {
                 let mut own = HostTable::default();
                 insert_all(&mut own, hosts);
                 let secured = Arc::new(TlsServer { config, hosts: own });
@@ -73,7 +77,7 @@ impl Plan<'_> {
                 }
             }
             // A port speaks TLS or it does not; the first server decides.
-            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Transport::Plain) | (None, Transport::Servers(_)) => {}
         }
     }
 

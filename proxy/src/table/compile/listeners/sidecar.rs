@@ -18,7 +18,7 @@ use crate::table::host::{HostTable, VirtualHost};
 use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
 use crate::table::split::{DestinationByPort, Split, Target};
-use crate::table::{Bind, Direction, Listener, PortRule, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Transport, UnknownHost};
 use crate::upstream::destination::Protocol;
 use crate::upstream::endpoint::EndpointAddr;
 
@@ -59,7 +59,8 @@ impl<'p> Plan<'p> {
                     port_rule: PortRule::Authority,
                     unknown_host: UnknownHost::NotFound,
                     hosts,
-                    tls: None,
+                    transport: Transport::Plain,
+                    admission: None,
                 },
             );
         }
@@ -107,7 +108,8 @@ impl<'p> Plan<'p> {
             port_rule: PortRule::Listener(number),
             unknown_host: UnknownHost::NotFound,
             hosts,
-            tls: None,
+            transport: Transport::Plain,
+            admission: self.admission.clone(),
         });
     }
 
@@ -174,7 +176,8 @@ impl<'p> Plan<'p> {
             port_rule,
             unknown_host,
             hosts,
-            tls: None,
+            transport: Transport::Plain,
+            admission: None,
         });
     }
 

@@ -24,7 +24,7 @@ fn folder() -> TempDir {
 }
 
 /// The findings for a server with this `tls`, where `DIR` is the folder.
-fn found(folder: &TempDir, tls: &str) -> (Certificates, Vec<String>) {
+fn found(folder: &TempDir, tls: &str) -> (Servers, Vec<String>) {
     let dir = folder.path().display().to_string();
     let yaml = "apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -40,7 +40,7 @@ spec:
     std::fs::write(&path, yaml).expect("written");
     let loaded = Loader::new("default").load(&[path]);
     assert!(!loaded.has_errors(), "{:?}", loaded.problems);
-    let (certificates, findings) = Certificates::load(&loaded.resources);
+    let (certificates, findings) = Servers::load(&loaded.resources);
     let findings = findings.into_iter().map(|(_, finding)| {
         let message = finding.message.replace(&dir, "DIR");
         format!("{:?} {}: {message}", finding.severity, finding.path)

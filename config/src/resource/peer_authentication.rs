@@ -1,0 +1,41 @@
+//! `PeerAuthentication`: whether a workload takes mutual TLS, plain text, or both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::selector::LabelSelector;
+
+/// `security.istio.io` `PeerAuthentication` spec.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeerAuthentication {
+    /// Workloads it is for; unset means all of the namespace, or of the mesh in the root namespace.
+    pub selector: Option<LabelSelector>,
+    /// For all ports; unset inherits from the namespace, then from the mesh, then is `PERMISSIVE`.
+    pub mtls: Option<MutualTls>,
+    /// By port of the workload; needs a selector.
+    pub port_level_mtls: BTreeMap<String, MutualTls>,
+}
+
+/// How a port takes connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MutualTls {
+    /// Unset means inherit.
+    pub mode: Option<MutualTlsMode>,
+}
+
+/// How a port takes connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MutualTlsMode {
+    /// Inherits.
+    Unset,
+    /// Plain text; TLS is not ended here.
+    Disable,
+    /// Plain text or mutual TLS.
+    Permissive,
+    /// Mutual TLS only.
+    Strict,
+}

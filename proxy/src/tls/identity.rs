@@ -1,0 +1,132 @@
+//! Who this workload is, how it proves it, and whom it believes: the three files of
+//! `--identity-dir`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use config::spiffe::{SpiffeError, SpiffeId};
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+
+use crate::tls::pem;
+
+/// The chain of the workload's certificate, its own first.
+const CHAIN: &str = "cert-chain.pem";
+/// Its private key.
+const KEY: &str = "key.pem";
+/// The authorities whose workloads are believed.
+const ROOTS: &str = "root-cert.pem";
+
+/// Who this workload is, how it proves it, and whom it believes.
+#[derive(Debug)]
+pub struct WorkloadIdentity {
+    /// The one identity in its certificate.
+    pub id: SpiffeId,
+    /// Chain and key.
+    pub certified: Arc<CertifiedKey>,
+    /// Authorities whose workloads are believed; several while they rotate.
+    pub roots: Arc<RootCertStore>,
+    /// Since when and until when the certificate is valid.
+    pub validity: (SystemTime, SystemTime),
+}
+
+/// Why a folder gives no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read, or is not what it should be.
+    #[error("{file}: {problem}")]
+    File {
+        /// Which of the three.
+        file: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Chain and key do not fit.
+    #[error("{KEY} does not belong to {CHAIN}: {0}")]
+    Mismatch(rustls::Error),
+    /// The certificate has none or several, or one that is no SPIFFE identity.
+    #[error("{CHAIN}: {0}")]
+    Identity(#[from] NameError),
+}
+
+/// Why a certificate does not name one workload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It cannot be read.
+    #[error("the certificate cannot be read")]
+    Unreadable,
+    /// It has no URI.
+    #[error("the certificate names no workload")]
+    None,
+    /// It has several, which an X.509-SVID must not (X509-SVID §2).
+    #[error("the certificate names {0} workloads")]
+    Several(usize),
+    /// It has one that is no identity.
+    #[error("the certificate names \"{0}\": {1}")]
+    Malformed(Box<str>, #[source] SpiffeError),
+}
+
+// === impl WorkloadIdentity ===
+
+impl WorkloadIdentity {
+    /// Reads `cert-chain.pem`, `key.pem` and `root-cert.pem` in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with them.
+    pub fn read(folder: &Path) -> Result<Self, IdentityError> {
+        let in_file = |file| move |problem| IdentityError::File { file, problem };
+        let chain = pem::chain(&folder.join(CHAIN)).map_err(in_file(CHAIN))?;
+        let key = pem::key(&folder.join(KEY)).map_err(in_file(KEY))?;
+        let roots = pem::roots(&folder.join(ROOTS)).map_err(in_file(ROOTS))?;
+        let leaf = chain.first().ok_or(NameError::Unreadable)?;
+        let id = workload_of(leaf)?;
+        let validity = validity_of(leaf)?;
+        let provider = aws_lc_rs::default_provider();
+        let certified =
+            CertifiedKey::from_der(chain, key, &provider).map_err(IdentityError::Mismatch)?;
+        Ok(Self {
+            id,
+            certified: Arc::new(certified),
+            roots: Arc::new(roots),
+            validity,
+        })
+    }
+}
+
+/// The one workload that a certificate names.
+///
+/// # Errors
+///
+/// When it names none or several.
+pub(crate) fn workload_of(certificate: &CertificateDer<'_>) -> Result<SpiffeId, NameError> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|_| NameError::Unreadable)?;
+    let names = parsed
+        .subject_alternative_name()
+        .map_err(|_| NameError::Unreadable)?;
+    let names = names.iter().flat_map(|it| &it.value.general_names);
+    let uris: Vec<&str> = names
+        .filter_map(|name| match name {
+            x509_parser::extensions::GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+        .collect();
+    match uris[..] {
+        [] => Err(NameError::None),
+        [uri] => SpiffeId::parse(uri).map_err(|error| NameError::Malformed(uri.into(), error)),
+        _ => Err(NameError::Several(uris.len())),
+    }
+}
+
+/// Since when and until when a certificate is valid.
+fn validity_of(certificate: &CertificateDer<'_>) -> Result<(SystemTime, SystemTime), NameError> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|_| NameError::Unreadable)?;
+    let validity = parsed.validity();
+    let time = |at: x509_parser::time::ASN1Time| SystemTime::from(at.to_datetime());
+    Ok((time(validity.not_before), time(validity.not_after)))
+}
