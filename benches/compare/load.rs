@@ -12,6 +12,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::grpc;
+use crate::handshake;
+use crate::identity::Identities;
 use crate::preflight::{Tool, Tools};
 use crate::process::pinned;
 use crate::work::{BODY_BYTES, REQUEST_PATH, REQUEST_RULE, RULE_HEADER, Work};
@@ -44,6 +46,8 @@ pub(crate) struct Load<'a> {
     pub(crate) core: usize,
     /// Requests per second of [`Work::Latency`].
     pub(crate) rate: u32,
+    /// Who clients are, where they must be somebody.
+    pub(crate) identities: &'a Identities,
     /// The installed load generators.
     pub(crate) tools: &'a Tools,
     /// A folder to write into.
@@ -72,10 +76,17 @@ impl Load<'_> {
     /// # Cancel safety
     /// Dropping the future kills the load generator.
     pub(crate) async fn run(&self, seconds: u64) -> Result<Outcome> {
+        if self.work == Work::Handshake {
+            return handshake::run(self, Duration::from_secs(seconds)).await;
+        }
         let read = |printed: &str| match self.work {
-            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection | Work::Idle => {
-                wrk_outcome(printed)
-            }
+            Work::Http1
+            | Work::Http1Rules
+            | Work::Http1Guarded
+            | Work::Connection
+            | Work::Hop
+            | Work::Handshake
+            | Work::Idle => wrk_outcome(printed),
             Work::Http2ToHttp1 | Work::Http2ToHttp2 => h2load_outcome(printed, BODY_BYTES),
             Work::Grpc => h2load_outcome(printed, grpc::ANSWER.len()),
             Work::Latency => oha_outcome(printed),
@@ -107,6 +118,8 @@ impl Load<'_> {
             | Work::Connection
             | Work::Http2ToHttp1
             | Work::Http2ToHttp2
+            | Work::Hop
+            | Work::Handshake
             | Work::Latency
             | Work::Idle => REQUEST_PATH,
         };
@@ -114,7 +127,13 @@ impl Load<'_> {
         let header = format!("{RULE_HEADER}: {REQUEST_RULE}");
         let start = |tool| anyhow::Ok(pinned(self.core, self.tools.path(tool)?));
         let mut command = match self.work {
-            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection | Work::Idle => {
+            Work::Http1
+            | Work::Http1Rules
+            | Work::Http1Guarded
+            | Work::Connection
+            | Work::Hop
+            | Work::Handshake
+            | Work::Idle => {
                 let script = self.folder.join("wrk.lua");
                 fs::write(&script, WRK_SCRIPT).context("write the script for wrk")?;
                 let mut wrk = start(Tool::Wrk)?;

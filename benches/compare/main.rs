@@ -5,6 +5,8 @@
 //! nor other programs on the machine decide. See `README.md` beside this folder.
 
 mod grpc;
+mod handshake;
+mod identity;
 mod load;
 mod preflight;
 mod process;
@@ -27,10 +29,11 @@ use clap::Parser;
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::identity::Identities;
 use crate::load::Load;
 use crate::preflight::{Tool, Tools};
-use crate::process::free_ports;
-use crate::proxy::{Place, Ports, Proxy, start_upstream};
+use crate::process::{Process, free_ports};
+use crate::proxy::{Place, Ports, Proxy, Started, start_upstream};
 use crate::report::{Metric, Report, Sample};
 use crate::work::{Spoken, Work};
 
@@ -131,6 +134,7 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
     let needs_grpc = args.work.iter().any(|work| work.upstream() == Spoken::Grpc);
     let service = needs_grpc.then(|| grpc::Service::start(args.load_core));
     let service = service.transpose().context("start the gRPC service")?;
+    let identities = Identities::write(&folder.path().join("identities"))?;
     let [http1, http2] = free_ports()?;
     let place = Place {
         core: args.load_core,
@@ -139,6 +143,7 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
             http2,
             grpc: service.as_ref().map(grpc::Service::port),
         },
+        identities: &identities,
         tools,
         folder: folder.path(),
     };
@@ -177,12 +182,12 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
         folder: folder.path(),
         ..upstream
     };
-    let (process, port) = proxy.start(work, place).await?;
+    let Started { processes, port } = proxy.start(work, place).await?;
     let (mut pids, mut sample) = (Vec::new(), Sample::new());
-    if let Some(process) = &process {
+    if !processes.is_empty() {
         // Some accept connections before their workers run; later on none starts anything.
         tokio::time::sleep(SETTLE).await;
-        pids = process.tree();
+        pids = processes.iter().flat_map(Process::tree).collect();
         let memory = usage::memory(&pids)?;
         sample.insert(Metric::IdleResident, mib(memory.resident_kib));
         sample.insert(Metric::IdleAnonymous, mib(memory.anonymous_kib));
@@ -196,6 +201,7 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
         port,
         core,
         rate,
+        identities: upstream.identities,
         tools,
         folder: folder.path(),
     };
@@ -218,7 +224,7 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
         sample.insert(Metric::P50, p50);
         sample.insert(Metric::P99, p99);
     }
-    if process.is_some() {
+    if !processes.is_empty() {
         ensure!(outcome.requests > 0.0, "not one request was answered");
         sample.insert(Metric::Cpu, used.as_secs_f64() * 1e6 / outcome.requests);
         sample.insert(Metric::LoadResident, mib(memory.resident_kib));
@@ -278,12 +284,12 @@ impl Args {
     /// The programs that the chosen work needs.
     fn tools(&self) -> BTreeSet<Tool> {
         let loads = self.work.iter().filter_map(|work| match work {
-            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection => {
+            Work::Http1 | Work::Http1Rules | Work::Http1Guarded | Work::Connection | Work::Hop => {
                 Some(Tool::Wrk)
             }
             Work::Http2ToHttp1 | Work::Http2ToHttp2 | Work::Grpc => Some(Tool::H2load),
             Work::Latency => Some(Tool::Oha),
-            Work::Idle => None,
+            Work::Handshake | Work::Idle => None,
         });
         let proxies = self.proxy.iter().filter_map(|proxy| proxy.tool());
         [Tool::Taskset, Tool::Nginx]
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn every_work_and_every_proxy_is_the_default() {
         let args = Args::parse_from(["compare"]);
-        assert_eq!(args.work.len(), 9);
+        assert_eq!(args.work.len(), 11);
         let all = [
             Proxy::Meshproxy,
             Proxy::Haproxy,

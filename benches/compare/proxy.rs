@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::identity::{Identities, Side};
 use crate::preflight::{Tool, Tools};
 use crate::process::{Process, accepts, free_ports};
 use crate::work::{Spoken, Work};
@@ -39,10 +40,21 @@ pub(crate) struct Place<'a> {
     pub(crate) core: usize,
     /// Ports of the upstreams.
     pub(crate) upstreams: Ports,
+    /// Who the proxies of a mesh are.
+    pub(crate) identities: &'a Identities,
     /// The installed programs.
     pub(crate) tools: &'a Tools,
     /// A folder of its own, for its configuration and its log.
     pub(crate) folder: &'a Path,
+}
+
+/// A proxy that serves, or two, one behind the other.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// None if the load goes to the upstream.
+    pub(crate) processes: Vec<Process>,
+    /// Where the load goes.
+    pub(crate) port: u16,
 }
 
 /// Where the upstreams listen.
@@ -91,6 +103,9 @@ impl Proxy {
     pub(crate) fn missing_from(self, work: Work) -> Option<&'static str> {
         match (self, work) {
             (Proxy::Nginx, Work::Http2ToHttp2) => Some("speaks HTTP/2 to upstreams for gRPC only"),
+            (Proxy::Nginx | Proxy::Nghttpx, Work::Hop | Work::Handshake) => {
+                Some("is no proxy of a mesh")
+            }
             (Proxy::Nghttpx, Work::Http1Rules) => Some("has no rules by header"),
             (Proxy::Haproxy | Proxy::Nginx | Proxy::Envoy | Proxy::Nghttpx, Work::Http1Guarded) => {
                 Some("is compared with meshproxy's own http1")
@@ -122,41 +137,70 @@ impl Proxy {
         }
     }
 
-    /// Starts it for `work` and waits until it serves; answers with its port. Without a proxy
-    /// there is no process and the port is the upstream's.
+    /// Starts it for `work` and waits until it serves: at both ends of a hop, the far one first.
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) async fn start(
+    pub(crate) async fn start(self, work: Work, place: Place<'_>) -> Result<Started> {
+        let upstream_port = place.upstreams.of(work)?;
+        let sides: &[Side] = match work {
+            _ if self == Proxy::Direct => &[],
+            Work::Hop => &[Side::Server, Side::Client],
+            Work::Handshake => &[Side::Server],
+            Work::Http1
+            | Work::Http1Rules
+            | Work::Http1Guarded
+            | Work::Connection
+            | Work::Http2ToHttp1
+            | Work::Http2ToHttp2
+            | Work::Grpc
+            | Work::Latency
+            | Work::Idle => &[Side::Plain],
+        };
+        let mut started = Started {
+            processes: Vec::new(),
+            port: upstream_port,
+        };
+        for &side in sides {
+            let (process, port) = self.start_one(work, side, started.port, place).await?;
+            started.processes.push(process);
+            started.port = port;
+        }
+        Ok(started)
+    }
+
+    /// Starts one process that passes requests on to `upstream_port`.
+    async fn start_one(
         self,
         work: Work,
+        side: Side,
+        upstream_port: u16,
         place: Place<'_>,
-    ) -> Result<(Option<Process>, u16)> {
-        let upstream_port = place.upstreams.of(work)?;
-        let Some(tool) = self.tool() else {
-            return Ok((None, upstream_port));
-        };
+    ) -> Result<(Process, u16)> {
+        let tool = self.tool().context("no program")?;
         let ports = free_ports()?;
         let [listen_port, _, _, health_port] = ports;
         let wanted = Wanted {
             work,
+            side,
+            identities: place.identities,
             listen_port,
             upstream_port,
         };
         let args = self.write(wanted, ports, place.folder)?;
-        let log = place.folder.join("log");
+        let log = place.folder.join(format!("{side:?}.log"));
         let mut process = Process::start(place.core, place.tools.path(tool)?, &args, log)?;
         let ours = self == Proxy::Meshproxy;
         process
             .wait_until(|| (!ours || reports_ready(health_port)) && accepts(listen_port))
             .await
             .with_context(|| format!("start {}", self.name()))?;
-        Ok((Some(process), listen_port))
+        Ok((process, listen_port))
     }
 
     /// Writes the configuration and answers with the arguments. The ports are the listener's and,
     /// for meshproxy, those of admin, metrics and health.
-    fn write(self, wanted: Wanted, ports: [u16; 4], folder: &Path) -> Result<Vec<String>> {
+    fn write(self, wanted: Wanted<'_>, ports: [u16; 4], folder: &Path) -> Result<Vec<String>> {
         let [_, admin, metrics, health] = ports.map(|port| format!("127.0.0.1:{port}"));
         let (name, text) = match self {
             Proxy::Direct => ("none", String::new()),
@@ -166,24 +210,31 @@ impl Proxy {
             Proxy::Envoy => ("envoy.json", written::envoy(wanted)),
             Proxy::Nghttpx => ("nghttpx.conf", written::nghttpx(wanted)),
         };
-        let file = folder.join(name);
+        let file = folder.join(format!("{:?}-{name}", wanted.side));
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         let (file, folder) = (file.display().to_string(), folder.display().to_string());
         let conf = format!("--conf={file}");
+        let identity = wanted.identities.folder(wanted.side).display().to_string();
         let args: Vec<&str> = match self {
             Proxy::Direct => Vec::new(),
-            Proxy::Meshproxy => vec![
-                "--config",
-                &file,
-                "--workers",
-                "1",
-                "--admin-addr",
-                &admin,
-                "--metrics-addr",
-                &metrics,
-                "--health-addr",
-                &health,
-            ],
+            Proxy::Meshproxy => {
+                let mut args = vec![
+                    "--config",
+                    &file,
+                    "--workers",
+                    "1",
+                    "--admin-addr",
+                    &admin,
+                    "--metrics-addr",
+                    &metrics,
+                    "--health-addr",
+                    &health,
+                ];
+                if wanted.side != Side::Plain {
+                    args.extend(["--identity-dir", &identity]);
+                }
+                args
+            }
             Proxy::Haproxy => vec!["-db", "-f", &file],
             Proxy::Nginx => nginx_args(&folder, &file),
             Proxy::Envoy => vec![

@@ -37,7 +37,7 @@ pub(crate) type Sample = BTreeMap<Metric, f64>;
 
 /// CPU of meshproxy per request as a part of a peer's; the last field is the bound of the design, where
 /// it sets one.
-const CPU_RATIOS: [(Work, Proxy, Option<f64>); 17] = [
+const CPU_RATIOS: [(Work, Proxy, Option<f64>); 21] = [
     (Work::Http1, Proxy::Haproxy, Some(1.0)),
     (Work::Http1, Proxy::Envoy, Some(0.5)),
     (Work::Http1Rules, Proxy::Haproxy, None),
@@ -53,6 +53,10 @@ const CPU_RATIOS: [(Work, Proxy, Option<f64>); 17] = [
     (Work::Grpc, Proxy::Haproxy, None),
     (Work::Grpc, Proxy::Envoy, Some(0.6)),
     (Work::Grpc, Proxy::Nghttpx, None),
+    (Work::Hop, Proxy::Haproxy, Some(0.9)),
+    (Work::Hop, Proxy::Envoy, None),
+    (Work::Handshake, Proxy::Haproxy, Some(1.0)),
+    (Work::Handshake, Proxy::Envoy, None),
     (Work::Latency, Proxy::Haproxy, None),
     (Work::Latency, Proxy::Envoy, None),
 ];

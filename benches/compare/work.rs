@@ -40,13 +40,17 @@ pub(crate) enum Work {
     Http2ToHttp2,
     /// unary gRPC without TLS on both sides
     Grpc,
+    /// HTTP/1.1 keep-alive through two proxies with mutual TLS 1.3 between them
+    Hop,
+    /// a full handshake of mutual TLS 1.3 per request
+    Handshake,
     /// HTTP/1.1 at a fixed rate: p50 and p99, also without a proxy
     Latency,
     /// memory of a proxy that has just started
     Idle,
 }
 
-/// The protocol of one side of a proxy. Nothing is encrypted.
+/// The protocol of one side of a proxy, within TLS if there is any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spoken {
     /// HTTP/1.1.
@@ -70,6 +74,8 @@ impl Work {
             Work::Http2ToHttp1 => "http2-http1",
             Work::Http2ToHttp2 => "http2-http2",
             Work::Grpc => "grpc",
+            Work::Hop => "hop",
+            Work::Handshake => "handshake",
             Work::Latency => "latency",
             Work::Idle => "idle",
         }
@@ -82,6 +88,8 @@ impl Work {
             | Work::Http1Rules
             | Work::Http1Guarded
             | Work::Connection
+            | Work::Hop
+            | Work::Handshake
             | Work::Latency
             | Work::Idle => Spoken::Http1,
             Work::Http2ToHttp1 | Work::Http2ToHttp2 => Spoken::Http2,
@@ -99,6 +107,8 @@ impl Work {
             | Work::Connection
             | Work::Http2ToHttp2
             | Work::Grpc
+            | Work::Hop
+            | Work::Handshake
             | Work::Latency
             | Work::Idle => self.downstream(),
         }
@@ -114,6 +124,8 @@ impl Work {
             | Work::Http2ToHttp1
             | Work::Http2ToHttp2
             | Work::Grpc
+            | Work::Hop
+            | Work::Handshake
             | Work::Latency
             | Work::Idle => Vec::new(),
         }

@@ -3,10 +3,13 @@
 //! Each has one worker, keeps connections open on both sides and writes no access log. Everything
 //! else is the program's default, which favours the peers: meshproxy has its telemetry on.
 
+mod hop;
+
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::identity::{Identities, Side};
 use crate::work::{BODY_BYTES, RULE_HEADER, Rule, Spoken, Work};
 
 /// Where a rule sends what it matches. Nothing listens there: a misrouted request is an error.
@@ -20,9 +23,12 @@ const SHARE: f64 = 0.0001;
 
 /// What a configuration depends on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'a> {
     /// The kind of work.
     pub(crate) work: Work,
+    /// The place of the proxy, and who it is there.
+    pub(crate) side: Side,
+    pub(crate) identities: &'a Identities,
     /// Port of the proxy.
     pub(crate) listen_port: u16,
     /// Port of the upstream.
@@ -30,7 +36,10 @@ pub(crate) struct Wanted {
 }
 
 /// Istio resources, as several YAML documents, for meshproxy.
-pub(crate) fn meshproxy(wanted: Wanted) -> String {
+pub(crate) fn meshproxy(wanted: Wanted<'_>) -> String {
+    if wanted.side != Side::Plain {
+        return hop::meshproxy(wanted);
+    }
     let protocol = |spoken| match spoken {
         Spoken::Http1 => "HTTP",
         Spoken::Http2 => "HTTP2",
@@ -87,11 +96,12 @@ pub(crate) fn meshproxy(wanted: Wanted) -> String {
         service("nowhere", NOWHERE_PORT),
     ];
     let documents = [&documents, &*guards].concat();
-    // Every JSON document is a YAML document.
-    documents
-        .iter()
-        .map(|document| format!("---\n{document:#}\n"))
-        .collect()
+    documents.iter().map(document).collect()
+}
+
+/// Every JSON document is a YAML document.
+fn document(resource: &Value) -> String {
+    format!("---\n{resource:#}\n")
 }
 
 /// The addresses of the upstream: where something is to be chosen among them, several.
@@ -104,6 +114,8 @@ fn endpoints(work: Work, port: u16) -> Vec<Value> {
         | Work::Http2ToHttp1
         | Work::Http2ToHttp2
         | Work::Grpc
+        | Work::Hop
+        | Work::Handshake
         | Work::Latency
         | Work::Idle => &UPSTREAMS[..1],
     };
@@ -158,17 +170,19 @@ fn rate_limit() -> Value {
 }
 
 /// `haproxy.cfg`.
-pub(crate) fn haproxy(wanted: Wanted) -> String {
+pub(crate) fn haproxy(wanted: Wanted<'_>) -> String {
     let Wanted {
         work,
         listen_port,
         upstream_port,
+        ..
     } = wanted;
     let protocol = |spoken: Spoken| match spoken.is_http2() {
         true => " proto h2",
         false => "",
     };
     let (downstream, upstream) = (protocol(work.downstream()), protocol(work.upstream()));
+    let (listener_tls, server_tls) = hop::haproxy(wanted);
     let mut rules = String::new();
     for (n, Rule { prefix, value }) in work.rules_before().iter().enumerate() {
         let _ = writeln!(rules, "  acl path{n} path_beg {prefix}");
@@ -189,10 +203,10 @@ defaults
   timeout client 60s
   timeout server 60s
 frontend edge
-  bind 127.0.0.1:{listen_port}{downstream}
+  bind 127.0.0.1:{listen_port}{downstream}{listener_tls}
 {rules}  default_backend upstream
 backend upstream
-  server one 127.0.0.1:{upstream_port}{upstream}
+  server one 127.0.0.1:{upstream_port}{upstream}{server_tls}
 backend nowhere
   server one 127.0.0.1:{NOWHERE_PORT}
 "
@@ -204,11 +218,12 @@ backend nowhere
 /// A header rule on the path of the request is an `if` in its location, because a location can be
 /// chosen by path only. To HTTP/2 upstreams it speaks gRPC alone, with one call at a time on a
 /// connection.
-pub(crate) fn nginx(wanted: Wanted) -> String {
+pub(crate) fn nginx(wanted: Wanted<'_>) -> String {
     let Wanted {
         work,
         listen_port,
         upstream_port,
+        ..
     } = wanted;
     let protocol = if work.downstream().is_http2() {
         " http2"
@@ -253,11 +268,12 @@ pub(crate) fn nginx(wanted: Wanted) -> String {
 }
 
 /// `nghttpx.conf`.
-pub(crate) fn nghttpx(wanted: Wanted) -> String {
+pub(crate) fn nghttpx(wanted: Wanted<'_>) -> String {
     let Wanted {
         work,
         listen_port,
         upstream_port,
+        ..
     } = wanted;
     let protocol = if work.upstream().is_http2() {
         "h2"
@@ -310,7 +326,7 @@ http {{
 }
 
 /// Envoy's static bootstrap, as JSON: a plain connection manager with the router, nothing of Istio.
-pub(crate) fn envoy(wanted: Wanted) -> String {
+pub(crate) fn envoy(wanted: Wanted<'_>) -> String {
     let address =
         |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let cluster = |name: &str, port: u16| {
@@ -349,14 +365,21 @@ pub(crate) fn envoy(wanted: Wanted) -> String {
             "typed_config": {"@type": format!("{filters}.http.router.v3.Router")},
         }],
     });
-    let chain = json!({"filters": [
+    let mut chain = json!({"filters": [
         {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
     ]});
+    let mut upstream = cluster("upstream", wanted.upstream_port);
+    let (listener_tls, cluster_tls) = hop::envoy(wanted);
+    for (place, socket) in [(&mut chain, listener_tls), (&mut upstream, cluster_tls)] {
+        if let Some(socket) = socket {
+            place["transport_socket"] = socket;
+        }
+    }
     let bootstrap = json!({"static_resources": {
         "listeners": [{
             "name": "edge", "address": address(wanted.listen_port), "filter_chains": [chain],
         }],
-        "clusters": [cluster("upstream", wanted.upstream_port), cluster("nowhere", NOWHERE_PORT)],
+        "clusters": [upstream, cluster("nowhere", NOWHERE_PORT)],
     }});
     format!("{bootstrap:#}\n")
 }
@@ -367,8 +390,12 @@ mod tests {
 
     #[test]
     fn every_program_gets_every_rule() {
+        let folder = tempfile::tempdir().unwrap();
+        let identities = Identities::write(folder.path()).unwrap();
         let wanted = Wanted {
             work: Work::Http1Rules,
+            side: Side::Plain,
+            identities: &identities,
             listen_port: 1000,
             upstream_port: 2000,
         };
