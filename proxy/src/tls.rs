@@ -5,8 +5,10 @@
 
 pub mod certificates;
 pub mod identity;
+pub(crate) mod mutual;
 pub(crate) mod pem;
 pub mod server;
+pub(crate) mod verify;
 
 use config::spiffe::SpiffeId;
 

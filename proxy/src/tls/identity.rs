@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use config::spiffe::{SpiffeError, SpiffeId};
-use rustls::RootCertStore;
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
-use crate::tls::pem;
+use crate::tls::verify::Trust;
+use crate::tls::{mutual, pem};
 
 /// The chain of the workload's certificate, its own first.
 const CHAIN: &str = "cert-chain.pem";
@@ -19,18 +20,22 @@ const CHAIN: &str = "cert-chain.pem";
 const KEY: &str = "key.pem";
 /// The authorities whose workloads are believed.
 const ROOTS: &str = "root-cert.pem";
+/// Most characters of what is no identity that are told.
+const TOLD_CHARS_MAX: usize = 256;
 
 /// Who this workload is, how it proves it, and whom it believes.
 #[derive(Debug)]
 pub struct WorkloadIdentity {
     /// The one identity in its certificate.
-    pub id: SpiffeId,
+    pub(crate) id: SpiffeId,
     /// Chain and key.
-    pub certified: Arc<CertifiedKey>,
-    /// Authorities whose workloads are believed; several while they rotate.
-    pub roots: Arc<RootCertStore>,
+    pub(crate) certified: Arc<CertifiedKey>,
+    /// Whom it believes.
+    pub(crate) trust: Trust,
     /// Since when and until when the certificate is valid.
-    pub validity: (SystemTime, SystemTime),
+    pub(crate) validity: (SystemTime, SystemTime),
+    /// How it lets other workloads in.
+    pub(crate) server: Arc<ServerConfig>,
 }
 
 /// Why a folder gives no identity.
@@ -47,6 +52,9 @@ pub enum IdentityError {
     /// Chain and key do not fit.
     #[error("{KEY} does not belong to {CHAIN}: {0}")]
     Mismatch(rustls::Error),
+    /// They fit, but not what is needed to speak TLS.
+    #[error("they cannot be used: {0}")]
+    Unusable(rustls::Error),
     /// The certificate has none or several, or one that is no SPIFFE identity.
     #[error("{CHAIN}: {0}")]
     Identity(#[from] NameError),
@@ -65,19 +73,20 @@ pub enum NameError {
     #[error("the certificate names {0} workloads")]
     Several(usize),
     /// It has one that is no identity.
-    #[error("the certificate names \"{0}\": {1}")]
-    Malformed(Box<str>, #[source] SpiffeError),
+    #[error("the certificate names {0:?}: it {1}")]
+    Malformed(Box<str>, SpiffeError),
 }
 
 // === impl WorkloadIdentity ===
 
 impl WorkloadIdentity {
-    /// Reads `cert-chain.pem`, `key.pem` and `root-cert.pem` in `folder`.
+    /// Reads `cert-chain.pem`, `key.pem` and `root-cert.pem` in `folder`. The workloads of `aliases`
+    /// are believed like those of the trust domain that the certificate names.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong with them.
-    pub fn read(folder: &Path) -> Result<Self, IdentityError> {
+    pub fn read(folder: &Path, aliases: &[String]) -> Result<Self, IdentityError> {
         let in_file = |file| move |problem| IdentityError::File { file, problem };
         let chain = pem::chain(&folder.join(CHAIN)).map_err(in_file(CHAIN))?;
         let key = pem::key(&folder.join(KEY)).map_err(in_file(KEY))?;
@@ -88,10 +97,19 @@ impl WorkloadIdentity {
         let provider = aws_lc_rs::default_provider();
         let certified =
             CertifiedKey::from_der(chain, key, &provider).map_err(IdentityError::Mismatch)?;
-        Ok(Self {
-            id,
-            certified: Arc::new(certified),
+        let certified = Arc::new(certified);
+        let own = std::iter::once(id.trust_domain());
+        let domains = own.chain(aliases.iter().map(String::as_str));
+        let trust = Trust {
+            domains: domains.map(Box::from).collect(),
             roots: Arc::new(roots),
+        };
+        let server = mutual::server(&certified, &trust, mutual::VERSIONS);
+        Ok(Self {
+            server: Arc::new(server.map_err(IdentityError::Unusable)?),
+            id,
+            certified,
+            trust,
             validity,
         })
     }
@@ -117,7 +135,10 @@ pub(crate) fn workload_of(certificate: &CertificateDer<'_>) -> Result<SpiffeId, 
         .collect();
     match uris[..] {
         [] => Err(NameError::None),
-        [uri] => SpiffeId::parse(uri).map_err(|error| NameError::Malformed(uri.into(), error)),
+        [uri] => SpiffeId::parse(uri).map_err(|error| {
+            let told: String = uri.chars().take(TOLD_CHARS_MAX).collect();
+            NameError::Malformed(told.into(), error)
+        }),
         _ => Err(NameError::Several(uris.len())),
     }
 }
