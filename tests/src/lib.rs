@@ -5,6 +5,7 @@
 //! for a condition, with [`wait::PATIENCE`] as the limit. What cannot be done panics with the reason,
 //! as this is code of tests alone.
 
+pub mod authority;
 pub mod binary;
 pub mod body;
 pub mod client;
@@ -22,6 +23,7 @@ pub mod wait;
 pub mod wire;
 pub mod yaml;
 
+pub use authority::{Authority, IdentityDir};
 pub use client::{Http1, Http2};
 pub use edge::Edge;
 pub use frames::RawHttp2;
