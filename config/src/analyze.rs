@@ -15,6 +15,7 @@ use crate::resource::{Resource, Spec};
 mod binding;
 mod conflict;
 mod destination;
+mod peer_authentication;
 mod policy;
 mod rate_limit;
 mod reach;
@@ -34,9 +35,11 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
             Spec::RateLimitPolicy(policy) => {
                 rate_limit::check(&context, resource, policy, &mut report);
             }
+            Spec::PeerAuthentication(policy) => {
+                peer_authentication::check(&context, resource, policy, &mut report);
+            }
             Spec::Gateway(_) | Spec::ServiceEntry(_) | Spec::WorkloadEntry(_) => {}
             Spec::Sidecar(_)
-            | Spec::PeerAuthentication(_)
             | Spec::RequestAuthentication(_)
             | Spec::AuthorizationPolicy(_)
             | Spec::Service(_)

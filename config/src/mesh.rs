@@ -20,6 +20,7 @@ mod delegate;
 pub(crate) mod fixture;
 mod kinds;
 mod kubernetes;
+mod mutual_tls;
 mod name;
 mod order;
 mod policy;
@@ -32,6 +33,7 @@ mod service;
 mod service_entry;
 mod visibility;
 
+pub use mutual_tls::{Accepts, MutualTlsPolicy};
 pub use name::{MESH_GATEWAY, covers, intersect, resolve_gateway};
 pub use policy::{EffectivePolicy, HostPolicy, Subset};
 pub use rate_limit::{Limiting, Subject};

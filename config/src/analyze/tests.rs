@@ -392,3 +392,37 @@ spec:
         ]
     );
 }
+
+#[test]
+fn a_policy_about_mutual_tls_that_does_nothing_is_reported() {
+    let policy = |name: &str, namespace: &str, spec: &str| {
+        format!(
+            "kind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{{spec}}}"
+        )
+    };
+    let of =
+        |app: &str| format!("selector: {{matchLabels: {{app: {app}}}}}, mtls: {{mode: STRICT}}");
+    let found = findings(
+        &[
+            policy("mesh", "istio-system", "mtls: {mode: STRICT}"),
+            policy("root", "istio-system", &of("a")),
+            policy("one", "shop", "mtls: {mode: STRICT}"),
+            policy("two", "shop", "selector: {}, mtls: {mode: DISABLE}"),
+            policy("a", "shop", &of("a")),
+            policy("a2", "shop", &of("a")),
+            policy("b", "shop", &of("b")),
+        ]
+        .join("\n---\n"),
+    );
+
+    assert_eq!(
+        found,
+        [
+            "root: spec.selector: has no effect in namespace \"istio-system\", whose policies are \
+             for the whole mesh",
+            "two: spec: has no effect: shop/one takes precedence for the same workloads",
+            "a2: spec: has no effect: shop/a takes precedence for the same workloads",
+        ]
+    );
+}

@@ -63,6 +63,7 @@ fn spec(document: &Value) -> Spec {
         "ServiceEntry" => Spec::ServiceEntry(read(spec)),
         "WorkloadEntry" => Spec::WorkloadEntry(read(spec)),
         "Sidecar" => Spec::Sidecar(read(spec)),
+        "PeerAuthentication" => Spec::PeerAuthentication(read(spec)),
         "RateLimitPolicy" => Spec::RateLimitPolicy(read(spec)),
         "Service" => Spec::Service(read(document)),
         "EndpointSlice" => Spec::EndpointSlice(read(document)),

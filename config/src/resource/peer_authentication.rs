@@ -14,8 +14,8 @@ pub struct PeerAuthentication {
     pub selector: Option<LabelSelector>,
     /// For all ports; unset inherits from the namespace, then from the mesh, then is `PERMISSIVE`.
     pub mtls: Option<MutualTls>,
-    /// By port of the workload; needs a selector.
-    pub port_level_mtls: BTreeMap<String, MutualTls>,
+    /// By port of the workload; needs a selector, and has a port if it is there.
+    pub port_level_mtls: Option<BTreeMap<String, MutualTls>>,
 }
 
 /// How a port takes connections.
@@ -38,4 +38,14 @@ pub enum MutualTlsMode {
     Permissive,
     /// Mutual TLS only.
     Strict,
+}
+
+// === impl PeerAuthentication ===
+
+impl PeerAuthentication {
+    /// Whether it is for some workloads only, rather than for a namespace or the mesh.
+    pub fn has_selector(&self) -> bool {
+        let selector = self.selector.as_ref();
+        selector.is_some_and(|selector| !selector.match_labels.is_empty())
+    }
 }

@@ -19,6 +19,9 @@ pub(crate) fn check(
 ) {
     if let Some(selector) = selector {
         f.field("selector", |f| {
+            if selector.match_labels.is_empty() {
+                f.warn("has no labels, so that it selects every workload");
+            }
             field::labels("matchLabels", &selector.match_labels, f);
         });
     }

@@ -19,6 +19,9 @@ pub(crate) fn resource(kind: &str, spec: &Value) -> Resource {
         "ServiceEntry" => Spec::ServiceEntry(serde_json::from_value(value).expect(read)),
         "WorkloadEntry" => Spec::WorkloadEntry(serde_json::from_value(value).expect(read)),
         "Sidecar" => Spec::Sidecar(serde_json::from_value(value).expect(read)),
+        "PeerAuthentication" => {
+            Spec::PeerAuthentication(serde_json::from_value(value).expect(read))
+        }
         "RateLimitPolicy" => Spec::RateLimitPolicy(serde_json::from_value(value).expect(read)),
         "Service" => Spec::Service(serde_json::from_value(value).expect(read)),
         "EndpointSlice" => Spec::EndpointSlice(serde_json::from_value(value).expect(read)),
