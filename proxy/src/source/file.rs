@@ -10,9 +10,9 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -34,10 +34,30 @@ const FOLLOW_ROUNDS_MAX: usize = 8;
 ///
 /// Start it before the first load: whatever changes from then on is signalled.
 #[derive(Debug)]
-pub struct FileWatch {
+pub struct FileWatch(Shared);
+
+/// Adds files that the watched ones name, such as certificates, to a watch.
+#[derive(Debug, Clone)]
+pub struct NamedFiles(Shared);
+
+/// Two hold it, both on the control thread: the task that watches and whoever reads what is written.
+type Shared = Arc<Mutex<Watched>>;
+
+/// What is watched.
+#[derive(Debug)]
+struct Watched {
     paths: Vec<PathBuf>,
+    /// Files that the watched ones name.
+    named: Vec<PathBuf>,
     events: Events,
-    seen: Observed,
+    seen: Seen,
+}
+
+/// The state of all that is watched.
+#[derive(Debug, Default)]
+struct Seen {
+    paths: Observed,
+    named: Observed,
 }
 
 /// How changes come to our notice.
@@ -60,33 +80,33 @@ impl FileWatch {
     /// when the system refuses to watch, and says so once.
     pub fn start(paths: Vec<PathBuf>) -> Self {
         let events = Events::start().unwrap_or_else(|error| polled(&error));
-        let mut watch = Self {
-            seen: observe(&paths),
-            events,
-            paths,
-        };
-        watch.seen = watch.follow();
-        watch
+        let mut watched = Watched::new(paths, events);
+        watched.seen = watched.follow();
+        Self(Arc::new(Mutex::new(watched)))
     }
 
     /// A watch that looks every [`POLL_INTERVAL`] and asks nothing of the system.
     pub fn polling(paths: Vec<PathBuf>) -> Self {
-        Self {
-            seen: observe(&paths),
-            events: Events::Polled,
-            paths,
-        }
+        let mut watched = Watched::new(paths, Events::Polled);
+        watched.seen = watched.observe();
+        Self(Arc::new(Mutex::new(watched)))
+    }
+
+    /// What adds files to it.
+    pub fn named_files(&self) -> NamedFiles {
+        NamedFiles(Arc::clone(&self.0))
     }
 
     /// Sends a signal after each change, as long as somebody listens. Changes in a row make one
     /// signal; one that has not been received yet stands for those that follow it.
-    pub async fn run(mut self, reload: mpsc::Sender<()>) {
+    pub async fn run(self, reload: mpsc::Sender<()>) {
         let mut debounce = Debounce::default();
         let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match &self.events {
-                Events::Told { woken, .. } => tokio::select! {
+            let woken = locked(&self.0).events.woken();
+            match woken {
+                Some(woken) => tokio::select! {
                     () = reload.closed() => return,
                     () = woken.notified() => {
                         debounce.event(Instant::now());
@@ -94,32 +114,96 @@ impl FileWatch {
                     }
                     () = until(debounce.due()) => debounce = Debounce::default(),
                 },
-                Events::Polled => tokio::select! {
+                None => tokio::select! {
                     () = reload.closed() => return,
                     _ = ticks.tick() => {}
                 },
             }
-            let now = self.follow();
-            let changed = now.differs_from(&self.seen);
-            self.seen = now;
+            let changed = locked(&self.0).look();
             if changed && matches!(reload.try_send(()), Err(TrySendError::Closed(()))) {
                 return;
             }
         }
     }
+}
+
+// === impl NamedFiles ===
+
+impl NamedFiles {
+    /// Watches exactly `files` besides what was configured, from now on. Call it before they are
+    /// read: a change from then on is signalled.
+    pub fn watch(&self, files: BTreeSet<PathBuf>) {
+        let mut watched = locked(&self.0);
+        if watched.named.iter().ne(&files) {
+            watched.named = files.into_iter().collect();
+            // Whatever else changed has not been signalled yet, and will be.
+            watched.seen.named = watched.follow().named;
+        }
+    }
+}
+
+fn locked(watched: &Shared) -> MutexGuard<'_, Watched> {
+    // What is noted may be out of date at worst, and then a change is signalled.
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn new(paths: Vec<PathBuf>, events: Events) -> Self {
+        Self {
+            paths,
+            named: Vec::new(),
+            events,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Whether anything changed since the last look.
+    fn look(&mut self) -> bool {
+        let now = self.follow();
+        let changed =
+            now.paths.differs_from(&self.seen.paths) || now.named.differs_from(&self.seen.named);
+        self.seen = now;
+        changed
+    }
+
+    fn observe(&self) -> Seen {
+        Seen {
+            paths: observe(&self.paths),
+            named: observe(&self.named),
+        }
+    }
 
     /// The state of the files, once every folder that leads to them is watched.
-    fn follow(&mut self) -> Observed {
-        let mut observed = observe(&self.paths);
+    fn follow(&mut self) -> Seen {
+        let mut observed = self.observe();
         for _ in 0..FOLLOW_ROUNDS_MAX {
-            match self.events.follow(&observed.folders) {
+            match self.events.follow(&observed.folders()) {
                 Ok(Followed::Nothing) => break,
                 // What changed in a new folder before it was watched made no event: look again.
-                Ok(Followed::New) => observed = observe(&self.paths),
-                Err(error) => self.events = polled(&error),
+                Ok(Followed::New) => observed = self.observe(),
+                Err(error) => {
+                    let woken = self.events.woken();
+                    self.events = polled(&error);
+                    // Whoever waits for an event must not wait for ever.
+                    if let Some(woken) = woken {
+                        woken.notify_one();
+                    }
+                }
             }
         }
         observed
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Every folder in which a change shows.
+    fn folders(&self) -> BTreeMap<PathBuf, Identity> {
+        let folders = self.paths.folders.iter().chain(&self.named.folders);
+        folders.map(|(path, id)| (path.clone(), *id)).collect()
     }
 }
 
@@ -148,6 +232,14 @@ impl Events {
             folders: BTreeMap::new(),
             woken,
         })
+    }
+
+    /// What wakes whoever waits for an event; none where we look.
+    fn woken(&self) -> Option<Arc<Notify>> {
+        match self {
+            Self::Told { woken, .. } => Some(Arc::clone(woken)),
+            Self::Polled => None,
+        }
     }
 
     /// Watches exactly `wanted` from now on.
@@ -189,7 +281,7 @@ fn polled(error: &notify::Error) -> Events {
     tracing::warn!(
         %error,
         interval = ?POLL_INTERVAL,
-        "configuration files cannot be watched, looking at them at an interval instead"
+        "files cannot be watched, looking at them at an interval instead"
     );
     Events::Polled
 }

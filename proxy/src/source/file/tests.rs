@@ -13,12 +13,12 @@ use super::*;
 /// Edits must be live within a second; the rest is for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-struct Watched {
+struct Running {
     reload: mpsc::Receiver<()>,
     task: JoinHandle<()>,
 }
 
-impl Watched {
+impl Running {
     fn new(watch: FileWatch) -> Self {
         let (sender, reload) = mpsc::channel(1);
         Self {
@@ -30,7 +30,7 @@ impl Watched {
     fn start(path: &Path) -> Self {
         let watch = FileWatch::start(vec![path.to_owned()]);
         assert!(
-            matches!(watch.events, Events::Told { .. }),
+            matches!(locked(&watch.0).events, Events::Told { .. }),
             "the system lets us watch"
         );
         Self::new(watch)
@@ -42,7 +42,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -65,7 +65,7 @@ async fn a_write_in_place_is_seen() {
     let folder = folder();
     let file = folder.path().join("a.yaml");
     settled(&file, "a: 1");
-    let mut watched = Watched::start(&file);
+    let mut watched = Running::start(&file);
 
     fs::write(&file, "a: 2").expect("written");
 
@@ -77,7 +77,7 @@ async fn a_rename_over_the_file_is_seen_each_time() {
     let folder = folder();
     let file = folder.path().join("a.yaml");
     settled(&file, "a: 1");
-    let mut watched = Watched::start(&file);
+    let mut watched = Running::start(&file);
 
     for text in ["a: 2", "a: 3"] {
         let new = folder.path().join(".a.yaml.swp");
@@ -106,7 +106,7 @@ async fn a_config_map_swap_is_seen_each_time() {
     symlink("..data/a.yaml", folder.path().join("a.yaml")).expect("linked");
 
     for path in [folder.path().to_owned(), folder.path().join("a.yaml")] {
-        let mut watched = Watched::start(&path);
+        let mut watched = Running::start(&path);
         for version in ["2", "3"] {
             let version = format!("{version}{}", path.extension().is_some());
 
@@ -126,7 +126,7 @@ async fn a_folder_behind_a_link_is_followed_to_where_the_link_leads_now() {
         settled(&target.join("a.yaml"), "a: 1");
     }
     symlink(&one, &link).expect("linked");
-    let mut watched = Watched::start(&link);
+    let mut watched = Running::start(&link);
 
     fs::remove_file(&link).expect("removed");
     symlink(&two, &link).expect("linked");
@@ -139,7 +139,7 @@ async fn a_folder_behind_a_link_is_followed_to_where_the_link_leads_now() {
 #[tokio::test]
 async fn a_new_file_and_a_new_subfolder_are_seen() {
     let folder = folder();
-    let mut watched = Watched::start(folder.path());
+    let mut watched = Running::start(folder.path());
 
     settled(&folder.path().join("a.yaml"), "a: 1");
     watched.signal().await;
@@ -158,7 +158,7 @@ async fn a_file_that_goes_and_comes_again_is_seen() {
     let file = folder.path().join("sub/a.yaml");
     fs::create_dir(folder.path().join("sub")).expect("made");
     settled(&file, "a: 1");
-    let mut watched = Watched::start(&file);
+    let mut watched = Running::start(&file);
 
     fs::remove_file(&file).expect("removed");
     watched.signal().await;
@@ -180,7 +180,7 @@ async fn what_does_not_concern_the_files_makes_no_signal() {
     let file = folder.path().join("a.yaml");
     // Just written, so that its times prove nothing.
     fs::write(&file, "a: 1").expect("written");
-    let mut watched = Watched::start(&file);
+    let mut watched = Running::start(&file);
 
     fs::write(folder.path().join("b.yaml"), "b: 1").expect("written");
     fs::read(&file).expect("read");
@@ -195,7 +195,7 @@ async fn without_notifications_changes_are_found_by_looking() {
     let folder = folder();
     let file = folder.path().join("a.yaml");
     settled(&file, "a: 1");
-    let mut watched = Watched::new(FileWatch::polling(vec![file.clone()]));
+    let mut watched = Running::new(FileWatch::polling(vec![file.clone()]));
 
     settled(&file, "a: 22");
 
@@ -221,7 +221,7 @@ async fn a_log_beside_the_files_does_not_repeat_the_signal() {
     let folder = folder();
     let file = folder.path().join("a.yaml");
     settled(&file, "a: 1");
-    let mut watched = Watched::start(folder.path());
+    let mut watched = Running::start(folder.path());
     fs::write(&file, "a: 2").expect("written");
     watched.signal().await;
 
@@ -229,4 +229,41 @@ async fn a_log_beside_the_files_does_not_repeat_the_signal() {
     let wrong = timeout(debounce::LONGEST * 2, watched.reload.recv()).await;
 
     assert!(wrong.is_err(), "one signal only");
+}
+
+#[tokio::test]
+async fn files_that_are_named_later_are_watched_from_then_on_and_others_no_longer() {
+    let (folder, elsewhere) = (folder(), folder());
+    let file = folder.path().join("a.yaml");
+    let [one, two] = ["one.pem", "two.pem"].map(|name| elsewhere.path().join(name));
+    settled(&file, "a: 1");
+    settled(&one, "1");
+    let watch = FileWatch::start(vec![file.clone()]);
+    let named = watch.named_files();
+    let mut watched = Running::new(watch);
+
+    named.watch([one.clone(), two.clone()].into());
+    fs::write(&one, "2").expect("written");
+    watched.signal().await;
+    fs::write(&two, "made after it was named").expect("written");
+    watched.signal().await;
+
+    named.watch([two].into());
+    fs::write(&one, "3").expect("written");
+    settled(&file, "a: 2");
+    watched.signal().await;
+    assert!(watched.reload.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_change_before_more_files_are_named_is_not_lost() {
+    let folder = folder();
+    let (file, more) = (folder.path().join("a.yaml"), folder.path().join("b.pem"));
+    settled(&file, "a: 1");
+    let watch = FileWatch::start(vec![file.clone()]);
+
+    fs::write(&file, "a: 2").expect("written");
+    watch.named_files().watch([more].into());
+
+    Running::new(watch).signal().await;
 }
