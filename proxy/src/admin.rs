@@ -4,6 +4,7 @@
 //! Admin is not authenticated: whoever reaches its address may drain this proxy. That is why it
 //! listens on loopback unless told otherwise.
 
+mod certificates;
 pub(crate) mod destinations;
 pub(crate) mod limits;
 mod loaded;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 pub use loaded::ConfigInfo;
 
 use crate::snapshot::Publisher;
+use crate::tls::facts::CertificateFacts;
 
 /// What the servers show, and where their commands go.
 pub struct AdminState {
@@ -32,6 +34,8 @@ pub struct AdminState {
     pub publisher: Publisher,
     /// What is loaded. Held only while it is copied or replaced.
     pub config: Mutex<ConfigInfo>,
+    /// What certificates say that are in use. Held only while it is copied or replaced.
+    pub certificates: Mutex<Vec<CertificateFacts>>,
     /// The metrics in Prometheus' text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// How far this proxy is.

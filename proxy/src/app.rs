@@ -1,5 +1,6 @@
 //! The control thread: start, reload, stop. Everything that is not a request happens here.
 
+mod identity;
 mod open_files;
 mod reload;
 mod signals;
@@ -28,7 +29,8 @@ use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::{Metrics, SERIES_MAX};
 use crate::upstream::dns::{Resolver, Update};
 use crate::worker::{self, Command, Handle};
-use reload::Configuration;
+use identity::OwnIdentity;
+use reload::{Beginning, Configuration};
 use signals::{Signal, Signals};
 
 /// Limit of the wait for open connections when the proxy stops.
@@ -52,14 +54,20 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     open_files::raise_limit();
     let signals = Signals::listen().context("listen for signals")?;
     let (reload, reloads) = mpsc::channel(1);
-    let watcher = tokio::spawn(FileWatch::start(settings.config.clone()).run(reload));
+    let watch = FileWatch::start(settings.config.clone());
+    let named_files = watch.named_files();
+    let watcher = tokio::spawn(watch.run(reload));
 
-    let identity = Identity::of_workload(
+    let own = OwnIdentity::start(&settings)?;
+    let mut identity = Identity::of_workload(
         &settings.labels,
         &settings.name,
         &settings.namespace,
         &settings.cluster,
     );
+    if let Some(own) = &own {
+        identity.principal = own.current().id.shared();
+    }
     let metrics = Metrics::new(identity.clone(), SERIES_MAX);
     let publisher = Publisher::default();
     metrics.show_health(publisher.clone());
@@ -72,19 +80,22 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let admin = Arc::new(AdminState {
         publisher: publisher.clone(),
         config: Mutex::new(ConfigInfo::default()),
+        certificates: Mutex::default(),
         metrics: exposition(&metrics, &publisher),
         lifecycle: lifecycle_seen,
         commands,
     });
-    let mut configuration = Configuration::new(
-        &settings,
+    let beginning = Beginning {
         identity,
+        own,
+        named_files,
         workers,
         publisher,
-        Arc::clone(&metrics),
+        metrics: Arc::clone(&metrics),
         resolver,
-        Arc::clone(&admin),
-    );
+        admin: Arc::clone(&admin),
+    };
+    let mut configuration = Configuration::new(&settings, beginning);
     configuration
         .start(&mut resolved, FIRST_DNS_TIMEOUT)
         .await?;
@@ -184,6 +195,7 @@ impl Control {
                 AdminCommand::SetLogFilter(written) => set_filter(&self.filter, &written),
             },
             () = until_drained(&mut self.drained) => return ControlFlow::Break(()),
+            () = until(self.configuration.retry_at()) => self.configuration.retry().await,
         }
         ControlFlow::Continue(())
     }
@@ -201,6 +213,14 @@ impl Control {
             }
         }
         Drained { waits, deadline }
+    }
+}
+
+/// Waits for a time; forever for none.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::request::limits::Limits;
 pub use explain::ExplainArgs;
 use limits::LimitArgs;
 pub use value::Locality;
-use value::{labels, log_filter, name, namespace, span, workers};
+use value::{labels, log_filter, name, namespace, span, trust_domain, workers};
 
 /// Workers when nothing is said, as far as there are cores.
 const DEFAULT_WORKERS_MAX: usize = 2;
@@ -57,6 +57,10 @@ pub struct Settings {
     pub service_account: String,
     /// Trust domain of identities.
     pub trust_domain: String,
+    /// Trust domains whose workloads are believed like those of our own.
+    pub trust_domain_aliases: Vec<String>,
+    /// Folder with certificate, key and authorities of the workload, if it has them.
+    pub identity_dir: Option<PathBuf>,
     /// Name of the cluster.
     pub cluster: String,
     /// Where the workload is, if that is known.
@@ -190,9 +194,6 @@ struct RunArgs {
         value_parser = span
     )]
     stream_idle_timeout: Duration,
-    /// Folder with the certificates of this workload.
-    #[arg(long, value_name = "DIR", env = "MESHPROXY_IDENTITY_DIR", hide = true)]
-    identity_dir: Option<PathBuf>,
     /// Take captured traffic.
     #[arg(long, env = "MESHPROXY_CAPTURE", hide = true)]
     capture: bool,
@@ -244,6 +245,20 @@ struct WorkloadArgs {
     /// Trust domain of identities.
     #[arg(long, value_name = "DOMAIN", env = "MESHPROXY_TRUST_DOMAIN", default_value = "cluster.local", value_parser = name)]
     trust_domain: String,
+    /// Trust domains whose workloads are believed like those of our own, such as one from before a
+    /// migration.
+    #[arg(
+        long,
+        value_name = "DOMAIN,...",
+        env = "MESHPROXY_TRUST_DOMAIN_ALIASES",
+        value_delimiter = ',',
+        value_parser = trust_domain
+    )]
+    trust_domain_aliases: Vec<String>,
+    /// Folder with cert-chain.pem, key.pem and root-cert.pem, by which the workload proves who it is
+    /// and believes others. Changes are live within a second.
+    #[arg(long, value_name = "DIR", env = "MESHPROXY_IDENTITY_DIR")]
+    identity_dir: Option<PathBuf>,
     /// Name of the cluster.
     #[arg(long, value_name = "NAME", env = "MESHPROXY_CLUSTER", default_value = "Kubernetes", value_parser = name)]
     cluster: String,
@@ -323,7 +338,6 @@ impl RunArgs {
     fn settings(self) -> Result<Settings, clap::Error> {
         let unavailable = [
             ("--control", self.control.is_some()),
-            ("--identity-dir", self.identity_dir.is_some()),
             ("--capture", self.capture),
         ];
         if let Some((flag, _)) = unavailable.iter().find(|(_, given)| *given) {
@@ -342,6 +356,8 @@ impl RunArgs {
             labels: workload.labels.unwrap_or_default(),
             service_account: workload.service_account,
             trust_domain: workload.trust_domain,
+            trust_domain_aliases: workload.trust_domain_aliases,
+            identity_dir: workload.identity_dir,
             cluster: workload.cluster,
             locality: workload
                 .locality

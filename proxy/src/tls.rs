@@ -4,6 +4,9 @@
 //! for it, so that a proxy without TLS does not pay for it in memory.
 
 pub mod certificates;
+pub mod facts;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod identity;
 pub(crate) mod mutual;
 pub(crate) mod pem;

@@ -29,11 +29,17 @@ pub struct ConfigInfo {
 }
 
 fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    match since {
-        Some(since) => serializer.serialize_some(&utc(since.as_secs(), since.subsec_millis())),
+    match time {
+        Some(time) => serializer.serialize_some(&written(*time)),
         None => serializer.serialize_none(),
     }
+}
+
+/// A time in UTC as `2024-02-29T12:00:00.000Z`; one before 1970 is that of its begin.
+pub(super) fn written(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    utc(since.as_secs(), since.subsec_millis())
 }
 
 /// A time in UTC as `2024-02-29T12:00:00.000Z`.

@@ -1,6 +1,7 @@
 //! What each path of the three servers answers.
 
 use std::sync::PoisonError;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -11,7 +12,9 @@ use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{AdminState, Command, Lifecycle, destinations, rate_limits, routes};
+use crate::admin::{
+    AdminState, Command, Lifecycle, certificates, destinations, rate_limits, routes,
+};
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -85,8 +88,14 @@ const ENTRIES: [Entry; 10] = [
         method: Method::GET,
         path: "/certs",
         about: "certificates in use",
-        // Nothing terminates or starts TLS yet, so that the list is empty.
-        page: |_, _| json(StatusCode::OK, &json!([])),
+        page: |state, _| {
+            let facts = state.certificates.lock();
+            let facts = facts.unwrap_or_else(PoisonError::into_inner);
+            json(
+                StatusCode::OK,
+                &certificates::certificates(&facts, SystemTime::now()),
+            )
+        },
     },
     Entry {
         method: Method::PUT,

@@ -13,15 +13,19 @@ use config::{Problem, Resource, Severity};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::identity::OwnIdentity;
 use crate::admin::{AdminState, ConfigInfo};
 use crate::bootstrap::Settings;
 use crate::listener::{self, Bound};
 use crate::snapshot::Publisher;
+use crate::source::file::NamedFiles;
 use crate::table::compile::{Compiled, Compiler, Perspective};
 use crate::table::{Bind, Table};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::certificates::Certificates;
+use crate::tls::certificates::{Certificates, named_files};
+use crate::tls::facts::CertificateFacts;
+use crate::tls::identity::WorkloadIdentity;
 use crate::upstream::dns::{Resolver, Update};
 use crate::upstream::health::Keeper;
 use crate::worker::{Command, Handle};
@@ -32,8 +36,12 @@ const LOGGED_PROBLEMS_MAX: usize = 50;
 /// Everything between the files and the workers.
 pub(super) struct Configuration {
     paths: Vec<PathBuf>,
+    named_files: NamedFiles,
+    /// Who the workload is, if it can prove it.
+    own: Option<OwnIdentity>,
     loader: Loader,
     mesh: Option<Mesh>,
+    certificates: Certificates,
     compiler: Compiler,
     publisher: Publisher,
     workers: Vec<Handle>,
@@ -50,6 +58,22 @@ struct Next {
     mesh: Mesh,
     compiled: Compiled,
     sockets: NewSockets,
+    certificates: Certificates,
+}
+
+/// What a configuration begins with.
+pub(super) struct Beginning {
+    /// Who the proxy is in metrics.
+    pub(super) identity: Identity,
+    /// Who the workload is, if it can prove it.
+    pub(super) own: Option<OwnIdentity>,
+    /// What watches the files that the configuration names.
+    pub(super) named_files: NamedFiles,
+    pub(super) workers: Vec<Handle>,
+    pub(super) publisher: Publisher,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) resolver: Resolver,
+    pub(super) admin: Arc<AdminState>,
 }
 
 /// Why a change was not taken.
@@ -81,15 +105,17 @@ fn count_errors(problems: &[Problem]) -> usize {
 // === impl Configuration ===
 
 impl Configuration {
-    pub(super) fn new(
-        settings: &Settings,
-        identity: Identity,
-        workers: Vec<Handle>,
-        publisher: Publisher,
-        metrics: Arc<Metrics>,
-        resolver: Resolver,
-        admin: Arc<AdminState>,
-    ) -> Self {
+    pub(super) fn new(settings: &Settings, beginning: Beginning) -> Self {
+        let Beginning {
+            identity,
+            own,
+            named_files,
+            workers,
+            publisher,
+            metrics,
+            resolver,
+            admin,
+        } = beginning;
         let viewer = Viewer {
             namespace: settings.namespace.clone(),
             labels: settings.labels.clone(),
@@ -101,15 +127,21 @@ impl Configuration {
             cluster,
             locality: settings.locality.clone(),
             bind: settings.bind,
-            principal: format!(
-                "spiffe://{}/ns/{}/sa/{}",
-                settings.trust_domain, settings.namespace, settings.service_account
-            ),
+            principal: match &own {
+                Some(own) => own.current().id.to_string(),
+                None => format!(
+                    "spiffe://{}/ns/{}/sa/{}",
+                    settings.trust_domain, settings.namespace, settings.service_account
+                ),
+            },
         };
         Self {
             paths: settings.config.clone(),
+            named_files,
+            own,
             loader: Loader::new(&settings.namespace),
             mesh: None,
+            certificates: Certificates::default(),
             compiler: Compiler::new(perspective, Arc::clone(&metrics)),
             publisher,
             workers,
@@ -171,7 +203,50 @@ impl Configuration {
                 if let ReloadError::Problems(problems) = error {
                     info.problems = problems;
                 }
+                drop(info);
+                self.replace_identity();
             }
+        }
+    }
+
+    /// Takes a new identity into the generation in use, where the next one cannot be had: what is
+    /// wrong in some file must not let certificates expire.
+    fn replace_identity(&mut self) {
+        let (Some(mesh), Some(own)) = (&self.mesh, &self.own) else {
+            return;
+        };
+        let in_use = self.certificates.identity();
+        if in_use.is_some_and(|in_use| Arc::ptr_eq(in_use, own.current())) {
+            return;
+        }
+        let certificates = self.certificates.with_identity(Arc::clone(own.current()));
+        let facts = certificates.facts(mesh.gateways(self.compiler.viewer()));
+        let compiled = self.compiler.plan(mesh, &certificates).commit();
+        let snapshot = self
+            .publisher
+            .publish(compiled.table, compiled.destinations);
+        self.keeper.mind(&snapshot.destinations);
+        self.certificates = certificates;
+        self.show_certificates(facts);
+    }
+
+    fn show_certificates(&self, facts: Vec<CertificateFacts>) {
+        self.metrics.process.tls.show_expirations(&facts);
+        let shown = self.admin.certificates.lock();
+        *shown.unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// When to look again at the files of the identity; never while all is well.
+    pub(super) fn retry_at(&self) -> Option<tokio::time::Instant> {
+        self.own.as_ref()?.retry_at()
+    }
+
+    /// Looks again at the files of the identity.
+    pub(super) async fn retry(&mut self) {
+        let results = &self.metrics.process.tls.identity_reloads;
+        let own = self.own.as_mut();
+        if own.is_some_and(|own| own.look(results)) {
+            self.reload().await;
         }
     }
 
@@ -196,9 +271,10 @@ impl Configuration {
             None => Mesh::new(&loaded.resources, MeshSettings::default()),
         };
         let index = clock.lap();
+        let identity = self.watch_and_look(&loaded.resources);
         // A plan that cannot listen is dropped, which leaves the generation in use as it is.
-        let (certificates, findings) =
-            Certificates::load(mesh.gateways(self.compiler.viewer()), None);
+        let gateways = mesh.gateways(self.compiler.viewer());
+        let (certificates, findings) = Certificates::load(gateways.iter().copied(), identity);
         let tls = self.loader.locate(findings);
         if count_errors(&tls) > 0 {
             return Err(ReloadError::Problems(tls));
@@ -214,7 +290,19 @@ impl Configuration {
             mesh,
             compiled,
             sockets,
+            certificates,
         })
+    }
+
+    /// Watches the files that will be read, so that no change falls in between, and looks who the
+    /// workload is by now.
+    fn watch_and_look(&mut self, resources: &[Arc<Resource>]) -> Option<Arc<WorkloadIdentity>> {
+        let mut files = named_files(resources);
+        files.extend(self.own.iter().flat_map(OwnIdentity::files));
+        self.named_files.watch(files);
+        let own = self.own.as_mut()?;
+        own.look(&self.metrics.process.tls.identity_reloads);
+        Some(Arc::clone(own.current()))
     }
 
     /// Notes what is in use, and what is odd between its resources. Oddities are warnings, so that
@@ -249,6 +337,7 @@ impl Configuration {
             mesh,
             compiled,
             sockets,
+            certificates,
         } = next;
         let Compiled {
             table,
@@ -291,7 +380,9 @@ impl Configuration {
             elapsed = ?started.elapsed(),
             "configuration in use"
         );
+        self.show_certificates(certificates.facts(mesh.gateways(self.compiler.viewer())));
         self.mesh = Some(mesh);
+        self.certificates = certificates;
         self.note(loaded, snapshot.generation);
     }
 

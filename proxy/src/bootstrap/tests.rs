@@ -77,6 +77,8 @@ fn defaults_are_those_of_the_manual() {
         labels: BTreeMap::new(),
         service_account: "default".into(),
         trust_domain: "cluster.local".into(),
+        trust_domain_aliases: Vec::new(),
+        identity_dir: None,
         cluster: "Kubernetes".into(),
         locality: None,
         workers: settings.workers,
@@ -108,6 +110,10 @@ fn flags_set_what_they_name() {
         "cart",
         "--trust-domain",
         "td.example",
+        "--trust-domain-aliases",
+        "old.example,older",
+        "--identity-dir",
+        "/etc/identity",
         "--cluster",
         "east",
         "--locality",
@@ -139,6 +145,8 @@ fn flags_set_what_they_name() {
         labels: pairs(&[("app", "cart"), ("version", "v1"), ("empty", "")]),
         service_account: "cart".into(),
         trust_domain: "td.example".into(),
+        trust_domain_aliases: vec!["old.example".into(), "older".into()],
+        identity_dir: Some("/etc/identity".into()),
         cluster: "east".into(),
         locality: Some(Locality {
             region: "r".into(),
@@ -232,8 +240,8 @@ fn what_cannot_be_used_is_a_usage_error_that_says_why() {
             "--capture is not available yet",
         ),
         (
-            &["--identity-dir", "/x", "--config", "a"],
-            "--identity-dir is not available yet",
+            &["--trust-domain-aliases", "a,B", "--config", "a"],
+            "must be a trust domain of lower-case letters",
         ),
         (
             &["--namespace", "Shop"],
@@ -307,7 +315,7 @@ fn help_shows_what_there_is_and_hides_what_is_not_yet() {
     for now in ["--config <PATH>", "check", "explain", "test"] {
         assert!(help.contains(now), "{now}");
     }
-    for later in ["--control", "--capture", "--identity-dir", "iptables"] {
+    for later in ["--control", "--capture", "iptables"] {
         assert!(!help.contains(later), "{later}");
     }
 }

@@ -66,6 +66,13 @@ impl fmt::Display for Locality {
     }
 }
 
+pub(super) fn trust_domain(text: &str) -> Result<String, String> {
+    match config::spiffe::is_trust_domain(text) {
+        true => Ok(text.to_owned()),
+        false => Err("must be a trust domain of lower-case letters, digits and .-_".to_owned()),
+    }
+}
+
 pub(super) fn namespace(text: &str) -> Result<String, String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let legal = !text.is_empty()

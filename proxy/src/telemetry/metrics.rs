@@ -14,6 +14,7 @@ mod procfs;
 mod rate_limits;
 mod retries;
 mod series;
+mod tls;
 mod traffics;
 mod worker;
 
@@ -41,6 +42,7 @@ pub(crate) use crate::telemetry::metrics::mirrors::Mirrored;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
 pub use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 pub use crate::telemetry::metrics::retries::RetryCounters;
+pub use crate::telemetry::metrics::tls::{Side, TlsMetrics};
 pub use crate::telemetry::metrics::worker::WorkerMetrics;
 
 /// Combinations of labels of request metrics when nothing else is said. One costs 0.6 KiB in each

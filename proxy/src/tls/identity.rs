@@ -1,7 +1,7 @@
 //! Who this workload is, how it proves it, and whom it believes: the three files of
 //! `--identity-dir`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,6 +11,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
+use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::verify::Trust;
 use crate::tls::{mutual, pem};
 
@@ -32,8 +33,8 @@ pub struct WorkloadIdentity {
     pub(crate) certified: Arc<CertifiedKey>,
     /// Whom it believes.
     pub(crate) trust: Trust,
-    /// Since when and until when the certificate is valid.
-    pub(crate) validity: (SystemTime, SystemTime),
+    /// What its certificates say, that of the workload first, and those of the authorities.
+    pub(crate) facts: Vec<CertificateFacts>,
     /// How it lets other workloads in.
     pub(crate) server: Arc<ServerConfig>,
 }
@@ -88,12 +89,22 @@ impl WorkloadIdentity {
     /// The first thing that is wrong with them.
     pub fn read(folder: &Path, aliases: &[String]) -> Result<Self, IdentityError> {
         let in_file = |file| move |problem| IdentityError::File { file, problem };
-        let chain = pem::chain(&folder.join(CHAIN)).map_err(in_file(CHAIN))?;
-        let key = pem::key(&folder.join(KEY)).map_err(in_file(KEY))?;
-        let roots = pem::roots(&folder.join(ROOTS)).map_err(in_file(ROOTS))?;
+        let [chain_file, key_file, roots_file] = Self::files(folder);
+        let chain = pem::chain(&chain_file).map_err(in_file(CHAIN))?;
+        let key = pem::key(&key_file).map_err(in_file(KEY))?;
+        let authorities = pem::chain(&roots_file).map_err(in_file(ROOTS))?;
         let leaf = chain.first().ok_or(NameError::Unreadable)?;
         let id = workload_of(leaf)?;
-        let validity = validity_of(leaf)?;
+        let mut facts = Vec::new();
+        for certificate in &chain {
+            let read = CertificateFacts::read(certificate, Purpose::Identity, &chain_file);
+            facts.push(read?);
+        }
+        for certificate in &authorities {
+            let read = CertificateFacts::read(certificate, Purpose::Root, &roots_file);
+            facts.push(read.map_err(|error| in_file(ROOTS)(error.to_string()))?);
+        }
+        let roots = pem::authorities(authorities).map_err(in_file(ROOTS))?;
         let provider = aws_lc_rs::default_provider();
         let certified =
             CertifiedKey::from_der(chain, key, &provider).map_err(IdentityError::Mismatch)?;
@@ -110,8 +121,26 @@ impl WorkloadIdentity {
             id,
             certified,
             trust,
-            validity,
+            facts,
         })
+    }
+
+    /// The files that make an identity.
+    pub(crate) fn files(folder: &Path) -> [PathBuf; 3] {
+        [CHAIN, KEY, ROOTS].map(|name| folder.join(name))
+    }
+
+    /// Whether `other` was made of the same certificates, so that either can stand for the other. The
+    /// key belongs to the certificate, and so is the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert
+            && self.trust.roots.roots == other.trust.roots.roots
+            && self.trust.domains == other.trust.domains
+    }
+
+    /// Whether its certificate is valid at a time.
+    pub(crate) fn is_valid_at(&self, now: SystemTime) -> bool {
+        self.facts.first().is_some_and(|leaf| leaf.is_valid_at(now))
     }
 }
 
@@ -141,13 +170,4 @@ pub(crate) fn workload_of(certificate: &CertificateDer<'_>) -> Result<SpiffeId, 
         }),
         _ => Err(NameError::Several(uris.len())),
     }
-}
-
-/// Since when and until when a certificate is valid.
-fn validity_of(certificate: &CertificateDer<'_>) -> Result<(SystemTime, SystemTime), NameError> {
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(certificate).map_err(|_| NameError::Unreadable)?;
-    let validity = parsed.validity();
-    let time = |at: x509_parser::time::ASN1Time| SystemTime::from(at.to_datetime());
-    Ok((time(validity.not_before), time(validity.not_after)))
 }

@@ -46,8 +46,17 @@ pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 ///
 /// As [`chain`].
 pub(crate) fn roots(path: &Path) -> Result<RootCertStore, String> {
+    authorities(chain(path)?)
+}
+
+/// The same of certificates that were read from a file.
+///
+/// # Errors
+///
+/// As [`chain`].
+pub(crate) fn authorities(chain: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for root in chain(path)? {
+    for root in chain {
         roots
             .add(root)
             .map_err(|error| format!("must have certificates of authorities: {error}"))?;

@@ -36,6 +36,7 @@ pub(in crate::admin) fn state() -> (
     let state = AdminState {
         publisher,
         config: Mutex::new(ConfigInfo::default()),
+        certificates: Mutex::default(),
         metrics: Box::new(|| "a_total 1\n".to_owned()),
         lifecycle: watched,
         commands: sender,

@@ -10,6 +10,7 @@ use crate::telemetry::metrics::mirrors::MirrorCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
 use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 use crate::telemetry::metrics::retries::RetryCounters;
+use crate::telemetry::metrics::tls::TlsMetrics;
 
 /// The proxy's own metrics.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct ProcessMetrics {
     pub dns_resolutions: Results,
     /// Health checks by result `passed` and `failed`.
     pub health_checks: Results,
+    /// Handshakes of TLS, and how long certificates last.
+    pub tls: TlsMetrics,
 }
 
 /// The same event by how it went.
@@ -141,6 +144,7 @@ impl ProcessMetrics {
                 ["ok", "failed"],
             )?,
             health_checks: all.health_checks()?,
+            tls: all.tls()?,
         })
     }
 }
@@ -270,6 +274,35 @@ impl Collected<'_> {
             "Health checks of endpoints.",
         );
         self.results(named, ["passed", "failed"])
+    }
+
+    fn tls(&self) -> Result<TlsMetrics> {
+        let handshakes = self.counters(
+            "meshproxy_tls_handshakes_total",
+            "Handshakes of TLS that went well.",
+            &["side", "kind"],
+        )?;
+        let failures = self.counters(
+            "meshproxy_tls_handshake_failures_total",
+            "Handshakes of TLS that failed.",
+            &["side", "reason"],
+        )?;
+        let reloads = self.results(
+            (
+                "meshproxy_identity_reloads_total",
+                "Changes of the files in --identity-dir.",
+            ),
+            ["success", "failure"],
+        )?;
+        let expirations = IntGaugeVec::new(
+            Opts::new(
+                "meshproxy_certificate_expiration_timestamp_seconds",
+                "When the first certificate of a file expires.",
+            ),
+            &["purpose", "file"],
+        )?;
+        self.0.register(Box::new(expirations.clone()))?;
+        TlsMetrics::new(&handshakes, failures, reloads, expirations)
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.

@@ -1,64 +1,15 @@
 //! Each reason for which a peer is not believed, in whole handshakes without a network.
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType, date_time_ymd,
-};
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::{ExtendedKeyUsagePurpose, SanType, date_time_ymd};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConnection, ServerConnection};
 
 use super::*;
+use crate::tls::fixture::{Authority, DOMAIN, Knob, WORKLOAD};
 use crate::tls::mutual;
 
-const DOMAIN: &str = "cluster.local";
-const WORKLOAD: &str = "spiffe://cluster.local/ns/shop/sa/cart";
 /// More flights than any handshake has.
 const FLIGHTS_MAX: usize = 8;
-
-struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>);
-
-/// What may be wrong with a certificate.
-type Knob = fn(&mut CertificateParams);
-
-impl Authority {
-    fn new() -> Self {
-        Self::named("ours")
-    }
-
-    fn named(name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.self_signed(&key).expect("a certificate");
-        Self(Issuer::new(params, key), certificate.der().clone())
-    }
-
-    fn trust(&self, domains: &[&str]) -> Trust {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.1.clone()).expect("a root");
-        Trust {
-            roots: Arc::new(roots),
-            domains: domains.iter().map(|it| Box::from(*it)).collect(),
-        }
-    }
-
-    fn leaf(&self, uris: &[&str], knob: Knob) -> Arc<CertifiedKey> {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = uris
-            .iter()
-            .map(|uri| SanType::URI((*uri).try_into().expect("ASCII")))
-            .collect();
-        knob(&mut params);
-        let certificate = params.signed_by(&key, &self.0).expect("signed");
-        let chain = vec![certificate.der().clone()];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        Arc::new(CertifiedKey::from_der(chain, key, &provider).expect("they fit"))
-    }
-}
 
 /// Lets two sides shake hands; the error of the one that does not believe the other.
 fn shake_hands(
@@ -214,7 +165,10 @@ fn a_server_must_be_who_is_expected_to_the_letter() {
             &["spiffe://cluster.local/ns/shop/sa/cart2"],
             "unexpected_identity",
         ),
-        (&["cluster.local/ns/shop/sa/cart"], "unexpected_identity"),
+        (
+            &["cluster.local/ns/shop/sa/cart"],
+            "unexpected_identity",
+        ),
         (&["any"], "unexpected_identity"),
     ] {
         assert_eq!(reason(as_server(&ours, &peer, expected)), verdict);

@@ -1,0 +1,75 @@
+//! An authority for tests, and the certificates of workloads that it signs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rustls::RootCertStore;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
+
+use crate::tls::verify::Trust;
+
+pub(crate) const DOMAIN: &str = "cluster.local";
+pub(crate) const WORKLOAD: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+
+/// An authority.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// What may be odd about a certificate.
+pub(crate) type Knob = fn(&mut CertificateParams);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        Self::named("ours")
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    pub(crate) fn trust(&self, domains: &[&str]) -> Trust {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("a root");
+        Trust {
+            roots: Arc::new(roots),
+            domains: domains.iter().map(|it| Box::from(*it)).collect(),
+        }
+    }
+
+    pub(crate) fn leaf(&self, uris: &[&str], knob: Knob) -> Arc<CertifiedKey> {
+        let (certificate, key) = self.sign(uris, knob);
+        let chain = vec![certificate.der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        Arc::new(CertifiedKey::from_der(chain, key, &provider).expect("they fit"))
+    }
+
+    /// Writes what a workload keeps that believes this authority.
+    pub(crate) fn write_identity(&self, folder: &Path, knob: Knob) {
+        let (certificate, key) = self.sign(&[WORKLOAD], knob);
+        for (name, text) in [
+            ("cert-chain.pem", certificate.pem()),
+            ("key.pem", key.serialize_pem()),
+            ("root-cert.pem", self.0.pem()),
+        ] {
+            std::fs::write(folder.join(name), text).expect("written");
+        }
+    }
+
+    fn sign(&self, uris: &[&str], knob: Knob) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = uris
+            .iter()
+            .map(|uri| SanType::URI((*uri).try_into().expect("ASCII")))
+            .collect();
+        knob(&mut params);
+        let certificate = params.signed_by(&key, &self.0).expect("signed");
+        (certificate, key)
+    }
+}
