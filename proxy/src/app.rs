@@ -59,15 +59,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let watcher = tokio::spawn(watch.run(reload));
 
     let own = OwnIdentity::start(&settings)?;
-    let mut identity = Identity::of_workload(
-        &settings.labels,
-        &settings.name,
-        &settings.namespace,
-        &settings.cluster,
-    );
-    if let Some(own) = &own {
-        identity.principal = own.current().id.shared();
-    }
+    let identity = identity_in_metrics(&settings, own.as_ref());
     let metrics = Metrics::new(identity.clone(), SERIES_MAX);
     let publisher = Publisher::default();
     metrics.show_health(publisher.clone());
@@ -128,6 +120,23 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     serving.abort();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who the workload is in metrics.
+fn identity_in_metrics(settings: &Settings, own: Option<&OwnIdentity>) -> Identity {
+    let identity = Identity::of_workload(
+        &settings.labels,
+        &settings.name,
+        &settings.namespace,
+        &settings.cluster,
+    );
+    match own {
+        Some(own) => Identity {
+            principal: own.current().id.shared(),
+            ..identity
+        },
+        None => identity,
+    }
 }
 
 fn start_workers(

@@ -55,6 +55,10 @@ pub(crate) struct Ticket {
     signs: Rc<Signs>,
 }
 
+/// Tells one connection to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending(Rc<Signs>);
+
 /// No tick is so late.
 const NEVER: u32 = u32::MAX;
 
@@ -154,9 +158,23 @@ impl Drain {
     }
 }
 
+// === impl Ending ===
+
+impl Ending {
+    /// Tells the connection to end after the request it is in, which looks for itself.
+    pub(crate) fn tell(&self) {
+        self.0.told.set(true);
+    }
+}
+
 // === impl Ticket ===
 
 impl Ticket {
+    /// What tells the connection to end.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending(Rc::clone(&self.signs))
+    }
+
     /// Whether the connection is to end.
     pub(crate) fn is_told(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.registered {

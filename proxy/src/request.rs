@@ -28,6 +28,7 @@ use http::{HeaderValue, Request};
 use hyper::body::{Body as _, Incoming};
 
 use crate::body::Received;
+use crate::drain::Ending;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::malformed::Malformed;
@@ -50,6 +51,8 @@ pub struct Downstream {
     pub local: Option<SocketAddr>,
     /// What TLS says of it; `None` in plain text.
     pub(crate) security: Option<Security>,
+    /// Ends it once the request it is in has its answer; none where there is no connection.
+    pub(crate) ending: Option<Ending>,
     /// The caller's address as text, made when the first request needs it.
     peer_text: OnceCell<Option<HeaderValue>>,
 }
@@ -94,6 +97,7 @@ impl Downstream {
             peer,
             local,
             security: None,
+            ending: None,
             peer_text: OnceCell::new(),
         }
     }
@@ -101,6 +105,13 @@ impl Downstream {
     /// The name that the caller asked for in TLS, empty if it named none; `None` in plain text.
     pub(crate) fn server_name(&self) -> Option<&str> {
         self.security.as_ref().map(|it| &*it.server_name)
+    }
+
+    /// Has the connection end once the request it is in has its answer.
+    pub(crate) fn end_after_answer(&self) {
+        if let Some(ending) = &self.ending {
+            ending.tell();
+        }
     }
 
     /// The caller's IP address as the value of a header.
@@ -119,6 +130,9 @@ pub enum Rejection {
     /// The request is not HTTP as it may be, or came too slowly.
     #[error(transparent)]
     Malformed(Malformed),
+    /// It came in plain text, and the policy has become that peers prove who they are.
+    #[error("plain text where mutual TLS is asked for")]
+    PlainText,
     /// Nobody serves the host.
     #[error("no route: unknown host")]
     UnknownHost,
@@ -171,6 +185,7 @@ impl Rejection {
         match self {
             Self::BadRequest(_) => Flags::DPE,
             Self::Malformed(malformed) => malformed.flag(),
+            Self::PlainText => Flags::UAEX,
             Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
             Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
             Self::UnknownDestination => Flags::NC,

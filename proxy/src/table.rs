@@ -30,6 +30,8 @@ use serde::Serialize;
 use crate::inbound::Admission;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::rate_limit::RateLimits;
+use crate::tls::Security;
+use crate::tls::identity::WorkloadIdentity;
 use crate::tls::server::TlsServers;
 
 /// Every listener of this proxy with its routes.
@@ -70,6 +72,11 @@ pub enum Transport {
     Plain,
     /// TLS, the server chosen by the name that is asked for; every server has its own hosts.
     Servers(TlsServers),
+    /// Mutual TLS between workloads, or plain text: whatever the client begins with.
+    Permissive(Arc<WorkloadIdentity>),
+    /// Mutual TLS between workloads. Without an identity of its own the workload cannot shake hands,
+    /// and takes no connection.
+    Strict(Option<Arc<WorkloadIdentity>>),
 }
 
 /// An address to listen at.
@@ -131,7 +138,14 @@ impl Listener {
     /// connection that came before the listener changed from one to the other has none.
     pub(crate) fn hosts_for(&self, server_name: Option<&str>) -> Option<&HostTable> {
         match (&self.transport, server_name) {
-            (Transport::Plain, None) => Some(&self.hosts),
+            (Transport::Plain, None) | (Transport::Permissive(_), _) => Some(&self.hosts),
+            // In front of a workload the name means nothing, and who came in mutual TLS may go on when
+            // plain text is enough.
+            (Transport::Strict(_), Some(_)) => Some(&self.hosts),
+            (Transport::Plain, Some(_)) if self.direction == Direction::Inbound => {
+                Some(&self.hosts)
+            }
+            (Transport::Strict(_), None) => None,
             (Transport::Servers(servers), Some(name)) => {
                 servers.find(name).map(|server| &server.hosts)
             }
@@ -139,10 +153,17 @@ impl Listener {
         }
     }
 
+    /// Whether a connection must be in mutual TLS and is not: what it demands may have changed since
+    /// the connection came.
+    pub(crate) fn demands_more_than(&self, security: Option<&Security>) -> bool {
+        let is_proved = || security.is_some_and(|security| security.principal.is_some());
+        matches!(self.transport, Transport::Strict(_)) && !is_proved()
+    }
+
     /// All hosts with their names as written, in no order.
     pub(crate) fn all_hosts(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
         let servers = match &self.transport {
-            Transport::Plain => None,
+            Transport::Plain | Transport::Permissive(_) | Transport::Strict(_) => None,
             Transport::Servers(servers) => Some(servers),
         };
         let servers = servers.into_iter().flat_map(HostTable::iter);
@@ -154,11 +175,25 @@ impl Listener {
 // === impl Transport ===
 
 impl Transport {
-    /// Whether connections are in TLS.
+    /// Whether connections are in TLS, or may be.
     pub fn is_tls(&self) -> bool {
         match self {
             Self::Plain => false,
-            Self::Servers(_) => true,
+            Self::Servers(_) | Self::Permissive(_) | Self::Strict(_) => true,
+        }
+    }
+
+    /// Whether no connection can be taken.
+    pub fn is_shut(&self) -> bool {
+        matches!(self, Self::Strict(None))
+    }
+
+    /// What the workload behind it takes, as `PeerAuthentication` calls it; none at gateways.
+    pub(crate) fn peers(&self) -> Option<&'static str> {
+        match self {
+            Self::Plain | Self::Servers(_) => None,
+            Self::Permissive(_) => Some("PERMISSIVE"),
+            Self::Strict(_) => Some("STRICT"),
         }
     }
 }

@@ -7,13 +7,17 @@ pub mod certificates;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub(crate) mod forwarded;
 pub mod identity;
 pub(crate) mod mutual;
 pub(crate) mod pem;
+pub(crate) mod refusals;
 pub mod server;
 pub(crate) mod verify;
+pub(crate) mod workload;
 
 use config::spiffe::SpiffeId;
+use http::HeaderValue;
 
 /// What TLS says of a downstream connection.
 #[derive(Debug, Clone)]
@@ -23,4 +27,6 @@ pub(crate) struct Security {
     /// Whom the client proved to be: the workload of its certificate, if it showed one that is
     /// believed and names one.
     pub(crate) principal: Option<SpiffeId>,
+    /// What `x-forwarded-client-cert` says of the certificate, if it showed one that is believed.
+    pub(crate) forwarded: Option<HeaderValue>,
 }

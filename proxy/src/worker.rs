@@ -25,7 +25,9 @@ use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::metrics::{Metrics, WorkerMetrics};
+use crate::telemetry::metrics::{Metrics, Side, WorkerMetrics};
+use crate::tls::refusals::Refusals;
+use crate::tls::server::HandshakeError;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 
@@ -53,6 +55,8 @@ pub struct Worker {
     pub(crate) limits: Limits,
     /// Its copies of requests for mirrors.
     pub(crate) mirrors: Mirrors,
+    /// Handshakes that were refused of late.
+    refusals: Refusals,
     /// The date in answers.
     pub(crate) clock: Clock,
     /// Its requests that wait, if there is a limit of how long nothing may pass.
@@ -233,6 +237,7 @@ impl Worker {
             drain: Rc::default(),
             limits: Limits::default(),
             mirrors: Mirrors::new(metrics.process.mirrors.clone()),
+            refusals: Refusals::default(),
             clock: Clock::default(),
             idle: None,
         }
@@ -257,6 +262,29 @@ impl Worker {
     pub(crate) fn count_rejection(&self, cause: &'static str) {
         let rejections = &self.shared.process.rejections;
         rejections.with_label_values(&[cause]).inc();
+    }
+
+    /// Counts a handshake that went well.
+    pub(crate) fn count_handshake(&self, resumed: bool) {
+        let tls = &self.shared.process.tls;
+        tls.shook_hands(Side::Downstream, resumed);
+    }
+
+    /// Counts a handshake that failed and, within bounds, tells of it.
+    pub(crate) fn refuse_handshake(&self, downstream: &Downstream, error: &HandshakeError) {
+        let cause = error.cause();
+        self.count_rejection(cause);
+        let reason = cause.strip_prefix("tls_").unwrap_or(cause);
+        self.shared.process.tls.failed(Side::Downstream, reason);
+        let (bind, peer) = (&downstream.bind, downstream.peer);
+        let peer = peer.map(tracing::field::display);
+        if error.is_close() {
+            let error = error as &dyn std::error::Error;
+            tracing::debug!(%bind, peer, error, "the client left in its handshake");
+        } else if let Some(left_out) = self.refusals.tell(Instant::now()) {
+            let error = error.words();
+            tracing::info!(%bind, peer, reason, error, left_out, "handshake refused");
+        }
     }
 
     /// The configuration that a request sees from its beginning to its end.

@@ -20,7 +20,7 @@ use crate::upstream::destination::{DestinationId, Destinations};
 /// All listeners.
 pub(super) fn listeners(table: &Table) -> Vec<Value> {
     let describe = |listener: &Arc<Listener>| {
-        json!({
+        let mut shown = json!({
             "address": listener.bind.to_string(),
             "name": listener.name,
             "direction": listener.direction,
@@ -34,7 +34,12 @@ pub(super) fn listeners(table: &Table) -> Vec<Value> {
                 UnknownHost::BadGateway => 502,
             },
             "hosts": listener.all_hosts().count(),
-        })
+        });
+        if let Some(peers) = listener.transport.peers() {
+            shown["peers"] = json!(peers);
+            shown["shut"] = json!(listener.transport.is_shut());
+        }
+        shown
     };
     table.listeners.iter().map(describe).collect()
 }

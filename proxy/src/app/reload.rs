@@ -20,7 +20,7 @@ use crate::listener::{self, Bound};
 use crate::snapshot::Publisher;
 use crate::source::file::NamedFiles;
 use crate::table::compile::{Compiled, Compiler, Perspective};
-use crate::table::{Bind, Table};
+use crate::table::{Bind, Listener, Table};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{Certificates, named_files};
@@ -135,6 +135,8 @@ impl Configuration {
                 ),
             },
         };
+        // What is read before the first load is read again then.
+        named_files.watch(own.iter().flat_map(OwnIdentity::files).collect());
         Self {
             paths: settings.config.clone(),
             named_files,
@@ -261,6 +263,8 @@ impl Configuration {
     /// Everything of the next generation that can fail.
     fn prepare(&mut self) -> Result<Next, ReloadError> {
         let mut clock = Stopwatch::start();
+        // Before anything can fail: what is wrong elsewhere does not hold up a new identity.
+        let identity = self.look();
         let mut loaded = self.loader.load(&self.paths);
         let load = clock.lap();
         if loaded.has_errors() {
@@ -271,7 +275,7 @@ impl Configuration {
             None => Mesh::new(&loaded.resources, MeshSettings::default()),
         };
         let index = clock.lap();
-        let identity = self.watch_and_look(&loaded.resources);
+        self.watch(&loaded.resources);
         // A plan that cannot listen is dropped, which leaves the generation in use as it is.
         let gateways = mesh.gateways(self.compiler.viewer());
         let (certificates, findings) = Certificates::load(gateways.iter().copied(), identity);
@@ -294,12 +298,16 @@ impl Configuration {
         })
     }
 
-    /// Watches the files that will be read, so that no change falls in between, and looks who the
-    /// workload is by now.
-    fn watch_and_look(&mut self, resources: &[Arc<Resource>]) -> Option<Arc<WorkloadIdentity>> {
+    /// Watches the files that are read for `resources`; before they are, so that no change falls in
+    /// between.
+    fn watch(&self, resources: &[Arc<Resource>]) {
         let mut files = named_files(resources);
         files.extend(self.own.iter().flat_map(OwnIdentity::files));
         self.named_files.watch(files);
+    }
+
+    /// Who the workload is by now.
+    fn look(&mut self) -> Option<Arc<WorkloadIdentity>> {
         let own = self.own.as_mut()?;
         own.look(&self.metrics.process.tls.identity_reloads);
         Some(Arc::clone(own.current()))
@@ -345,6 +353,7 @@ impl Configuration {
             names,
         } = compiled;
         self.resolver.want(names.into_iter());
+        warn_of_shut(&table, &self.publisher.current().table);
         let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
         self.keeper.mind(&snapshot.destinations);
         for (bind, sockets) in sockets {
@@ -409,6 +418,24 @@ impl Configuration {
         }
         compiled.destinations = self.compiler.refresh().1;
         compiled
+    }
+}
+
+/// Warns of each listener that is shut and was not before.
+fn warn_of_shut(table: &Table, before: &Table) {
+    let is_shut = |listener: &Listener| listener.transport.is_shut();
+    for listener in table.listeners.iter().filter(|it| is_shut(it)) {
+        if !before
+            .listener(&listener.bind)
+            .is_some_and(|it| is_shut(it))
+        {
+            tracing::warn!(
+                bind = %listener.bind,
+                name = listener.name,
+                "takes no connections: PeerAuthentication asks for STRICT mutual TLS, and there is \
+                 no --identity-dir"
+            );
+        }
     }
 }
 

@@ -84,6 +84,7 @@ impl Asked {
             downstream.security = Some(Security {
                 server_name: name.into(),
                 principal: None,
+                forwarded: None,
             });
         }
         downstream

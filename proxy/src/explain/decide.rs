@@ -87,7 +87,7 @@ impl Walk<'_> {
             faults,
             rate_limits,
             outcome,
-        } = match self.received() {
+        } = match self.admitted() {
             Ok(outgoing) => self.find(&outgoing),
             Err(rejection) => Found::nothing(self.refused(&rejection, rejection.to_string())),
         };
@@ -120,6 +120,16 @@ impl Walk<'_> {
             service_account: service_account.clone(),
             locality: locality.as_ref().map(ToString::to_string),
             address: self.asked.source.map(|ip| ip.to_string()),
+        }
+    }
+
+    /// The request, if its connection is one that the listener takes requests of: who asks in TLS is
+    /// thought of as one who proves who he is.
+    fn admitted(&self) -> Result<Outgoing, Rejection> {
+        let is_plain = self.downstream.security.is_none();
+        match is_plain && self.listener.demands_more_than(None) {
+            true => Err(Rejection::PlainText),
+            false => self.received(),
         }
     }
 

@@ -22,6 +22,9 @@ use present::Present;
 pub(crate) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `x-forwarded-for`.
 pub(crate) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Who callers proved to be.
+pub(crate) static X_FORWARDED_CLIENT_CERT: HeaderName =
+    HeaderName::from_static("x-forwarded-client-cert");
 /// `x-request-id`.
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The path before a rewrite.
@@ -124,6 +127,11 @@ pub(crate) fn receive(
     if reception.downstream.security.is_some() && !present.forwarded_proto {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
         present.forwarded_proto = true;
+    }
+    let security = reception.downstream.security.as_ref();
+    let client = security.and_then(|security| security.forwarded.as_ref());
+    if present.forwarded_client_cert || client.is_some() {
+        tell_client(headers, client, reception.direction);
     }
     let caller = match reception.direction {
         Direction::Gateway => reception.downstream.peer_text(),
@@ -301,6 +309,25 @@ fn reduce_te(headers: &mut HeaderMap) {
 fn has_usable_id(headers: &HeaderMap) -> bool {
     let id = headers.get(&X_REQUEST_ID);
     id.is_some_and(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX)
+}
+
+/// Says in `x-forwarded-client-cert` who the client is: in front of a workload behind what callers
+/// said who proved who they are, at a gateway alone. Nobody else is believed.
+fn tell_client(headers: &mut HeaderMap, client: Option<&HeaderValue>, direction: Direction) {
+    let told = match (client, direction) {
+        (Some(client), Direction::Inbound) => {
+            let lines = headers.get_all(&X_FORWARDED_CLIENT_CERT).iter();
+            let lines = lines.chain([client]).map(HeaderValue::as_bytes);
+            let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+            HeaderValue::from_bytes(&lines.join(&b',')).ok()
+        }
+        (Some(client), Direction::Gateway) => Some(client.clone()),
+        (Some(_), Direction::Outbound) | (None, _) => None,
+    };
+    headers.remove(&X_FORWARDED_CLIENT_CERT);
+    if let Some(told) = told {
+        headers.insert(X_FORWARDED_CLIENT_CERT.clone(), told);
+    }
 }
 
 /// Adds the caller to `x-forwarded-for`: behind all that is there, whatever the number of lines, so

@@ -15,6 +15,7 @@ use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
 use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
+use crate::table::Listener;
 use crate::table::route::{Action, Route};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
@@ -62,6 +63,15 @@ fn watch(body: Option<Received>, record: &mut Record) -> Body {
     Body::Watched(Watched::new(body, upload))
 }
 
+/// Refuses, and ends, a connection that came before its listener asked for mutual TLS.
+fn check_connection(listener: &Listener, downstream: &Downstream) -> Result<(), Rejection> {
+    if listener.demands_more_than(downstream.security.as_ref()) {
+        downstream.end_after_answer();
+        return Err(Rejection::PlainText);
+    }
+    Ok(())
+}
+
 /// The spine: every stage in order.
 async fn forward(
     worker: &Rc<Worker>,
@@ -75,6 +85,7 @@ async fn forward(
         .table
         .listener(&downstream.bind)
         .ok_or(Rejection::UnknownHost)?;
+    check_connection(listener, downstream)?;
     let random = || worker.upstream.random_wide();
     let reception = Reception {
         downstream,

@@ -157,6 +157,11 @@ fn cause(rejection: &Rejection) -> Cause {
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
         Rejection::Malformed(malformed) => of(malformed.status(), "", malformed.detail()),
+        Rejection::PlainText => of(
+            StatusCode::FORBIDDEN,
+            "RBAC: access denied",
+            "mutual_tls_required",
+        ),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),

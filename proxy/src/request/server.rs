@@ -14,13 +14,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::Request;
 use hyper::body::Incoming;
+use rustls::HandshakeKind;
 use tokio::io::AsyncReadExt;
 
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
 use crate::request::{Arrived, Downstream, pipeline};
 use crate::table::Transport;
-use crate::tls::{self, server::Agreed};
+use crate::tls;
+use crate::tls::server::{Agreed, HandshakeError};
+use crate::tls::workload::is_tls;
 use crate::worker::Worker;
 
 /// First read of a connection.
@@ -37,31 +40,26 @@ pub fn connection(
     serve(worker, io, downstream, ticket)
 }
 
-async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut ticket: Ticket) {
+async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticket: Ticket) {
     let _counted = worker.count_connection();
-    let mut agreed = Agreed::Other;
-    let snapshot = worker.snapshot();
-    let listener = snapshot.table.listener(&downstream.bind);
-    if let Some(Transport::Servers(servers)) = listener.map(|it| &it.transport) {
-        // A handshake is large, and most connections have none.
-        match Box::pin(tls::server::accept(servers, io)).await {
-            Ok(secured) => {
-                (io, agreed) = (secured.io, secured.protocol);
-                downstream.security = Some(secured.security);
-            }
-            Err(error) => {
-                worker.count_rejection(error.cause());
-                tracing::debug!(error = &error as &dyn std::error::Error, "no TLS");
-                return;
-            }
-        }
-    }
-    drop(snapshot);
-    ticket.wait(Some(worker.limits.idle_timeout));
-    let first = match first_bytes(&mut io, &mut ticket, worker.limits.head_timeout).await {
-        Ok(first) if !first.is_empty() => first,
-        Ok(_) | Err(_) => return,
+    downstream.ending = Some(ticket.ending());
+    let entered = match enter(&worker, io, &mut downstream, &mut ticket).await {
+        Ok(Some(entered)) => entered,
+        Ok(None) => return,
+        Err(error) => return worker.refuse_handshake(&downstream, &error),
     };
+    let Entered {
+        mut io,
+        agreed,
+        mut first,
+    } = entered;
+    if first.is_empty() {
+        ticket.wait(Some(worker.limits.idle_timeout));
+        first = match first_bytes(&mut io, &mut ticket, worker.limits.head_timeout).await {
+            Ok(first) if !first.is_empty() => first,
+            Ok(_) | Err(_) => return,
+        };
+    }
     ticket.wait(None);
     if agreed != Agreed::Http2 && !first.starts_with(http2::PREFACE) {
         return http1::serve(worker, &downstream, io, first, ticket).await;
@@ -83,6 +81,69 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
     let rejected = |cause| counts.count_rejection(cause);
     if let Err(error) = http2::serve(io, ticket, rejected, answer).await {
         tracing::debug!(%error, "downstream connection ended");
+    }
+}
+
+/// A connection whose HTTP is to come.
+struct Entered {
+    io: Io,
+    agreed: Agreed,
+    /// What was read of it already.
+    first: BytesMut,
+}
+
+/// Lets a connection in as its listener asks for; none if the client went away.
+async fn enter(
+    worker: &Worker,
+    mut io: Io,
+    downstream: &mut Downstream,
+    ticket: &mut Ticket,
+) -> Result<Option<Entered>, HandshakeError> {
+    let mut first = BytesMut::new();
+    if listens_for_tls(worker, downstream) {
+        ticket.wait(Some(worker.limits.idle_timeout));
+        first = match first_bytes(&mut io, ticket, worker.limits.head_timeout).await {
+            Ok(first) if !first.is_empty() => first,
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        ticket.wait(None);
+    }
+    // Loaded when the client has begun to speak: what is asked for may have changed meanwhile.
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind);
+    // A handshake is large, and most connections have none.
+    let secured = match listener.map(|it| &it.transport) {
+        Some(Transport::Servers(servers)) => Box::pin(tls::server::accept(servers, io)).await?,
+        Some(Transport::Permissive(own) | Transport::Strict(Some(own))) if is_tls(&first) => {
+            Box::pin(tls::workload::accept(own, &first, io)).await?
+        }
+        Some(Transport::Strict(None)) => return Err(HandshakeError::NoIdentity),
+        Some(Transport::Strict(Some(_))) => return Err(HandshakeError::PlainText),
+        Some(Transport::Plain | Transport::Permissive(_)) | None => {
+            let agreed = Agreed::Other;
+            return Ok(Some(Entered { io, agreed, first }));
+        }
+    };
+    let resumed = match &secured.io {
+        Io::Tls(tls) => tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
+        Io::Tcp(_) | Io::Unix(_) | Io::Memory(_) => false,
+    };
+    worker.count_handshake(resumed);
+    downstream.security = Some(secured.security);
+    Ok(Some(Entered {
+        io: secured.io,
+        agreed: secured.protocol,
+        first: BytesMut::new(),
+    }))
+}
+
+/// Whether the first bytes of a connection tell if it is in TLS.
+fn listens_for_tls(worker: &Worker, downstream: &Downstream) -> bool {
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind);
+    match listener.map(|it| &it.transport) {
+        Some(Transport::Permissive(_) | Transport::Strict(Some(_))) => true,
+        Some(Transport::Plain | Transport::Servers(_) | Transport::Strict(None)) | None => false,
     }
 }
 

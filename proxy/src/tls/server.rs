@@ -1,6 +1,7 @@
 //! TLS towards clients: the server is chosen by the name that the client asks for (SNI, RFC 6066
 //! §3) before anything is answered, as servers of one port may speak other versions of TLS.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use crate::io::Io;
 use crate::table::host::HostTable;
 use crate::tls::Security;
+use crate::tls::verify::PeerFault;
 
 /// Limit of a handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP/2 as ALPN names it (RFC 9113 §3.1).
 const ALPN_HTTP2: &[u8] = b"h2";
 
@@ -52,6 +54,13 @@ pub(crate) enum Agreed {
 pub(crate) enum HandshakeError {
     #[error("handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
     Timeout,
+    #[error("plain text where mutual TLS is asked for")]
+    PlainText,
+    #[error("mutual TLS is asked for, and the proxy has no --identity-dir")]
+    NoIdentity,
+    /// The client that was let in before is not any more.
+    #[error("go on with a session")]
+    Session(#[from] PeerFault),
     #[error("no server for the name")]
     UnknownName,
     #[error("read the client's greeting")]
@@ -93,6 +102,7 @@ async fn shake_hands(servers: &TlsServers, io: Io) -> Result<Secured, HandshakeE
         security: Security {
             server_name,
             principal: None,
+            forwarded: None,
         },
         protocol,
     })
@@ -105,17 +115,62 @@ impl HandshakeError {
     pub(crate) fn cause(&self) -> &'static str {
         match self {
             Self::Timeout => "tls_timeout",
+            Self::PlainText => "tls_plain_text",
+            Self::NoIdentity => "tls_no_own_identity",
+            Self::Session(fault) => fault.reason(),
             Self::UnknownName => "tls_unknown_name",
             Self::Greeting(error) | Self::Handshake(error) => {
-                let source = error.get_ref().and_then(|error| error.downcast_ref());
-                match source {
-                    Some(rustls::Error::PeerIncompatible(_)) => "tls_incompatible",
-                    Some(rustls::Error::AlertReceived(_)) => "tls_refused_by_client",
-                    Some(_) => "tls_protocol_error",
-                    None => "tls_closed",
-                }
+                rustls_error(error).map_or("tls_closed", cause_of)
             }
         }
+    }
+
+    /// The cause in words: what is wrong with the certificate of the client, if it is that.
+    pub(crate) fn words(&self) -> String {
+        let fault = match self {
+            Self::Session(fault) => Some(fault.clone()),
+            Self::Greeting(error) | Self::Handshake(error) => {
+                rustls_error(error).and_then(PeerFault::of)
+            }
+            Self::Timeout | Self::PlainText | Self::NoIdentity | Self::UnknownName => None,
+        };
+        if let Some(fault) = fault {
+            return fault.to_string();
+        }
+        let mut words = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            words.push_str(": ");
+            words.push_str(&error.to_string());
+            cause = error.source();
+        }
+        words
+    }
+
+    /// Whether the client only went away, which says nothing of it or of us.
+    pub(crate) fn is_close(&self) -> bool {
+        let (Self::Greeting(error) | Self::Handshake(error)) = self else {
+            return false;
+        };
+        rustls_error(error).is_none()
+    }
+}
+
+/// What the library found wrong, if it is that for which the connection failed.
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Why a handshake failed, as metrics name it.
+fn cause_of(error: &rustls::Error) -> &'static str {
+    if let Some(fault) = PeerFault::of(error) {
+        return fault.reason();
+    }
+    match error {
+        rustls::Error::PeerIncompatible(_) => "tls_incompatible",
+        rustls::Error::AlertReceived(_) => "tls_refused_by_client",
+        // The library adds errors as it grows.
+        _ => "tls_protocol_error",
     }
 }
 

@@ -246,20 +246,20 @@ impl PeerFault {
     /// The reason as metrics name it.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::NoCertificate => "no_certificate",
-            Self::Unreadable => "unreadable_certificate",
-            Self::Expired => "certificate_expired",
-            Self::NotYetValid => "certificate_not_yet_valid",
-            Self::UnknownAuthority => "unknown_authority",
-            Self::BadSignature => "bad_signature",
-            Self::WrongUsage => "wrong_usage",
-            Self::Name(NameError::Unreadable) => "unreadable_certificate",
-            Self::Name(NameError::None) => "no_identity",
-            Self::Name(NameError::Several(_)) => "several_identities",
-            Self::Name(NameError::Malformed(..)) => "malformed_identity",
-            Self::TrustDomain(_) => "foreign_trust_domain",
-            Self::Unexpected(_) => "unexpected_identity",
-            Self::Unacceptable(_) => "unacceptable_certificate",
+            Self::NoCertificate => "tls_no_certificate",
+            Self::Unreadable => "tls_unreadable_certificate",
+            Self::Expired => "tls_certificate_expired",
+            Self::NotYetValid => "tls_certificate_not_yet_valid",
+            Self::UnknownAuthority => "tls_unknown_authority",
+            Self::BadSignature => "tls_bad_signature",
+            Self::WrongUsage => "tls_wrong_usage",
+            Self::Name(NameError::Unreadable) => "tls_unreadable_certificate",
+            Self::Name(NameError::None) => "tls_no_identity",
+            Self::Name(NameError::Several(_)) => "tls_several_identities",
+            Self::Name(NameError::Malformed(..)) => "tls_malformed_identity",
+            Self::TrustDomain(_) => "tls_foreign_trust_domain",
+            Self::Unexpected(_) => "tls_unexpected_identity",
+            Self::Unacceptable(_) => "tls_unacceptable_certificate",
         }
     }
 }

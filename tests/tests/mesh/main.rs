@@ -21,6 +21,7 @@ mod http1;
 mod lifecycle;
 mod mirrors;
 mod misbehaviour;
+mod mtls;
 mod outlier;
 mod protocols;
 mod rate_limits;

@@ -11,6 +11,8 @@ pub(super) struct Present {
     pub(super) forwarded_for: bool,
     pub(super) forwarded_proto: bool,
     pub(super) request_id: bool,
+    /// What is said of the certificates of callers.
+    pub(super) forwarded_client_cert: bool,
     /// The question what becomes of the request.
     pub(super) explain: bool,
     /// The word that the request is a copy.
@@ -35,6 +37,7 @@ impl Present {
             match rest {
                 "forwarded-for" => present.forwarded_for = true,
                 "forwarded-proto" => present.forwarded_proto = true,
+                "forwarded-client-cert" => present.forwarded_client_cert = true,
                 "request-id" => present.request_id = true,
                 "meshproxy-explain" => present.explain = true,
                 "mirrored" => present.mirrored = true,
@@ -61,6 +64,7 @@ mod tests {
             "x-request-id",
             "x-forwarded-for",
             "x-forwarded-proto",
+            "x-forwarded-client-cert",
             "x-envoy-max-retries",
             "x-meshproxy-explain",
             "x-mirrored",
@@ -72,6 +76,7 @@ mod tests {
             te: true,
             forwarded_for: true,
             forwarded_proto: true,
+            forwarded_client_cert: true,
             request_id: true,
             explain: true,
             mirrored: true,

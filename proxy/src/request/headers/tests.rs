@@ -314,3 +314,40 @@ fn what_the_parser_of_http2_lets_pass_meets_the_checks_of_http1() {
         assert_eq!(malformed, Some(Malformed::Framing), "{length:?}");
     }
 }
+
+#[test]
+fn who_a_client_proved_to_be_is_told_and_nobody_else_is_believed() {
+    let name = &X_FORWARDED_CLIENT_CERT;
+    let proved = HeaderValue::from_static("Hash=1");
+    for (direction, client, expected) in [
+        (
+            Direction::Inbound,
+            Some(&proved),
+            Some("Hash=2,Hash=3,Hash=1"),
+        ),
+        (Direction::Inbound, None, None),
+        (Direction::Gateway, Some(&proved), Some("Hash=1")),
+        (Direction::Gateway, None, None),
+        (Direction::Outbound, None, None),
+    ] {
+        let mut headers = HeaderMap::new();
+        for claimed in ["Hash=2", "", "Hash=3"] {
+            headers.append(name, HeaderValue::from_static(claimed));
+        }
+
+        tell_client(&mut headers, client, direction);
+
+        let told: Vec<_> = headers.get_all(name).iter().collect();
+        let expected: Vec<_> = expected.into_iter().collect();
+        assert_eq!(told, expected, "{direction:?} {client:?}");
+    }
+    let outgoing = received(Direction::Inbound, |request| {
+        let request = request.uri("/").header("host", "a");
+        request.header(name, "Hash=2")
+    });
+    let headers = outgoing.expect("a good request").head.headers;
+    assert!(
+        !headers.contains_key(name),
+        "in plain text nobody proved anything"
+    );
+}

@@ -100,30 +100,30 @@ fn a_peer_is_believed_or_not_for_its_reason_on_both_sides() {
         (&ours, &[WORKLOAD][..], ok, "believed"),
         (&ours, &[WORKLOAD], named, "believed"),
         (&ours, &["spiffe://old.local/ns/a/sa/b"], ok, "believed"),
-        (&ours, &[WORKLOAD], expired, "certificate_expired"),
-        (&ours, &[WORKLOAD], early, "certificate_not_yet_valid"),
-        (&foreign, &[WORKLOAD], ok, "unknown_authority"),
-        (&ours, &[WORKLOAD], mail, "wrong_usage"),
-        (&ours, &[], ok, "no_identity"),
-        (&ours, &[], named, "no_identity"),
-        (&ours, &[WORKLOAD, WORKLOAD], ok, "several_identities"),
+        (&ours, &[WORKLOAD], expired, "tls_certificate_expired"),
+        (&ours, &[WORKLOAD], early, "tls_certificate_not_yet_valid"),
+        (&foreign, &[WORKLOAD], ok, "tls_unknown_authority"),
+        (&ours, &[WORKLOAD], mail, "tls_wrong_usage"),
+        (&ours, &[], ok, "tls_no_identity"),
+        (&ours, &[], named, "tls_no_identity"),
+        (&ours, &[WORKLOAD, WORKLOAD], ok, "tls_several_identities"),
         (
             &ours,
             &["https://cluster.local/a"],
             ok,
-            "malformed_identity",
+            "tls_malformed_identity",
         ),
         (
             &ours,
             &["spiffe://other.local/ns/shop/sa/cart"],
             ok,
-            "foreign_trust_domain",
+            "tls_foreign_trust_domain",
         ),
         (
             &ours,
             &["spiffe://cluster.local.evil/ns/shop/sa/cart"],
             ok,
-            "foreign_trust_domain",
+            "tls_foreign_trust_domain",
         ),
     ] {
         let peer = authority.leaf(uris, knob);
@@ -133,8 +133,8 @@ fn a_peer_is_believed_or_not_for_its_reason_on_both_sides() {
     }
     // Authorities of the same name: the key tells them apart.
     let forged = Authority::new().leaf(&[WORKLOAD], ok);
-    assert_eq!(reason(as_client(&ours, &forged)), "bad_signature");
-    assert_eq!(reason(as_server(&ours, &forged, &[])), "bad_signature");
+    assert_eq!(reason(as_client(&ours, &forged)), "tls_bad_signature");
+    assert_eq!(reason(as_server(&ours, &forged, &[])), "tls_bad_signature");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn certificates_for_one_side_only_are_not_taken_on_the_other() {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     });
 
-    assert_eq!(reason(as_client(&ours, &servers_only)), "wrong_usage");
+    assert_eq!(reason(as_client(&ours, &servers_only)), "tls_wrong_usage");
     assert_eq!(reason(as_server(&ours, &servers_only, &[])), "believed");
 }
 
@@ -159,17 +159,17 @@ fn a_server_must_be_who_is_expected_to_the_letter() {
         ),
         (
             &["spiffe://cluster.local/ns/shop/sa/car"],
-            "unexpected_identity",
+            "tls_unexpected_identity",
         ),
         (
             &["spiffe://cluster.local/ns/shop/sa/cart2"],
-            "unexpected_identity",
+            "tls_unexpected_identity",
         ),
         (
             &["cluster.local/ns/shop/sa/cart"],
-            "unexpected_identity",
+            "tls_unexpected_identity",
         ),
-        (&["any"], "unexpected_identity"),
+        (&["any"], "tls_unexpected_identity"),
     ] {
         assert_eq!(reason(as_server(&ours, &peer, expected)), verdict);
     }
@@ -189,7 +189,7 @@ fn a_client_without_a_certificate_is_not_let_in() {
 
     let (_, result) = shake_hands(client, server);
 
-    assert_eq!(reason(result), "no_certificate");
+    assert_eq!(reason(result), "tls_no_certificate");
 }
 
 #[test]

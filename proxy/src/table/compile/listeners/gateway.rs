@@ -78,6 +78,8 @@ impl Plan<'_> {
             }
             // A port speaks TLS or it does not; the first server decides.
             (Some(_), Transport::Plain) | (None, Transport::Servers(_)) => {}
+            // Only ports of the workload are so, and they are made later.
+            (_, Transport::Permissive(_) | Transport::Strict(_)) => {}
         }
     }
 

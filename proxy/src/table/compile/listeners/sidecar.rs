@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::Spec;
-use config::mesh::{MESH_GATEWAY, Protocol as Spoken, Routes, Service, covers};
+use config::mesh::{Accepts, MESH_GATEWAY, Protocol as Spoken, Routes, Service, covers};
 use config::resource::sidecar::{
     CaptureMode, EgressListener, IngressListener, OutboundMode, Sidecar,
 };
@@ -100,6 +100,7 @@ impl<'p> Plan<'p> {
         let host = every_request(route);
         let mut hosts = HostTable::default();
         hosts.insert("*", &host);
+        let transport = self.workload_transport(number);
         let bind = bind_addr(ingress.bind.as_deref(), self.perspective.bind, number);
         self.listeners.entry(bind.clone()).or_insert(Listener {
             bind,
@@ -108,9 +109,21 @@ impl<'p> Plan<'p> {
             port_rule: PortRule::Listener(number),
             unknown_host: UnknownHost::NotFound,
             hosts,
-            transport: Transport::Plain,
+            transport,
             admission: self.admission.clone(),
         });
+    }
+
+    /// What a port of the workload takes. Never less than the policy asks for: without an identity
+    /// STRICT is shut. PERMISSIVE is then plain text, which it allows.
+    fn workload_transport(&self, port: u16) -> Transport {
+        let identity = self.certificates.identity().cloned();
+        let policy = self.mesh.mutual_tls(&self.perspective.viewer);
+        match (policy.at(port), identity) {
+            (Accepts::Plain, _) | (Accepts::Both, None) => Transport::Plain,
+            (Accepts::Both, Some(identity)) => Transport::Permissive(identity),
+            (Accepts::MutualTls, identity) => Transport::Strict(identity),
+        }
     }
 
     /// The service that this workload serves at `port`: one of its namespace with an endpoint whose
