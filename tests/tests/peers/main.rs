@@ -5,6 +5,7 @@
 mod grpc;
 mod h2spec;
 mod judges;
+mod mtls;
 mod process;
 mod rate_limit;
 mod slow;
