@@ -43,7 +43,8 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
             | Spec::RequestAuthentication(_)
             | Spec::AuthorizationPolicy(_)
             | Spec::Service(_)
-            | Spec::EndpointSlice(_) => {}
+            | Spec::EndpointSlice(_)
+            | Spec::Secret(_) => {}
         }
     }
     conflict::check(&context, resources, &mut report);

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::resource::gateway::Server;
+use crate::resource::secret::Secret;
 use crate::resource::virtual_service::Delegate;
 use crate::resource::{Metadata, Resource, Spec};
 
@@ -163,6 +164,19 @@ impl Mesh {
             _ => false,
         };
         self.kinds.gateways.iter().filter(selected).collect()
+    }
+
+    /// The secret with this name.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<&Secret> {
+        let mut secrets = self.kinds.secrets.iter();
+        secrets.find_map(|resource| match &resource.spec {
+            Spec::Secret(secret)
+                if resource.meta.namespace == namespace && resource.meta.name == name =>
+            {
+                Some(secret)
+            }
+            _ => None,
+        })
     }
 
     /// Routes bound to a gateway and visible from the viewer's namespace, their hosts narrowed to

@@ -12,6 +12,7 @@ pub mod kubernetes;
 pub mod peer_authentication;
 pub mod rate_limit_policy;
 pub mod request_authentication;
+pub mod secret;
 pub mod selector;
 pub mod service_entry;
 pub mod sidecar;
@@ -25,6 +26,7 @@ use kubernetes::{EndpointSlice, Service};
 use peer_authentication::PeerAuthentication;
 use rate_limit_policy::RateLimitPolicy;
 use request_authentication::RequestAuthentication;
+use secret::Secret;
 use service_entry::ServiceEntry;
 use sidecar::Sidecar;
 use virtual_service::VirtualService;
@@ -96,6 +98,8 @@ pub enum Spec {
     Service(Service),
     /// Kubernetes `EndpointSlice`.
     EndpointSlice(EndpointSlice),
+    /// Kubernetes `Secret`.
+    Secret(Secret),
 }
 
 // === impl Resource ===
@@ -116,6 +120,7 @@ impl Resource {
             Spec::RateLimitPolicy(_) => "RateLimitPolicy",
             Spec::Service(_) => "Service",
             Spec::EndpointSlice(_) => "EndpointSlice",
+            Spec::Secret(_) => "Secret",
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod pattern;
 mod peer_authentication;
 mod rate_limit_policy;
 mod request_authentication;
+mod secret;
 mod selector;
 mod server_tls;
 mod service_entry;
@@ -55,10 +56,14 @@ pub fn validate(resource: &Resource) -> Vec<Finding> {
         Spec::AuthorizationPolicy(policy) => authorization_policy::check(policy, &resource.meta, f),
         Spec::RateLimitPolicy(policy) => rate_limit_policy::check(policy, f),
         Spec::Service(service) => kubernetes::check_service(service, f),
-        Spec::EndpointSlice(_) => {}
+        // These have no `spec`.
+        Spec::EndpointSlice(_) | Spec::Secret(_) => {}
     });
     if let Spec::EndpointSlice(slice) = &resource.spec {
         kubernetes::check_slice(slice, &mut findings);
+    }
+    if let Spec::Secret(secret) = &resource.spec {
+        secret::check(secret, &mut findings);
     }
     findings.into_vec()
 }

@@ -212,6 +212,7 @@ impl Reader<'_> {
             Steering::RateLimitPolicy => part.decode(Spec::RateLimitPolicy),
             Steering::Service => whole.decode(Spec::Service),
             Steering::EndpointSlice => whole.decode(Spec::EndpointSlice),
+            Steering::Secret => whole.decode(Spec::Secret),
         };
         match steering {
             Steering::VirtualService
@@ -224,7 +225,7 @@ impl Reader<'_> {
             | Steering::RequestAuthentication
             | Steering::AuthorizationPolicy
             | Steering::RateLimitPolicy => self.refuse_unknown(map, path, FIELDS),
-            Steering::Service | Steering::EndpointSlice => {}
+            Steering::Service | Steering::EndpointSlice | Steering::Secret => {}
         }
         let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Some(spec) = spec {

@@ -17,6 +17,7 @@ pub(crate) enum Steering {
     RateLimitPolicy,
     Service,
     EndpointSlice,
+    Secret,
 }
 
 /// What a document is, judged by its `apiVersion` and `kind`.
@@ -88,6 +89,7 @@ const KNOWN: &[Known] = &[
         &["discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"],
         Steering::EndpointSlice,
     ),
+    used("Secret", &["v1"], Steering::Secret),
     later("WorkloadGroup", NETWORKING),
     later(
         "ProxyConfig",

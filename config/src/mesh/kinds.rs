@@ -20,6 +20,7 @@ pub(super) struct Kinds {
     pub(super) rate_limit_policies: Vec<Arc<Resource>>,
     pub(super) services: Vec<Arc<Resource>>,
     pub(super) endpoint_slices: Vec<Arc<Resource>>,
+    pub(super) secrets: Vec<Arc<Resource>>,
 }
 
 impl Kinds {
@@ -39,6 +40,7 @@ impl Kinds {
                 Spec::RateLimitPolicy(_) => &mut kinds.rate_limit_policies,
                 Spec::Service(_) => &mut kinds.services,
                 Spec::EndpointSlice(_) => &mut kinds.endpoint_slices,
+                Spec::Secret(_) => &mut kinds.secrets,
             };
             kind.push(Arc::clone(resource));
         }
@@ -55,6 +57,7 @@ impl Kinds {
             &mut kinds.rate_limit_policies,
             &mut kinds.services,
             &mut kinds.endpoint_slices,
+            &mut kinds.secrets,
         ] {
             order::by_precedence(kind);
         }
