@@ -28,8 +28,6 @@ enum When {
     OneOf(&'static [&'static str]),
     /// The field is absent, or a text among these.
     AbsentOrOneOf(&'static [&'static str]),
-    /// The field is a mapping with another field than these.
-    BeyondFields(&'static [&'static str]),
     /// The field is a list as text, with this between its commas.
     ListHas(&'static str),
     /// The field is a mapping, and a text in it has a `%NAME%` expression.
@@ -44,7 +42,7 @@ enum Say {
 }
 
 use Say::{Deprecated, NoEffect};
-use When::{AbsentOrOneOf, BeyondFields, Expression, ListHas, OneOf, Present};
+use When::{AbsentOrOneOf, Expression, ListHas, OneOf, Present};
 
 const VS: &str = "VirtualService";
 const DR: &str = "DestinationRule";
@@ -53,29 +51,8 @@ const SE: &str = "ServiceEntry";
 const WE: &str = "WorkloadEntry";
 const SC: &str = "Sidecar";
 
-/// Server protocols that are not HTTP inside.
-const OPAQUE: &[&str] = &["TLS", "TCP", "MONGO"];
-/// Fields of a server's TLS that work or have rows of their own.
-const SERVED_TLS: &[&str] = &[
-    "httpsRedirect",
-    "mode",
-    "serverCertificate",
-    "privateKey",
-    "minProtocolVersion",
-    "maxProtocolVersion",
-    "credentialName",
-    "credentialNames",
-    "tlsCertificates",
-    "cipherSuites",
-];
-/// TLS modes of a server but the one that is served.
-const NOT_SIMPLE: &[&str] = &[
-    "PASSTHROUGH",
-    "MUTUAL",
-    "AUTO_PASSTHROUGH",
-    "ISTIO_MUTUAL",
-    "OPTIONAL_MUTUAL",
-];
+/// Server protocols without TLS that are not HTTP.
+const OPAQUE: &[&str] = &["TCP", "MONGO"];
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -86,8 +63,8 @@ const TABLE: &[Row] = &[
     row(VS, "{headers}.request.add", Expression, NoEffect("an expression; it is sent as written")),
     row(VS, "{headers}.response.set", Expression, NoEffect("an expression; it is sent as written")),
     row(VS, "{headers}.response.add", Expression, NoEffect("an expression; it is sent as written")),
-    row(VS, "tls", Present, NoEffect("routing of TLS by server name")),
-    row(VS, "tcp", Present, NoEffect("routing of TCP")),
+    row(VS, "tls[].match[].destinationSubnets", Present, NoEffect("conditions on addresses; the block matches nothing")),
+    row(VS, "tcp", Present, NoEffect("routing of TCP, but for what comes out of TLS at a gateway")),
     row(VS, "http[].mirror_percent", Present, Deprecated("mirrorPercentage")),
     row(VS, "http[].mirrorPercent", Present, Deprecated("mirrorPercentage")),
     row(VS, "http[].fault.delay.percent", Present, Deprecated("percentage")),
@@ -98,19 +75,12 @@ const TABLE: &[Row] = &[
     row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
     row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["PASSTHROUGH"]), NoEffect("passthrough")),
-    row(DR, "{policy}.connectionPool.tcp.idleTimeout", Present, NoEffect("idle limit of opaque connections")),
     row(DR, "{policy}.outlierDetection.consecutiveErrors", Present, Deprecated("consecutive5xxErrors")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["LEAST_CONN"]), Deprecated("LEAST_REQUEST")),
     row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, Deprecated("warmup.duration")),
     row(DR, "{policy}.loadBalancer.consistentHash.minimumRingSize", Present, Deprecated("ringHash.minimumRingSize")),
 
-    row(GW, "servers[].tls", BeyondFields(SERVED_TLS), NoEffect("verification of clients")),
-    row(GW, "servers[].tls.mode", OneOf(NOT_SIMPLE), NoEffect("this mode; the server is not opened")),
-    row(GW, "servers[].tls.credentialName", Present, NoEffect("a certificate from a secret; the server is not opened")),
-    row(GW, "servers[].tls.credentialNames", Present, NoEffect("certificates from secrets; the server is not opened")),
-    row(GW, "servers[].tls.tlsCertificates", Present, NoEffect("more than one certificate; the server is not opened")),
-    row(GW, "servers[].tls.cipherSuites", Present, NoEffect("a choice of cipher suites; all of TLS 1.2 and 1.3 that are safe may be used")),
-    row(GW, "servers[].port.protocol", OneOf(OPAQUE), NoEffect("servers that speak neither HTTP nor HTTPS")),
+    row(GW, "servers[].port.protocol", OneOf(OPAQUE), NoEffect("servers that speak neither HTTP nor TLS")),
 
     row(SE, "resolution", AbsentOrOneOf(&["NONE"]), NoEffect("resolution NONE")),
     row(SE, "resolution", OneOf(&["DYNAMIC_DNS"]), NoEffect("resolution DYNAMIC_DNS")),
@@ -226,10 +196,6 @@ impl When {
             (Self::Present, Some(Value::Array(items))) => !items.is_empty(),
             (Self::Present, Some(_)) => true,
             (Self::OneOf(texts) | Self::AbsentOrOneOf(texts), Some(value)) => among(texts, value),
-            (Self::BeyondFields(names), Some(value)) => value.as_object().is_some_and(|map| {
-                map.iter()
-                    .any(|(name, value)| !value.is_null() && !names.contains(&name.as_str()))
-            }),
             (Self::Expression, Some(value)) => value.as_object().is_some_and(|map| {
                 let mut texts = map.values().filter_map(Value::as_str);
                 texts.any(|text| text.replace("%%", "").contains('%'))

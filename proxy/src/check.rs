@@ -1,10 +1,11 @@
 //! `meshproxy check`: every problem of configuration files, for people or as JSON.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use config::analyze::analyze;
-use config::mesh::{Mesh, MeshSettings};
+use config::mesh::{Mesh, MeshSettings, Viewer};
 use config::{Loaded, Loader, Problem, Severity};
 
 use crate::bootstrap::{CheckArgs, Output};
@@ -34,7 +35,12 @@ fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
     if count(&problems, Severity::Error) == 0 {
         let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
         let mut findings = analyze(&mesh, &loaded.resources);
-        findings.extend(Certificates::load(&loaded.resources, None).1);
+        // Without labels it opens every gateway.
+        let viewer = Viewer {
+            namespace: arguments.namespace.clone(),
+            labels: BTreeMap::new(),
+        };
+        findings.extend(Certificates::load(&mesh, &viewer, None, None).1);
         problems.extend(loader.locate(findings));
         let file = |problem: &Problem| {
             let position = loaded.files.iter().position(|file| **file == *problem.file);

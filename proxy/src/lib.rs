@@ -30,6 +30,7 @@ pub mod request;
 pub mod snapshot;
 pub mod source;
 pub mod table;
+pub mod tcp;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -136,6 +136,9 @@ pub enum Rejection {
     /// Nobody serves the host.
     #[error("no route: unknown host")]
     UnknownHost,
+    /// The host is served to clients who came to it by another connection.
+    #[error("misdirected: the host is not served on this connection")]
+    Misdirected,
     /// The outbound policy refuses unknown hosts.
     #[error("blocked: host is not in the registry")]
     Blocked,
@@ -186,7 +189,7 @@ impl Rejection {
             Self::BadRequest(_) => Flags::DPE,
             Self::Malformed(malformed) => malformed.flag(),
             Self::PlainText => Flags::UAEX,
-            Self::UnknownHost | Self::Blocked | Self::NoRule => Flags::NR,
+            Self::UnknownHost | Self::Misdirected | Self::Blocked | Self::NoRule => Flags::NR,
             Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
             Self::UnknownDestination => Flags::NC,
             Self::RateLimited(_) => Flags::RL,

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod host;
 pub mod matcher;
 pub mod mirror;
+pub mod opaque;
 pub mod rate_limit;
 pub mod redirect;
 pub mod retry;
@@ -31,8 +32,8 @@ use crate::inbound::Admission;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::rate_limit::RateLimits;
 use crate::tls::Security;
+use crate::tls::gateway::{TlsServer, TlsServers};
 use crate::tls::identity::WorkloadIdentity;
-use crate::tls::server::TlsServers;
 
 /// Every listener of this proxy with its routes.
 #[derive(Debug, Default)]
@@ -109,6 +110,16 @@ pub enum PortRule {
     Authority,
 }
 
+/// Why there are no hosts for a request, whatever it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoHosts {
+    /// The connection is in TLS and the listener is not, or the other way round, or nobody answers to
+    /// the name that was asked for in TLS.
+    Tls,
+    /// The host is another server's than the connection.
+    Misdirected,
+}
+
 /// What a request for a host that is not served gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownHost {
@@ -134,22 +145,47 @@ impl Table {
 // === impl Listener ===
 
 impl Listener {
-    /// The hosts for a connection that came in plain text (`None`) or asked for a name in TLS. A
-    /// connection that came before the listener changed from one to the other has none.
-    pub(crate) fn hosts_for(&self, server_name: Option<&str>) -> Option<&HostTable> {
+    /// The hosts for a request for `host` on a connection that came in plain text (`None`) or asked
+    /// for a name in TLS.
+    ///
+    /// # Errors
+    ///
+    /// The connection came before the listener changed from one to the other, or the host is served
+    /// by another server than the one that let the connection in.
+    pub(crate) fn hosts_for(
+        &self,
+        server_name: Option<&str>,
+        host: &str,
+    ) -> Result<&HostTable, NoHosts> {
         match (&self.transport, server_name) {
-            (Transport::Plain, None) | (Transport::Permissive(_), _) => Some(&self.hosts),
+            (Transport::Plain, None) | (Transport::Permissive(_), _) => Ok(&self.hosts),
             // In front of a workload the name means nothing, and who came in mutual TLS may go on when
             // plain text is enough.
-            (Transport::Strict(_), Some(_)) => Some(&self.hosts),
-            (Transport::Plain, Some(_)) if self.direction == Direction::Inbound => {
-                Some(&self.hosts)
-            }
-            (Transport::Strict(_), None) => None,
+            (Transport::Strict(_), Some(_)) => Ok(&self.hosts),
+            (Transport::Plain, Some(_)) if self.direction == Direction::Inbound => Ok(&self.hosts),
+            (Transport::Strict(_), None) => Err(NoHosts::Tls),
             (Transport::Servers(servers), Some(name)) => {
-                servers.find(name).map(|server| &server.hosts)
+                let server = servers.find(name).ok_or(NoHosts::Tls)?;
+                let own = servers.find(host);
+                if own.is_some_and(|own| !Arc::ptr_eq(own, server)) {
+                    return Err(NoHosts::Misdirected);
+                }
+                server.hosts().ok_or(NoHosts::Tls)
             }
-            (Transport::Servers(_), None) | (Transport::Plain, Some(_)) => None,
+            (Transport::Servers(_), None) | (Transport::Plain, Some(_)) => Err(NoHosts::Tls),
+        }
+    }
+
+    /// Whether a connection that was let in may still be used by what the listener demands now.
+    pub(crate) fn admits(&self, security: Option<&Security>) -> bool {
+        match (&self.transport, security) {
+            (Transport::Servers(servers), Some(security)) => {
+                let server = servers.find(&security.server_name);
+                server.is_none_or(|server| server.admits(security))
+            }
+            // Who came before the listener changed finds no hosts.
+            (Transport::Servers(_), None)
+            | (Transport::Plain | Transport::Permissive(_) | Transport::Strict(_), _) => true,
         }
     }
 
@@ -166,8 +202,9 @@ impl Listener {
             Transport::Plain | Transport::Permissive(_) | Transport::Strict(_) => None,
             Transport::Servers(servers) => Some(servers),
         };
-        let servers = servers.into_iter().flat_map(HostTable::iter);
-        let secured = servers.flat_map(|(_, server)| server.hosts.iter());
+        let servers = servers.into_iter().flat_map(HostTable::<TlsServer>::iter);
+        let hosts = servers.filter_map(|(_, server)| server.hosts());
+        let secured = hosts.flat_map(HostTable::iter);
         self.hosts.iter().chain(secured)
     }
 }

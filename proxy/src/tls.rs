@@ -4,20 +4,27 @@
 //! for it, so that a proxy without TLS does not pay for it in memory.
 
 pub mod certificates;
+pub(crate) mod clients;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod forwarded;
+pub mod gateway;
+pub(crate) mod hello;
 pub mod identity;
 pub(crate) mod mutual;
 pub(crate) mod pem;
 pub(crate) mod refusals;
-pub mod server;
+pub(crate) mod server;
 pub(crate) mod verify;
 pub(crate) mod workload;
 
+use std::sync::Arc;
+
 use config::spiffe::SpiffeId;
 use http::HeaderValue;
+
+use crate::tls::clients::Demands;
 
 /// What TLS says of a downstream connection.
 #[derive(Debug, Clone)]
@@ -29,4 +36,20 @@ pub(crate) struct Security {
     pub(crate) principal: Option<SpiffeId>,
     /// What `x-forwarded-client-cert` says of the certificate, if it showed one that is believed.
     pub(crate) forwarded: Option<HeaderValue>,
+    /// What a gateway demanded of the client when it let it in; none if it demanded nothing.
+    pub(crate) met: Option<Arc<Demands>>,
+}
+
+// === impl Security ===
+
+impl Security {
+    /// A client that asked for this name and did not prove who it is.
+    pub(crate) fn unproved(server_name: Box<str>) -> Self {
+        Self {
+            server_name,
+            principal: None,
+            forwarded: None,
+            met: None,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! One attempt: pick an endpoint, take or make a connection, send, and report how it went.
 
+pub(crate) mod alone;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::{FaultCounters, Metrics};
 use balance::Wish;
 use breaker::{Place, UnderWay};
 use connect::{Connector, Open};
+pub(crate) use destination::TcpLimits;
 use destination::{Destination, Protocol, TcpProbes};
 use endpoint::{Active, Member};
 use error::Reached;
@@ -259,16 +261,8 @@ impl Upstream {
         home: &Rc<Home>,
         attempt: &Attempt<'_>,
     ) -> Result<Sent, UpstreamError> {
+        let (place, pending) = alone::own_place(destination, home).await?;
         let thresholds = &destination.policy.thresholds;
-        let (place, pending) = match home.claim(thresholds, false, Instant::now())? {
-            Some(Claim::Open(place, pending)) => (Some(place), pending),
-            // A tunnel takes no connection that served before, only the place of one.
-            Some(Claim::Rested(_)) | None => {
-                let limit = destination.policy.connect_timeout;
-                (home.stand(thresholds)?.granted(limit).await?, None)
-            }
-        };
-        let place = place.ok_or(UpstreamError::Full)?;
         let under_way = home.breaker.begin(thresholds)?;
         attempt.awaits_endpoint.set(true);
         let (io, open) = self.connect(destination, member, place).await?;

@@ -25,9 +25,11 @@ use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::clock::Clock;
-use crate::telemetry::metrics::{Metrics, Side, WorkerMetrics};
+use crate::telemetry::flags::Flags;
+use crate::telemetry::labels::TrafficId;
+use crate::telemetry::metrics::{Metrics, Side, TcpCounters, WorkerMetrics};
 use crate::tls::refusals::Refusals;
-use crate::tls::server::HandshakeError;
+use crate::tls::server::{HandshakeError, Handshakes};
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 
@@ -51,6 +53,8 @@ pub struct Worker {
     explains_to: Option<Callers>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
+    /// Its handshakes with clients.
+    pub(crate) handshakes: Handshakes,
     /// Limits of requests and clients.
     pub(crate) limits: Limits,
     /// Its copies of requests for mirrors.
@@ -235,6 +239,7 @@ impl Worker {
             access_log,
             explains_to: None,
             drain: Rc::default(),
+            handshakes: Handshakes::default(),
             limits: Limits::default(),
             mirrors: Mirrors::new(metrics.process.mirrors.clone()),
             refusals: Refusals::default(),
@@ -285,6 +290,11 @@ impl Worker {
             let error = error.words();
             tracing::info!(%bind, peer, reason, error, left_out, "handshake refused");
         }
+    }
+
+    /// The counters of connections with these labels that are not HTTP.
+    pub(crate) fn tcp_counters(&self, traffic: TrafficId, flags: Flags) -> Arc<TcpCounters> {
+        self.shared.tcp(traffic, flags)
     }
 
     /// The configuration that a request sees from its beginning to its end.

@@ -11,6 +11,7 @@ pub mod body;
 pub mod client;
 pub mod edge;
 pub mod frames;
+pub mod gateway;
 pub mod lines;
 pub mod metrics;
 pub mod origin;

@@ -139,27 +139,3 @@ fn a_service_entry_without_resolution_is_one_with_none() {
     assert_eq!(warnings(SE, &json!({"hosts": ["a"]})), ["resolution"]);
     assert_eq!(warnings(SE, &json!({"resolution": "STATIC"})), [""; 0]);
 }
-
-#[test]
-fn what_is_not_served_of_gateway_tls_is_said() {
-    let server = |tls: Value| json!({"servers": [{ "tls": tls }]});
-    let served = json!({"mode": "SIMPLE", "serverCertificate": "a", "privateKey": "b"});
-
-    for silent in [json!({"httpsRedirect": true}), served] {
-        assert_eq!(warnings(GW, &server(silent)), [""; 0]);
-    }
-    assert_eq!(
-        warnings(
-            GW,
-            &server(json!({"mode": "MUTUAL", "caCertificates": "c"}))
-        ),
-        ["servers[0].tls", "servers[0].tls.mode"]
-    );
-    assert_eq!(
-        warnings(
-            GW,
-            &server(json!({"mode": "SIMPLE", "credentialName": "d"}))
-        ),
-        ["servers[0].tls.credentialName"]
-    );
-}

@@ -9,14 +9,18 @@ use crate::validate::findings::Findings;
 /// Most certificates of one server: one RSA and one ECDSA.
 const CERTIFICATES_MAX: usize = 2;
 
-/// Cipher suites that may be named.
-const CIPHER_SUITES: [&str; 15] = [
+/// Cipher suites that may be named and are spoken.
+const CIPHER_SUITES: [&str; 6] = [
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
+];
+/// Those that may be named and are not spoken, as they keep no secret once the key is stolen, or use
+/// ciphers that were broken.
+const UNSAFE_SUITES: [&str; 9] = [
     "ECDHE-ECDSA-AES128-SHA",
     "ECDHE-RSA-AES128-SHA",
     "ECDHE-ECDSA-AES256-SHA",
@@ -38,6 +42,7 @@ pub(crate) fn check(tls: &ServerTls, f: &mut Findings) {
         ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => warn_ignored(tls, f),
         ServerTlsMode::Simple => {
             check_credentials(tls, mode, f);
+            warn_unasked(tls, f);
             if written(tls.ca_crl.as_ref()).is_some()
                 && written(tls.credential_name.as_ref()).is_none()
             {
@@ -45,6 +50,25 @@ pub(crate) fn check(tls: &ServerTls, f: &mut Findings) {
             }
         }
         ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => check_credentials(tls, mode, f),
+    }
+}
+
+/// Clients that need not show a certificate are not judged by one.
+fn warn_unasked(tls: &ServerTls, f: &mut Findings) {
+    let fields = [
+        ("subjectAltNames", !tls.subject_alt_names.is_empty()),
+        (
+            "verifyCertificateSpki",
+            !tls.verify_certificate_spki.is_empty(),
+        ),
+        (
+            "verifyCertificateHash",
+            !tls.verify_certificate_hash.is_empty(),
+        ),
+        ("insecureSkipVerify", tls.insecure_skip_verify == Some(true)),
+    ];
+    for (name, _) in fields.into_iter().filter(|(_, is_set)| *is_set) {
+        f.warn_in(name, "has no effect in mode SIMPLE");
     }
 }
 
@@ -70,7 +94,9 @@ fn check_versions(tls: &ServerTls, f: &mut Findings) {
 fn check_cipher_suites(suites: &[String], f: &mut Findings) {
     let mut seen = BTreeSet::new();
     f.each("cipherSuites", suites, |f, suite| {
-        if !CIPHER_SUITES.contains(&suite.as_str()) {
+        if UNSAFE_SUITES.contains(&suite.as_str()) {
+            f.warn(format!("is not safe and is ignored, got \"{suite}\""));
+        } else if !CIPHER_SUITES.contains(&suite.as_str()) {
             f.warn(format!("is not known and is ignored, got \"{suite}\""));
         } else if !seen.insert(suite) {
             f.warn(format!("is named twice, got \"{suite}\" again"));

@@ -277,8 +277,9 @@ impl Configuration {
         let index = clock.lap();
         self.watch(&loaded.resources);
         // A plan that cannot listen is dropped, which leaves the generation in use as it is.
-        let gateways = mesh.gateways(self.compiler.viewer());
-        let (certificates, findings) = Certificates::load(gateways.iter().copied(), identity);
+        let viewer = self.compiler.viewer();
+        let (certificates, findings) =
+            Certificates::load(&mesh, viewer, identity, Some(&self.certificates));
         let tls = self.loader.locate(findings);
         if count_errors(&tls) > 0 {
             return Err(ReloadError::Problems(tls));

@@ -81,11 +81,7 @@ impl Asked {
         let mut downstream = Downstream::new(listener.bind.clone(), peer, None);
         if self.url.secure {
             let name = self.url.host().to_ascii_lowercase();
-            downstream.security = Some(Security {
-                server_name: name.into(),
-                principal: None,
-                forwarded: None,
-            });
+            downstream.security = Some(Security::unproved(name.into()));
         }
         downstream
     }

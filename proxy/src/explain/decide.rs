@@ -25,7 +25,7 @@ use crate::request::{Downstream, Rejection};
 use crate::table::retry::Asked as RetriesAsked;
 use crate::table::route::{Action, Route};
 use crate::table::split::{Split, Sticky as SplitKey};
-use crate::table::{Listener, UnknownHost};
+use crate::table::{Listener, NoHosts};
 use crate::upstream::Outgoing;
 
 /// Hosts that are named where the one that was asked for does not exist.
@@ -158,10 +158,7 @@ impl Walk<'_> {
             Ok(sought) => sought,
             Err(unserved) => {
                 let reason = self.unserved(&unserved);
-                let rejection = match self.listener.unknown_host {
-                    UnknownHost::NotFound => Rejection::UnknownHost,
-                    UnknownHost::BadGateway => Rejection::Blocked,
-                };
+                let rejection = unserved.rejection(self.listener);
                 let host = Host {
                     authority,
                     served_by: None,
@@ -316,11 +313,19 @@ impl Walk<'_> {
 
     fn unserved(&self, unserved: &Unserved<'_>) -> String {
         match unserved {
-            Unserved::Tls if !self.listener.transport.is_tls() => {
-                "the listener does not terminate TLS".to_owned()
+            Unserved::Connection(NoHosts::Misdirected) => {
+                "the host is another server's than the name in TLS".to_owned()
             }
-            Unserved::Tls if !self.asked.url.secure => "the listener expects TLS".to_owned(),
-            Unserved::Tls => "no server of the listener answers to this name in TLS".to_owned(),
+            Unserved::Connection(NoHosts::Tls) => {
+                let listens = self.listener.transport.is_tls();
+                match (listens, self.asked.url.secure) {
+                    (false, _) => "the listener does not terminate TLS".to_owned(),
+                    (true, false) => "the listener expects TLS".to_owned(),
+                    (true, true) => {
+                        "no server of the listener answers to this name in TLS by HTTP".to_owned()
+                    }
+                }
+            }
             Unserved::Port(host, port) => {
                 let ports: Vec<String> = host.ports.iter().map(u16::to_string).collect();
                 format!("{} has no port {port}, but {}", host.name, ports.join(", "))

@@ -180,6 +180,6 @@ fn is_at(listener: &Listener, port: u16) -> bool {
 
 fn serves(listener: &Listener, asked: &Asked) -> bool {
     let server_name = asked.url.secure.then_some(asked.url.host());
-    let hosts = listener.hosts_for(server_name);
-    hosts.is_some_and(|hosts| hosts.find(asked.host()).is_some())
+    let hosts = listener.hosts_for(server_name, asked.host());
+    hosts.is_ok_and(|hosts| hosts.find(asked.host()).is_some())
 }

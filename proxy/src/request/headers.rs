@@ -124,6 +124,11 @@ pub(crate) fn receive(
     if present.mirrored && matches!(reception.direction, Direction::Gateway) {
         headers.remove(&X_MIRRORED);
     }
+    // Behind a gateway the header says how the client came to it, and nothing that the client made up.
+    if present.forwarded_proto && matches!(reception.direction, Direction::Gateway) {
+        headers.remove(&X_FORWARDED_PROTO);
+        present.forwarded_proto = false;
+    }
     if reception.downstream.security.is_some() && !present.forwarded_proto {
         headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
         present.forwarded_proto = true;

@@ -101,7 +101,7 @@ async fn forward(
         }
         None => Ok(()),
     };
-    let found = admitted.and_then(|()| route::find(listener, downstream.server_name(), &outgoing));
+    let found = admitted.and_then(|()| route::find(listener, downstream, &outgoing));
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();
         log.outgoing(&outgoing);

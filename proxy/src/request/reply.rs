@@ -163,6 +163,7 @@ fn cause(rejection: &Rejection) -> Cause {
             "mutual_tls_required",
         ),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
+        Rejection::Misdirected => of(StatusCode::MISDIRECTED_REQUEST, "", "misdirected_request"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),
         Rejection::FaultAbort(status) => abort(*status),

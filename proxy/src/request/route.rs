@@ -7,7 +7,7 @@ use crate::request::{Downstream, Rejection};
 use crate::table::host::{VirtualHost, split_authority};
 use crate::table::redirect::Original;
 use crate::table::rules::{RequestView, Rule};
-use crate::table::{Listener, PortRule, UnknownHost};
+use crate::table::{Listener, NoHosts, PortRule, UnknownHost};
 use crate::upstream::Outgoing;
 
 /// Where a request goes: the rule it met and the port it addresses.
@@ -32,31 +32,30 @@ pub(crate) struct Sought<'s, 'r> {
 /// Why no host takes a request.
 #[derive(Debug)]
 pub(crate) enum Unserved<'s> {
-    /// The connection is in TLS and the listener is not, or the other way round, or nobody answers to
-    /// the name that was asked for in TLS.
-    Tls,
+    /// Not on this connection.
+    Connection(NoHosts),
     /// Nobody serves the host.
     Host,
     /// The host has no such port.
     Port(&'s VirtualHost, u16),
 }
 
-/// Finds the host, the port and the rule. `server_name` is what a client in TLS asked for.
+/// Finds the host, the port and the rule.
 pub(super) fn find<'s>(
     listener: &'s Listener,
-    server_name: Option<&str>,
+    downstream: &Downstream,
     outgoing: &Outgoing,
 ) -> Result<Routed<'s>, Rejection> {
-    match seek(listener, server_name, outgoing) {
+    if !listener.admits(downstream.security.as_ref()) {
+        return Err(Rejection::Misdirected);
+    }
+    match seek(listener, downstream.server_name(), outgoing) {
         Ok(sought) => sought.rule(),
-        Err(_) => Err(match listener.unknown_host {
-            UnknownHost::NotFound => Rejection::UnknownHost,
-            UnknownHost::BadGateway => Rejection::Blocked,
-        }),
+        Err(unserved) => Err(unserved.rejection(listener)),
     }
 }
 
-/// Finds the host and the port.
+/// Finds the host and the port. `server_name` is what a client in TLS asked for.
 pub(crate) fn seek<'s, 'r>(
     listener: &'s Listener,
     server_name: Option<&str>,
@@ -64,7 +63,8 @@ pub(crate) fn seek<'s, 'r>(
 ) -> Result<Sought<'s, 'r>, Unserved<'s>> {
     let authority = outgoing.authority.to_str().unwrap_or_default();
     let (name, written_port) = split_authority(authority);
-    let hosts = listener.hosts_for(server_name).ok_or(Unserved::Tls)?;
+    let hosts = listener.hosts_for(server_name, name);
+    let hosts = hosts.map_err(Unserved::Connection)?;
     let host = hosts.find(name).ok_or(Unserved::Host)?;
     let port = match listener.port_rule {
         PortRule::Listener(port) => port,
@@ -80,6 +80,19 @@ pub(crate) fn seek<'s, 'r>(
         view,
         connects,
     })
+}
+
+// === impl Unserved ===
+
+impl Unserved<'_> {
+    /// What becomes of the request.
+    pub(crate) fn rejection(&self, listener: &Listener) -> Rejection {
+        match (self, listener.unknown_host) {
+            (Self::Connection(NoHosts::Misdirected), _) => Rejection::Misdirected,
+            (_, UnknownHost::NotFound) => Rejection::UnknownHost,
+            (_, UnknownHost::BadGateway) => Rejection::Blocked,
+        }
+    }
 }
 
 // === impl Sought ===
@@ -149,7 +162,8 @@ pub(super) fn path_and_query(outgoing: &Outgoing) -> (&str, Option<&str>) {
     }
 }
 
-/// A client's `x-forwarded-proto`, or `http`.
+/// What `x-forwarded-proto` will say: at a gateway how the client came, else what a caller wrote, or
+/// `http`.
 fn scheme(outgoing: &Outgoing) -> &str {
     if outgoing.adds_proto {
         return "http";

@@ -14,15 +14,17 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::Request;
 use hyper::body::Incoming;
-use rustls::HandshakeKind;
 use tokio::io::AsyncReadExt;
 
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
 use crate::request::{Arrived, Downstream, pipeline};
+use crate::snapshot::Current;
 use crate::table::Transport;
+use crate::tcp;
 use crate::tls;
-use crate::tls::server::{Agreed, HandshakeError};
+use crate::tls::gateway::{Arrived as LetIn, OpaqueArrival};
+use crate::tls::server::{Agreed, HandshakeError, Secured};
 use crate::tls::workload::is_tls;
 use crate::worker::Worker;
 
@@ -44,7 +46,11 @@ async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticke
     let _counted = worker.count_connection();
     downstream.ending = Some(ticket.ending());
     let entered = match enter(&worker, io, &mut downstream, &mut ticket).await {
-        Ok(Some(entered)) => entered,
+        Ok(Some(Entry::Http(entered))) => entered,
+        Ok(Some(Entry::Opaque(snapshot, arrival))) => {
+            let carried = tcp::serve(worker, snapshot, downstream, *arrival, ticket);
+            return Box::pin(carried).await;
+        }
         Ok(None) => return,
         Err(error) => return worker.refuse_handshake(&downstream, &error),
     };
@@ -84,6 +90,13 @@ async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticke
     }
 }
 
+/// A connection that was let in.
+enum Entry {
+    Http(Entered),
+    /// It goes where its route leads, by the snapshot that the route is of.
+    Opaque(Current, Box<OpaqueArrival>),
+}
+
 /// A connection whose HTTP is to come.
 struct Entered {
     io: Io,
@@ -98,7 +111,7 @@ async fn enter(
     mut io: Io,
     downstream: &mut Downstream,
     ticket: &mut Ticket,
-) -> Result<Option<Entered>, HandshakeError> {
+) -> Result<Option<Entry>, HandshakeError> {
     let mut first = BytesMut::new();
     if listens_for_tls(worker, downstream) {
         ticket.wait(Some(worker.limits.idle_timeout));
@@ -111,30 +124,42 @@ async fn enter(
     // Loaded when the client has begun to speak: what is asked for may have changed meanwhile.
     let snapshot = worker.snapshot();
     let listener = snapshot.table.listener(&downstream.bind);
-    // A handshake is large, and most connections have none.
     let secured = match listener.map(|it| &it.transport) {
-        Some(Transport::Servers(servers)) => Box::pin(tls::server::accept(servers, io)).await?,
+        Some(Transport::Servers(servers)) => {
+            let _shaking = worker.handshakes.begin()?;
+            // A handshake is large, and most connections have none.
+            match Box::pin(tls::gateway::accept(servers, io)).await? {
+                LetIn::Http(secured) => secured,
+                LetIn::Opaque(mut arrival) => {
+                    if let Some(resumed) = arrival.resumed {
+                        worker.count_handshake(resumed);
+                    }
+                    downstream.security = arrival.security.take();
+                    return Ok(Some(Entry::Opaque(snapshot, Box::new(arrival))));
+                }
+            }
+        }
         Some(Transport::Permissive(own) | Transport::Strict(Some(own))) if is_tls(&first) => {
+            let _shaking = worker.handshakes.begin()?;
             Box::pin(tls::workload::accept(own, &first, io)).await?
         }
         Some(Transport::Strict(None)) => return Err(HandshakeError::NoIdentity),
         Some(Transport::Strict(Some(_))) => return Err(HandshakeError::PlainText),
         Some(Transport::Plain | Transport::Permissive(_)) | None => {
             let agreed = Agreed::Other;
-            return Ok(Some(Entered { io, agreed, first }));
+            return Ok(Some(Entry::Http(Entered { io, agreed, first })));
         }
     };
-    let resumed = match &secured.io {
-        Io::Tls(tls) => tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed),
-        Io::Tcp(_) | Io::Unix(_) | Io::Memory(_) => false,
-    };
+    let Secured {
+        io,
+        security,
+        protocol: agreed,
+        resumed,
+    } = secured;
     worker.count_handshake(resumed);
-    downstream.security = Some(secured.security);
-    Ok(Some(Entered {
-        io: secured.io,
-        agreed: secured.protocol,
-        first: BytesMut::new(),
-    }))
+    downstream.security = Some(security);
+    let first = BytesMut::new();
+    Ok(Some(Entry::Http(Entered { io, agreed, first })))
 }
 
 /// Whether the first bytes of a connection tell if it is in TLS.

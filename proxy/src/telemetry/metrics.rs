@@ -14,6 +14,7 @@ mod procfs;
 mod rate_limits;
 mod retries;
 mod series;
+mod tcp;
 mod tls;
 mod traffics;
 mod worker;
@@ -33,6 +34,7 @@ use crate::telemetry::labels::{Identity, Reporter, Traffic, TrafficId};
 use crate::telemetry::metrics::groups::{GroupKey, Groups};
 use crate::telemetry::metrics::health::HealthCollector;
 use crate::telemetry::metrics::series::Series;
+use crate::telemetry::metrics::tcp::TcpSeries;
 use crate::telemetry::metrics::traffics::Traffics;
 
 pub use crate::telemetry::metrics::exposition::Scrape;
@@ -42,6 +44,7 @@ pub(crate) use crate::telemetry::metrics::mirrors::Mirrored;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
 pub use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 pub use crate::telemetry::metrics::retries::RetryCounters;
+pub use crate::telemetry::metrics::tcp::TcpCounters;
 pub use crate::telemetry::metrics::tls::{Side, TlsMetrics};
 pub use crate::telemetry::metrics::worker::WorkerMetrics;
 
@@ -61,6 +64,8 @@ pub struct Metrics {
     traffics: Mutex<Traffics>,
     /// Taken by workers only for a combination of labels that is new to them.
     groups: Mutex<Groups>,
+    /// Of connections that are not HTTP.
+    tcp: TcpSeries,
     /// How often places became free: tells workers that what went into the overflow may have one.
     freed: AtomicU64,
     workers: AtomicU32,
@@ -123,6 +128,7 @@ impl Metrics {
             identity,
             traffics: Mutex::new(traffics),
             groups: Mutex::new(Groups::new(series_max, overflow)),
+            tcp: TcpSeries::default(),
             freed: AtomicU64::new(0),
             workers: AtomicU32::new(0),
         })
@@ -158,7 +164,14 @@ impl Metrics {
         }
         let shown = groups.shown();
         drop(groups);
-        Scrape::new(self.registry.gather(), shown, self.identity.clone())
+        let tcp = self.tcp.shown(now);
+        Scrape::new(self.registry.gather(), shown, tcp, self.identity.clone())
+    }
+
+    /// The counters of connections with these labels that are not HTTP.
+    pub(crate) fn tcp(&self, traffic: TrafficId, flags: Flags) -> Arc<TcpCounters> {
+        let labels = |id| locked(&self.traffics).labels(id);
+        self.tcp.counters(traffic, flags, labels, Instant::now())
     }
 
     /// The whole text exposition.

@@ -9,11 +9,12 @@ mod gateway;
 
 use std::sync::Arc;
 
+use config::mesh::{Mesh, Viewer};
 use config::resource::gateway::Server;
 use config::{Finding, Resource};
-use rustls::ServerConfig;
 
 use crate::tls::facts::{CertificateFacts, Purpose};
+use crate::tls::gateway::Acceptance;
 use crate::tls::identity::WorkloadIdentity;
 use crate::tls::pem;
 use gateway::Servers;
@@ -31,12 +32,16 @@ pub struct Certificates {
 // === impl Certificates ===
 
 impl Certificates {
-    /// Reads the files that `resources` name; what is found wrong belongs to the fields that name them.
-    pub fn load<'r>(
-        resources: impl IntoIterator<Item = &'r Arc<Resource>>,
+    /// Reads the files and secrets that the resources of `viewer` name; what is found wrong belongs to
+    /// the fields that name them. What is as `before` stays the same object.
+    pub fn load(
+        mesh: &Mesh,
+        viewer: &Viewer,
         identity: Option<Arc<WorkloadIdentity>>,
+        before: Option<&Self>,
     ) -> (Self, Vec<(Arc<Resource>, Finding)>) {
-        let (servers, findings) = Servers::load(resources);
+        let before = before.map(|before| &*before.servers);
+        let (servers, findings) = Servers::load(mesh, viewer, identity.as_ref(), before);
         let loaded = Self {
             servers: Arc::new(servers),
             identity,
@@ -47,14 +52,14 @@ impl Certificates {
     /// The same, of a workload with another identity.
     pub fn with_identity(&self, identity: Arc<WorkloadIdentity>) -> Self {
         Self {
-            servers: Arc::clone(&self.servers),
+            servers: Arc::new(self.servers.with_identity(&identity)),
             identity: Some(identity),
         }
     }
 
-    /// How `server` terminates TLS; none if it does not, or not yet.
-    pub(crate) fn server(&self, server: &Server) -> Option<&Arc<ServerConfig>> {
-        self.servers.config(server)
+    /// How TLS ends at `server`; none if it does not, or if something for it is missing.
+    pub(crate) fn acceptance(&self, server: &Server) -> Option<&Arc<Acceptance>> {
+        self.servers.acceptance(server)
     }
 
     /// What the certificates in use say of themselves: those of the identity, and those that the

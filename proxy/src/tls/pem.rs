@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 /// Largest file that is read, in bytes: a chain has a few certificates of a few KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -17,9 +17,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 ///
 /// What is wrong with the file, in words that follow the field that names it.
 pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = file(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| format!("is not valid as PEM: {error}"))?;
+    let chain = chain_in(&file(path)?)?;
     if chain.is_empty() {
         return Err(format!(
             "must name a file with a certificate, got \"{}\"",
@@ -29,27 +27,35 @@ pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     Ok(chain)
 }
 
+/// The certificates in a text; there may be none.
+///
+/// # Errors
+///
+/// What is wrong with it, in words that follow what names it.
+pub(crate) fn chain_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    chain.map_err(|error| format!("is not valid as PEM: {error}"))
+}
+
 /// The first private key in a file.
 ///
 /// # Errors
 ///
 /// As [`chain`].
 pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = file(path)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| format!("must name a file with a private key: {error}"))
+    key_in(&file(path)?).map_err(|error| format!("must name a file with a private key: {error}"))
 }
 
-/// Certificates of authorities, at least one that can be one.
+/// The first private key in a text.
 ///
 /// # Errors
 ///
-/// As [`chain`].
-pub(crate) fn roots(path: &Path) -> Result<RootCertStore, String> {
-    authorities(chain(path)?)
+/// As [`chain_in`].
+pub(crate) fn key_in(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
 }
 
-/// The same of certificates that were read from a file.
+/// Certificates as those of authorities.
 ///
 /// # Errors
 ///
@@ -64,8 +70,28 @@ pub(crate) fn authorities(chain: Vec<CertificateDer<'static>>) -> Result<RootCer
     Ok(roots)
 }
 
+/// What authorities revoked, by the lists in a text; at least one.
+///
+/// # Errors
+///
+/// As [`chain_in`].
+pub(crate) fn revocations_in(
+    pem: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    let lists = lists.map_err(|error| format!("is not valid as PEM: {error}"))?;
+    match lists.is_empty() {
+        true => Err("must have a revocation list".to_owned()),
+        false => Ok(lists),
+    }
+}
+
 /// The bytes of a file.
-fn file(path: &Path) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+///
+/// As [`chain_in`].
+pub(crate) fn file(path: &Path) -> Result<Vec<u8>, String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = File::open(path)?;

@@ -1,37 +1,30 @@
-//! TLS towards clients: the server is chosen by the name that the client asks for (SNI, RFC 6066
-//! §3) before anything is answered, as servers of one port may speak other versions of TLS.
+//! TLS towards clients: the handshake.
 
+use std::cell::Cell;
 use std::error::Error as _;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::server::Acceptor;
-use tokio::time::timeout;
-use tokio_rustls::LazyConfigAcceptor;
+use rustls::server::{Accepted, Acceptor};
+use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
 
 use crate::io::Io;
-use crate::table::host::HostTable;
 use crate::tls::Security;
+use crate::tls::hello::HelloError;
 use crate::tls::verify::PeerFault;
 
-/// Limit of a handshake.
+/// Limit of a handshake, from the connect on.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes of one worker at once, so that clients who begin many and end none are bounded in
+/// memory: each has some 20 KiB.
+const HANDSHAKES_MAX: usize = 4_096;
 /// HTTP/2 as ALPN names it (RFC 9113 §3.1).
 const ALPN_HTTP2: &[u8] = b"h2";
-
-/// The servers of one port that terminates TLS, by the names that clients ask for.
-pub type TlsServers = HostTable<TlsServer>;
-
-/// One server of such a port.
-#[derive(Debug)]
-pub struct TlsServer {
-    /// Certificate and versions.
-    pub config: Arc<ServerConfig>,
-    /// The hosts it serves, and none of its neighbours'.
-    pub hosts: HostTable,
-}
 
 /// A connection after its handshake.
 #[derive(Debug)]
@@ -39,6 +32,8 @@ pub(crate) struct Secured {
     pub(crate) io: Io,
     pub(crate) security: Security,
     pub(crate) protocol: Agreed,
+    /// Whether a session of before went on.
+    pub(crate) resumed: bool,
 }
 
 /// What was agreed upon to speak.
@@ -49,11 +44,21 @@ pub(crate) enum Agreed {
     Other,
 }
 
+/// The handshakes of one worker that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes(Rc<Cell<usize>>);
+
+/// Counts a handshake as under way until dropped.
+#[derive(Debug)]
+pub(crate) struct Shaking(Rc<Cell<usize>>);
+
 /// Why there was no handshake.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
     Timeout,
+    #[error("{HANDSHAKES_MAX} handshakes are under way")]
+    TooMany,
     #[error("plain text where mutual TLS is asked for")]
     PlainText,
     #[error("mutual TLS is asked for, and the proxy has no --identity-dir")]
@@ -61,51 +66,89 @@ pub(crate) enum HandshakeError {
     /// The client that was let in before is not any more.
     #[error("go on with a session")]
     Session(#[from] PeerFault),
+    #[error("the client speaks nothing newer than TLS 1.1")]
+    OldVersion,
     #[error("no server for the name")]
     UnknownName,
+    /// What the server asks for cannot be done for now.
+    #[error("the server is shut")]
+    Shut,
     #[error("read the client's greeting")]
     Greeting(#[source] io::Error),
+    #[error("read the client's greeting")]
+    Hello(#[source] HelloError),
     #[error("handshake")]
     Handshake(#[source] io::Error),
 }
 
-/// Shakes hands.
-pub(crate) async fn accept(servers: &TlsServers, io: Io) -> Result<Secured, HandshakeError> {
-    match timeout(HANDSHAKE_TIMEOUT, shake_hands(servers, io)).await {
-        Ok(result) => result,
-        Err(_) => Err(HandshakeError::Timeout),
+/// Shakes hands with a client whose greeting was `read`.
+pub(crate) async fn shake_hands(
+    read: &[u8],
+    mut io: Io,
+    config: &Arc<ServerConfig>,
+) -> Result<TlsStream<Io>, HandshakeError> {
+    let accepted = match accept(read) {
+        Ok(accepted) => accepted,
+        Err((error, alert)) => {
+            // The client should know; if it does not listen there is nobody to tell.
+            let _ = io.write_all(&alert).await;
+            return Err(HandshakeError::Handshake(error));
+        }
+    };
+    StartHandshake::from_parts(accepted, io)
+        .into_stream(Arc::clone(config))
+        .await
+        .map_err(HandshakeError::Handshake)
+}
+
+/// What was agreed upon in a handshake.
+pub(crate) fn agreed(stream: &TlsStream<Io>) -> Agreed {
+    match stream.get_ref().1.alpn_protocol() {
+        Some(ALPN_HTTP2) => Agreed::Http2,
+        Some(_) | None => Agreed::Other,
     }
 }
 
-async fn shake_hands(servers: &TlsServers, io: Io) -> Result<Secured, HandshakeError> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), io)
-        .await
-        .map_err(HandshakeError::Greeting)?;
-    let server_name: Box<str> = start
-        .client_hello()
-        .server_name()
-        .unwrap_or_default()
-        .into();
-    let server = servers
-        .find(&server_name)
-        .ok_or(HandshakeError::UnknownName)?;
-    let stream = start
-        .into_stream(Arc::clone(&server.config))
-        .await
-        .map_err(HandshakeError::Handshake)?;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
-        Some(ALPN_HTTP2) => Agreed::Http2,
-        Some(_) | None => Agreed::Other,
-    };
-    Ok(Secured {
-        io: Io::Tls(Box::new(stream.into())),
-        security: Security {
-            server_name,
-            principal: None,
-            forwarded: None,
-        },
-        protocol,
-    })
+/// Takes a greeting that is known to be whole; else the alert that says why not.
+fn accept(mut read: &[u8]) -> Result<Accepted, (io::Error, Vec<u8>)> {
+    let mut acceptor = Acceptor::default();
+    while !read.is_empty() {
+        match acceptor.read_tls(&mut read) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => return Err((error, Vec::new())),
+        }
+    }
+    match acceptor.accept() {
+        Ok(Some(accepted)) => Ok(accepted),
+        Ok(None) => Err((io::ErrorKind::InvalidData.into(), Vec::new())),
+        Err((error, mut alert)) => {
+            let mut bytes = Vec::new();
+            let written = alert.write_all(&mut bytes);
+            debug_assert!(written.is_ok(), "memory takes everything");
+            Err((io::Error::new(io::ErrorKind::InvalidData, error), bytes))
+        }
+    }
+}
+
+// === impl Handshakes ===
+
+impl Handshakes {
+    /// One more, unless there are too many.
+    pub(crate) fn begin(&self) -> Result<Shaking, HandshakeError> {
+        let under_way = self.0.get();
+        if under_way >= HANDSHAKES_MAX {
+            return Err(HandshakeError::TooMany);
+        }
+        self.0.set(under_way + 1);
+        Ok(Shaking(Rc::clone(&self.0)))
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 // === impl HandshakeError ===
@@ -115,10 +158,14 @@ impl HandshakeError {
     pub(crate) fn cause(&self) -> &'static str {
         match self {
             Self::Timeout => "tls_timeout",
+            Self::TooMany => "tls_too_many_handshakes",
+            Self::OldVersion => "tls_incompatible",
             Self::PlainText => "tls_plain_text",
             Self::NoIdentity => "tls_no_own_identity",
             Self::Session(fault) => fault.reason(),
             Self::UnknownName => "tls_unknown_name",
+            Self::Shut => "tls_server_shut",
+            Self::Hello(_) => "tls_protocol_error",
             Self::Greeting(error) | Self::Handshake(error) => {
                 rustls_error(error).map_or("tls_closed", cause_of)
             }
@@ -132,7 +179,14 @@ impl HandshakeError {
             Self::Greeting(error) | Self::Handshake(error) => {
                 rustls_error(error).and_then(PeerFault::of)
             }
-            Self::Timeout | Self::PlainText | Self::NoIdentity | Self::UnknownName => None,
+            Self::Timeout
+            | Self::TooMany
+            | Self::OldVersion
+            | Self::PlainText
+            | Self::NoIdentity
+            | Self::UnknownName
+            | Self::Shut
+            | Self::Hello(_) => None,
         };
         if let Some(fault) = fault {
             return fault.to_string();
@@ -178,15 +232,28 @@ fn cause_of(error: &rustls::Error) -> &'static str {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_says_nothing_is_not_waited_for_long() {
-        let start = tokio::time::Instant::now();
-        let (_near, far) = tokio::io::duplex(64);
+    #[test]
+    fn handshakes_at_once_are_bounded() {
+        let handshakes = Handshakes::default();
+        let mut under_way: Vec<Shaking> = (0..HANDSHAKES_MAX)
+            .map(|_| handshakes.begin().expect("room"))
+            .collect();
 
-        let ended = accept(&TlsServers::default(), Io::Memory(far)).await;
+        assert!(handshakes.begin().is_err());
+        under_way.pop();
+        assert!(handshakes.begin().is_ok());
+    }
 
-        let error = ended.expect_err("no handshake");
-        assert_eq!(error.cause(), "tls_timeout");
-        assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
+    #[test]
+    fn a_client_of_old_versions_gets_an_alert() {
+        // TLS 1.1 with one suite, no extensions.
+        let mut hello = vec![22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+        hello.extend_from_slice(&[7; 32]);
+        hello.extend_from_slice(&[0, 0, 2, 0, 0x2f, 1, 0]);
+
+        let refused = accept(&hello).map(|_| ()).expect_err("no version of ours");
+
+        let alert = 21;
+        assert_eq!(refused.1.first(), Some(&alert), "{refused:?}");
     }
 }

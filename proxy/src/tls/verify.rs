@@ -42,6 +42,15 @@ pub(crate) enum PeerFault {
     TrustDomain(SpiffeId),
     #[error("{0} is not who was expected")]
     Unexpected(SpiffeId),
+    #[error("the certificate is revoked")]
+    Revoked,
+    /// What its authority revoked is not known, or not any more.
+    #[error("whether the certificate is revoked is not known")]
+    UnknownRevocation,
+    #[error("the certificate bears none of the names that are let in")]
+    OtherName,
+    #[error("neither the certificate nor its key is one of those that are let in")]
+    OtherKey,
     #[error("the certificate is not acceptable: {0}")]
     Unacceptable(CertificateError),
 }
@@ -234,6 +243,10 @@ impl PeerFault {
             Written::UnknownIssuer => Self::UnknownAuthority,
             Written::BadSignature => Self::BadSignature,
             Written::InvalidPurpose | Written::InvalidPurposeContext { .. } => Self::WrongUsage,
+            Written::Revoked => Self::Revoked,
+            Written::UnknownRevocationStatus
+            | Written::ExpiredRevocationList
+            | Written::ExpiredRevocationListContext { .. } => Self::UnknownRevocation,
             Written::Other(OtherError(cause)) => match cause.downcast_ref::<Self>() {
                 Some(fault) => fault.clone(),
                 None => Self::Unacceptable(error.clone()),
@@ -259,6 +272,10 @@ impl PeerFault {
             Self::Name(NameError::Malformed(..)) => "tls_malformed_identity",
             Self::TrustDomain(_) => "tls_foreign_trust_domain",
             Self::Unexpected(_) => "tls_unexpected_identity",
+            Self::Revoked => "tls_certificate_revoked",
+            Self::UnknownRevocation => "tls_unknown_revocation",
+            Self::OtherName => "tls_name_not_let_in",
+            Self::OtherKey => "tls_key_not_let_in",
             Self::Unacceptable(_) => "tls_unacceptable_certificate",
         }
     }

@@ -60,7 +60,8 @@ async fn shake_hands(
     };
     let certificate = tls.peer_certificates().and_then(|chain| chain.first());
     let certificate = certificate.ok_or(PeerFault::NoCertificate)?;
-    if tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+    let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+    if resumed {
         check_dates(certificate, SystemTime::now())?;
     }
     let principal = workload_of(certificate).map_err(PeerFault::Name)?;
@@ -68,11 +69,13 @@ async fn shake_hands(
         server_name,
         forwarded: forwarded::element(Some(identity.id.as_str()), certificate),
         principal: Some(principal),
+        met: None,
     };
     Ok(Secured {
         io: Io::Tls(Box::new(stream.into())),
         security,
         protocol,
+        resumed,
     })
 }
 

@@ -89,6 +89,8 @@ pub struct Policy {
     pub requests_per_connection_max: u32,
     /// Greatest age of a connection; one that is in use ends when its requests have.
     pub connection_age_max: Option<Duration>,
+    /// How long a connection that is not HTTP may be silent; for ever if none.
+    pub opaque_idle_timeout: Option<Duration>,
     /// Probes by which the system finds out that the other side is gone; off if none.
     pub tcp_keepalive: Option<TcpProbes>,
     /// Most requests at once on one HTTP/2 connection; the upstream can allow less.
@@ -105,6 +107,15 @@ pub struct Policy {
     pub outlier: Option<Box<Detection>>,
     /// How endpoints are checked; not at all if none.
     pub check: Option<Arc<Check>>,
+}
+
+/// How long connections that are not HTTP are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TcpLimits {
+    /// Longest silence.
+    pub(crate) idle: Option<Duration>,
+    /// Greatest age.
+    pub(crate) age: Option<Duration>,
 }
 
 /// Settings of TCP keep-alive, within what the system takes; unset leaves the system's own.
@@ -202,6 +213,18 @@ impl fmt::Display for DestinationKey {
     }
 }
 
+// === impl TcpLimits ===
+
+impl TcpLimits {
+    /// The limits of a policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            idle: policy.opaque_idle_timeout,
+            age: policy.connection_age_max,
+        }
+    }
+}
+
 // === impl TcpProbes ===
 
 impl TcpProbes {
@@ -230,6 +253,7 @@ impl Default for Policy {
             idle_timeout: IDLE_TIMEOUT,
             requests_per_connection_max: 0,
             connection_age_max: None,
+            opaque_idle_timeout: Some(IDLE_TIMEOUT),
             tcp_keepalive: None,
             streams_max: STREAMS_DEFAULT,
             ping: None,

@@ -14,6 +14,7 @@ mod explain;
 mod failures;
 mod faults;
 mod floods;
+mod gateway_tls;
 mod gibibyte;
 mod headers;
 mod health_checks;

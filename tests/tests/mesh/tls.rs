@@ -91,7 +91,7 @@ async fn servers_of_one_port_are_told_apart_by_the_name_in_tls() {
     assert_eq!(http2.get("a.two.test", "/").await.brief(), (200, "two"));
     assert_eq!(
         http2.get("one.test", "/").await.status,
-        404,
+        421,
         "not of this server"
     );
 
@@ -147,20 +147,6 @@ async fn what_is_no_tls_is_refused_and_counted() {
         let one = async || rejections(&proxy, cause).await;
         eventually(cause, one, |refused| *refused == 1.0).await;
     }
-}
-
-#[tokio::test]
-async fn a_server_that_demands_certificates_of_clients_is_not_opened() {
-    let cert = Certificate::of(&["app.test"]);
-    let port = Port::reserve();
-    let mutual = cert.fields().replace("SIMPLE", "MUTUAL");
-    let mutual = format!("{mutual}, caCertificates: {}", cert.file().display());
-    let proxy = Proxy::start(&gateway(&port, &[("*", mutual)])).await;
-
-    let refused = TcpStream::connect(port.addr()).await;
-    refused.expect_err("nobody listens");
-    let problems = proxy.admin("/config").await["problems"].to_string();
-    assert!(problems.contains("servers[0].tls.mode"), "{problems}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Which addresses take traffic, and the virtual hosts behind each.
 
 mod gateway;
+mod opaque;
 mod sidecar;
 
 use std::collections::BTreeMap;

@@ -32,6 +32,7 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
         idle_timeout: span(http.idle_timeout).unwrap_or(IDLE_TIMEOUT),
         requests_per_connection_max: u32::try_from(requests_max).unwrap_or(0),
         connection_age_max: span(tcp.max_connection_duration),
+        opaque_idle_timeout: opaque_idle_timeout(tcp.idle_timeout),
         tcp_keepalive: tcp.tcp_keepalive.as_ref().map(probes),
         streams_max: streams_max(&http),
         ping: http.http2_keep_alive.as_ref().and_then(ping),
@@ -56,6 +57,14 @@ fn limit(written: Option<i32>) -> Option<u32> {
 /// A span that says something: zero is as good as unset.
 fn span(written: Option<Written>) -> Option<Duration> {
     written.map(Written::get).filter(|span| !span.is_zero())
+}
+
+/// Zero is no limit.
+fn opaque_idle_timeout(written: Option<Written>) -> Option<Duration> {
+    match written.map(Written::get) {
+        Some(written) => Some(written).filter(|span| !span.is_zero()),
+        None => Some(IDLE_TIMEOUT),
+    }
 }
 
 /// Linux takes whole seconds up to 32 767, and at most 127 probes; more would be an error at each

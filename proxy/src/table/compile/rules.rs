@@ -10,6 +10,7 @@ use config::fault::AnnotatedFaults;
 use config::mesh::{Mesh, Routes};
 use config::resource::virtual_service::{
     Destination as Written, HttpDirectResponse, HttpMatch, HttpRoute, HttpRouteDestination,
+    RouteDestination,
 };
 use config::value::StringMatch;
 use http::StatusCode;
@@ -157,7 +158,8 @@ impl RuleCompiler<'_> {
         for (at, written) in (0_u32..).zip(blocks) {
             let number = self.blocks;
             self.blocks += 1;
-            match self.wants_others(written) {
+            let namespace = written.source_namespace.as_deref();
+            match self.wants_others(&written.gateways, &written.source_labels, namespace) {
                 None => ours.push(OwnBlock {
                     at,
                     number,
@@ -178,15 +180,20 @@ impl RuleCompiler<'_> {
 
     /// Conditions on the caller and the gateway are the same for every request of this proxy: the
     /// first that does not hold. With `gateways` in a block the conditions on the caller do not count.
-    fn wants_others(&self, block: &HttpMatch) -> Option<Wants> {
-        if !block.gateways.is_empty() {
-            let here = block.gateways.iter().any(|it| it == self.gateway);
-            return (!here).then(|| Wants::Gateways(block.gateways.as_slice().into()));
+    pub(super) fn wants_others(
+        &self,
+        gateways: &[String],
+        source_labels: &BTreeMap<String, String>,
+        source_namespace: Option<&str>,
+    ) -> Option<Wants> {
+        if !gateways.is_empty() {
+            let here = gateways.iter().any(|it| it == self.gateway);
+            return (!here).then(|| Wants::Gateways(gateways.into()));
         }
         let viewer = &self.perspective.viewer;
-        let mut labels = block.source_labels.iter();
+        let mut labels = source_labels.iter();
         let label = labels.find(|(name, value)| viewer.labels.get(*name) != Some(value));
-        let namespace = block.source_namespace.as_deref();
+        let namespace = source_namespace;
         let namespace = namespace.filter(|it| !it.is_empty() && *it != viewer.namespace);
         match (label, namespace) {
             (Some((name, value)), _) => {
@@ -251,6 +258,17 @@ impl RuleCompiler<'_> {
             .map(|(entry, weight)| self.target(entry, weight))
             .collect();
         Split::new(targets, sticky)
+    }
+
+    /// The same for connections.
+    pub(super) fn opaque_split(&mut self, written: &[RouteDestination]) -> Split {
+        let entries = written.iter().map(|entry| HttpRouteDestination {
+            destination: entry.destination.clone(),
+            weight: entry.weight,
+            headers: None,
+        });
+        let entries: Vec<HttpRouteDestination> = entries.collect();
+        self.split(&entries, None)
     }
 
     fn target(&mut self, entry: &HttpRouteDestination, weight: u32) -> Target {

@@ -11,6 +11,9 @@ use prometheus::proto::MetricFamily;
 use crate::telemetry::labels::{Identity, Reporter, UNKNOWN};
 use crate::telemetry::metrics::groups::{AllShown, Shown};
 use crate::telemetry::metrics::series::{BOUNDS, Histogram, Measure};
+use crate::telemetry::metrics::tcp::{self, TcpShown};
+use crate::telemetry::metrics::traffics::Labels;
+use crate::telemetry::metrics::{Outcome, RequestProtocol};
 
 /// Size at which a piece of the exposition is handed out; one series may make it larger.
 const PIECE_BYTES: usize = 64 << 10;
@@ -19,14 +22,16 @@ const OUTCOME_LABELS: [&str; 4] = [
     "request_protocol",
     "response_flags",
     "connection_security_policy",
-    "response_code",
+    CODE_LABEL,
 ];
+const CODE_LABEL: &str = "response_code";
 
 /// The text exposition, piece by piece.
 #[derive(Debug)]
 pub struct Scrape {
     process: Vec<MetricFamily>,
     shown: AllShown,
+    tcp: Vec<TcpShown>,
     identity: Identity,
     overflowed: Identity,
     /// Where the next piece starts: the family, and the group in it.
@@ -73,10 +78,16 @@ const FAMILIES: [Family; 4] = [
 // === impl Scrape ===
 
 impl Scrape {
-    pub(super) fn new(process: Vec<MetricFamily>, shown: AllShown, identity: Identity) -> Self {
+    pub(super) fn new(
+        process: Vec<MetricFamily>,
+        shown: AllShown,
+        tcp: Vec<TcpShown>,
+        identity: Identity,
+    ) -> Self {
         Self {
             process,
             shown,
+            tcp,
             identity,
             overflowed: Identity::uniform(OVERFLOW),
             family: 0,
@@ -111,7 +122,7 @@ impl Scrape {
 
     fn write_series(&self, out: &mut String, family: &Family, shown: &Shown) {
         let name = family.name;
-        let labels = self.labels(shown);
+        let labels = self.labels(&shown.labels, shown.outcome.outcome());
         match family.kind {
             Kind::Requests => {
                 let requests: u64 = shown.series.iter().map(|series| series.requests()).sum();
@@ -138,18 +149,41 @@ impl Scrape {
         }
     }
 
+    /// The series of connections that are not HTTP, which are few.
+    fn write_tcp(&self, out: &mut String) {
+        if self.tcp.is_empty() {
+            return;
+        }
+        let labels = self.tcp.iter().map(|shown| {
+            let outcome = Outcome {
+                code: 0,
+                flags: shown.flags,
+                protocol: RequestProtocol::Tcp,
+                grpc_status: None,
+            };
+            self.labels(&shown.labels, Some(outcome))
+        });
+        let labels: Vec<String> = labels.collect();
+        for (at, (name, help)) in tcp::FAMILIES.into_iter().enumerate() {
+            write_header(out, name, help, "counter");
+            for (shown, labels) in self.tcp.iter().zip(&labels) {
+                let value = shown.values[at];
+                push(out, format_args!("{name}{{{labels}}} {value}\n"));
+            }
+        }
+    }
+
     /// The labels of a series in Istio's order, without braces.
-    fn labels(&self, shown: &Shown) -> String {
+    fn labels(&self, labels: &Labels, outcome: Option<Outcome>) -> String {
         let mut out = String::with_capacity(1 << 10);
-        let outcome = shown.outcome.outcome();
-        let reporter = shown.labels.reporter;
+        let reporter = labels.reporter;
         label(&mut out, "reporter", reporter.as_str());
         match (outcome, reporter) {
             (None, _) => write_source(&mut out, &self.overflowed),
             (Some(_), Reporter::Source) => write_source(&mut out, &self.identity),
             (Some(_), Reporter::Destination) => write_source(&mut out, &Identity::unknown()),
         }
-        write_destination(&mut out, shown);
+        write_destination(&mut out, labels);
         let Some(outcome) = outcome else {
             for name in OUTCOME_LABELS {
                 label(&mut out, name, OVERFLOW);
@@ -163,7 +197,10 @@ impl Scrape {
         let (flags, code) = (outcome.flags.to_string(), outcome.code.to_string());
         let values = [outcome.protocol.as_str(), &flags, security, &code];
         for (name, value) in OUTCOME_LABELS.into_iter().zip(values) {
-            label(&mut out, name, value);
+            // Connections have no status.
+            if outcome.protocol != RequestProtocol::Tcp || name != CODE_LABEL {
+                label(&mut out, name, value);
+            }
         }
         if let Some(status) = outcome.grpc_status {
             label(&mut out, "grpc_response_status", &status.to_string());
@@ -180,6 +217,7 @@ impl Iterator for Scrape {
         if !self.started {
             self.started = true;
             self.write_process(&mut out);
+            self.write_tcp(&mut out);
         }
         while let Some(family) = FAMILIES.get(self.family)
             && out.len() < PIECE_BYTES
@@ -228,8 +266,8 @@ fn write_source(out: &mut String, identity: &Identity) {
     label(out, "source_cluster", &identity.cluster);
 }
 
-fn write_destination(out: &mut String, shown: &Shown) {
-    let traffic = &shown.labels.traffic;
+fn write_destination(out: &mut String, labels: &Labels) {
+    let traffic = &labels.traffic;
     label(out, "destination_service", &traffic.destination_service);
     label(
         out,

@@ -1,196 +1,218 @@
-//! How gateways terminate TLS: what their servers say, and the files that they name.
+//! How gateways end TLS: what their servers say, and what they need for it.
+
+mod material;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use config::resource::gateway::{Server, ServerTls, ServerTlsMode, TlsProtocol};
-use config::{Finding, Severity};
-use config::{Resource, Spec};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use config::mesh::{Mesh, MeshSettings, Viewer};
+use config::resource::gateway::Server;
+use config::{Finding, Resource, Severity, Spec};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, ServerConfig, SignatureAlgorithm};
 
-use crate::tls::pem;
+use crate::tls::clients::{Hash, Leniency};
+use crate::tls::gateway::Acceptance;
+use crate::tls::identity::WorkloadIdentity;
+use crate::tls::mutual;
+use material::{Lack, Material, Sources};
+use terms::{Credentials, Inside, Terms};
 
 /// Protocols offered to clients in the order in which we prefer them (RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// How TLS is terminated, by what a server says of it.
+/// How TLS ends at the servers of gateways, by what they say of it.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
-    configs: BTreeMap<Terms, Arc<ServerConfig>>,
+    made: BTreeMap<Terms, Made>,
 }
 
-/// What a server says of its TLS.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Terms {
-    certificate: String,
-    key: String,
-    versions: Versions,
+/// What was made of terms.
+#[derive(Debug, Clone)]
+struct Made {
+    /// Of what the files held.
+    digest: Hash,
+    acceptance: Arc<Acceptance>,
 }
 
-/// The versions of TLS that a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Versions {
-    Only12,
-    Only13,
-    Both,
-}
+/// Shows the certificate that the client can verify, rather one whose key is quick to use.
+#[derive(Debug)]
+struct Certificates(Vec<Arc<CertifiedKey>>);
 
-/// Why TLS cannot be terminated, at a field of `tls`.
+/// Why TLS does not end, at a field of a server.
 type Refusal = (&'static str, String);
 
 // === impl Servers ===
 
 impl Servers {
-    /// Reads the files of `gateways`; what is found wrong belongs to the fields that name them.
-    pub(super) fn load<'g>(
-        gateways: impl IntoIterator<Item = &'g Arc<Resource>>,
+    /// Reads what the gateways of `viewer` need; what is found wrong belongs to the fields that name
+    /// it. What is as `before` stays the same object, and with it the keys of tickets.
+    pub(super) fn load(
+        mesh: &Mesh,
+        viewer: &Viewer,
+        identity: Option<&Arc<WorkloadIdentity>>,
+        before: Option<&Self>,
     ) -> (Self, Vec<(Arc<Resource>, Finding)>) {
         let mut servers = Self::default();
         let mut findings = Vec::new();
-        for gateway in gateways {
+        let sources = Sources {
+            mesh,
+            viewer,
+            identity,
+        };
+        for gateway in mesh.gateways(viewer) {
             let Spec::Gateway(spec) = &gateway.spec else {
                 continue;
             };
             for (position, server) in spec.servers.iter().enumerate() {
-                let Some((severity, (field, message))) = servers.add(server) else {
-                    continue;
-                };
-                let finding = Finding {
-                    severity,
-                    path: format!("spec.servers[{position}].{field}"),
-                    message,
-                };
-                findings.push((Arc::clone(gateway), finding));
+                for (severity, (field, message)) in servers.add(server, &sources, before) {
+                    let finding = Finding {
+                        severity,
+                        path: format!("spec.servers[{position}].{field}"),
+                        message,
+                    };
+                    findings.push((Arc::clone(gateway), finding));
+                }
             }
         }
         (servers, findings)
     }
 
-    /// How `server` terminates TLS; none if it does not, or not yet.
-    pub(super) fn config(&self, server: &Server) -> Option<&Arc<ServerConfig>> {
-        let terms = terms(server)?.ok()?;
-        self.configs.get(&terms)
-    }
-
-    fn add(&mut self, server: &Server) -> Option<(Severity, Refusal)> {
-        if !is_https(server) {
-            return None;
-        }
-        let terms = match terms(server) {
-            Some(Ok(terms)) => terms,
-            Some(Err(refusal)) => return Some((Severity::Error, refusal)),
-            // Modes and fields that are not served are said by the table of what has no effect.
-            None if server.tls.as_ref().is_some_and(|tls| tls.mode.is_some()) => return None,
-            None => {
-                let message = "has no effect yet: HTTPS is served in mode SIMPLE only; the server \
-                               is not opened";
-                return Some((Severity::Warning, ("port.protocol", message.to_owned())));
-            }
+    /// The same, of a workload with another identity. What cannot be made for it stays as it was.
+    pub(super) fn with_identity(&self, identity: &Arc<WorkloadIdentity>) -> Self {
+        let sources = Sources {
+            mesh: &Mesh::new(&[], MeshSettings::default()),
+            viewer: &Viewer::default(),
+            identity: Some(identity),
         };
-        if self.configs.contains_key(&terms) {
-            return None;
+        let made = self.made.iter().map(|(terms, made)| {
+            let again = match terms.credentials {
+                Credentials::Workload => Made::new(terms, &sources, Some(self)).ok(),
+                Credentials::Files(_) | Credentials::Secrets(_) => None,
+            };
+            (terms.clone(), again.unwrap_or_else(|| made.clone()))
+        });
+        Self {
+            made: made.collect(),
         }
-        match read(&terms) {
-            Ok(config) => {
-                self.configs.insert(terms, Arc::new(config));
-                None
+    }
+
+    /// How TLS ends at `server`; none if it does not, or if something for it is missing.
+    pub(super) fn acceptance(&self, server: &Server) -> Option<&Arc<Acceptance>> {
+        let terms = Terms::of(server).ok()??;
+        self.made.get(&terms).map(|made| &made.acceptance)
+    }
+
+    fn add(
+        &mut self,
+        server: &Server,
+        sources: &Sources<'_>,
+        before: Option<&Self>,
+    ) -> Vec<(Severity, Refusal)> {
+        let terms = match Terms::of(server) {
+            Ok(Some(terms)) => terms,
+            Ok(None) => return Vec::new(),
+            Err(refusal) => return vec![(Severity::Error, refusal)],
+        };
+        let mut findings = Vec::new();
+        if let Some(demands) = &terms.clients
+            && demands.leniency == Leniency::LetIn
+        {
+            let message = "lets in clients whose certificates cannot be verified; they are not \
+                           believed to be anybody";
+            let refusal = ("tls.insecureSkipVerify", message.to_owned());
+            findings.push((Severity::Warning, refusal));
+        }
+        if self.made.contains_key(&terms) {
+            return findings;
+        }
+        match Made::new(&terms, sources, before) {
+            Ok(made) => {
+                self.made.insert(terms, made);
             }
-            Err(refusal) => Some((Severity::Error, refusal)),
+            Err(Lack::Wrong(refusal)) => findings.push((Severity::Error, refusal)),
+            Err(Lack::Missing(refusal)) => findings.push((Severity::Warning, refusal)),
         }
+        findings
     }
 }
 
-fn is_https(server: &Server) -> bool {
-    let port = server.port.as_ref();
-    port.is_some_and(|port| port.protocol.eq_ignore_ascii_case("HTTPS"))
+// === impl Made ===
+
+impl Made {
+    fn new(terms: &Terms, sources: &Sources<'_>, before: Option<&Servers>) -> Result<Self, Lack> {
+        let material = Material::read(terms, sources)?;
+        let digest = material.digest;
+        let same = before.and_then(|before| before.made.get(terms));
+        if let Some(same) = same.filter(|made| made.digest == digest) {
+            return Ok(Self {
+                digest,
+                acceptance: Arc::clone(&same.acceptance),
+            });
+        }
+        let acceptance = acceptance(terms, material);
+        let acceptance =
+            acceptance.map_err(|error| Lack::Wrong(("tls", format!("cannot be used: {error}"))))?;
+        Ok(Self {
+            digest,
+            acceptance: Arc::new(acceptance),
+        })
+    }
 }
 
-/// The terms of a server that terminates TLS in a way that we can.
+/// What ends TLS by these terms.
 ///
-/// Anything that asks for more than a certificate of our own, such as one of the client, gives none:
-/// such a server stays shut rather than be served with less than was asked for.
-fn terms(server: &Server) -> Option<Result<Terms, Refusal>> {
-    let tls = server.tls.as_ref().filter(|_| is_https(server))?;
-    let from_secret = written(tls.credential_name.as_ref()).is_some()
-        || !tls.credential_names.is_empty()
-        || !tls.tls_certificates.is_empty();
-    if tls.mode != Some(ServerTlsMode::Simple) || from_secret {
-        return None;
-    }
-    let certificate = written(tls.server_certificate.as_ref())?.to_owned();
-    let key = written(tls.private_key.as_ref())?.to_owned();
-    Some(versions(tls).map(|versions| Terms {
-        certificate,
-        key,
-        versions,
-    }))
-}
-
-/// TLS below 1.2 is not spoken (RFC 8996).
-fn versions(tls: &ServerTls) -> Result<Versions, Refusal> {
-    let allows12 = match tls.min_protocol_version {
-        Some(TlsProtocol::Tlsv1_3) => false,
-        Some(
-            TlsProtocol::TlsAuto
-            | TlsProtocol::Tlsv1_0
-            | TlsProtocol::Tlsv1_1
-            | TlsProtocol::Tlsv1_2,
-        )
-        | None => true,
+/// Tickets have keys of their own for each of them, so that a session that began by one cannot go on
+/// by another that asks for more.
+fn acceptance(terms: &Terms, material: Material) -> Result<Acceptance, Error> {
+    let provider = Arc::new(terms.provider());
+    let clients = match &terms.clients {
+        Some(demands) => material.rules(demands, &provider)?.map(Arc::new),
+        None => None,
     };
-    match (tls.max_protocol_version, allows12) {
-        (Some(TlsProtocol::Tlsv1_0 | TlsProtocol::Tlsv1_1), _) => Err((
-            "tls.maxProtocolVersion",
-            "must be TLSV1_2 or TLSV1_3: older versions are not spoken".to_owned(),
-        )),
-        (Some(TlsProtocol::Tlsv1_2), true) => Ok(Versions::Only12),
-        (Some(TlsProtocol::Tlsv1_2), false) => Err((
-            "tls.maxProtocolVersion",
-            "must not be below minProtocolVersion".to_owned(),
-        )),
-        (Some(TlsProtocol::Tlsv1_3 | TlsProtocol::TlsAuto) | None, true) => Ok(Versions::Both),
-        (Some(TlsProtocol::Tlsv1_3 | TlsProtocol::TlsAuto) | None, false) => Ok(Versions::Only13),
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&terms.versions.supported())?;
+    let builder = match &clients {
+        Some(rules) => builder.with_client_cert_verifier(Arc::clone(rules) as _),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(material.certified)));
+    config.alpn_protocols = match terms.inside {
+        Inside::Http => ALPN.map(<[u8]>::to_vec).to_vec(),
+        Inside::Opaque => Vec::new(),
+    };
+    config.ticketer = mutual::tickets()?;
+    // Tickets do, and cost neither memory nor a lock.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // What comes early can be sent again by anybody who saw it (RFC 8446 §8).
+    config.max_early_data_size = 0;
+    config.ignore_client_order = true;
+    Ok(Acceptance {
+        config: Arc::new(config),
+        clients,
+    })
+}
+
+// === impl Certificates ===
+
+impl Certificates {
+    fn new(mut certified: Vec<Arc<CertifiedKey>>) -> Self {
+        certified.sort_by_key(|it| match it.key.algorithm() {
+            SignatureAlgorithm::RSA => 1,
+            _ => 0,
+        });
+        Self(certified)
     }
 }
 
-fn written(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
-}
-
-/// What terminates TLS by these terms.
-fn read(terms: &Terms) -> Result<ServerConfig, Refusal> {
-    const CERTIFICATE: &str = "tls.serverCertificate";
-    const KEY: &str = "tls.privateKey";
-    let chain = pem::chain(terms.certificate.as_ref()).map_err(|it| (CERTIFICATE, it))?;
-    let key = pem::key(terms.key.as_ref()).map_err(|it| (KEY, it))?;
-    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&terms.versions.supported())
-        .map_err(|error| ("tls", error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
-    let mut config = config.map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => (
-            KEY,
-            "must belong to the certificate of serverCertificate".to_owned(),
-        ),
-        error => (CERTIFICATE, format!("cannot be used: {error}")),
-    })?;
-    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
-    Ok(config)
-}
-
-// === impl Versions ===
-
-impl Versions {
-    fn supported(self) -> Vec<&'static SupportedProtocolVersion> {
-        match self {
-            Self::Only12 => vec![&TLS12],
-            Self::Only13 => vec![&TLS13],
-            Self::Both => vec![&TLS13, &TLS12],
-        }
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        let mut able = self.0.iter();
+        let able = able.find(|it| it.key.choose_scheme(schemes).is_some());
+        able.or(self.0.first()).cloned()
     }
 }
 

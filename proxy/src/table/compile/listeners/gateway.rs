@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use config::mesh::{Protocol as Spoken, Routes};
-use config::resource::gateway::Server;
+use config::resource::gateway::{Server, ServerTlsMode};
 use config::{Resource, Spec};
 
 use super::{Frontend, Ingredients, Plan, bind_addr, every_request};
@@ -12,7 +12,18 @@ use crate::table::host::{HostTable, VirtualHost};
 use crate::table::redirect::Redirect;
 use crate::table::route::{Action, Route};
 use crate::table::{Direction, Listener, PortRule, Transport, UnknownHost};
-use crate::tls::server::{TlsServer, TlsServers};
+use crate::tls::gateway::{TlsServer, TlsServers};
+
+/// Hosts by their names.
+type Hosts = Vec<(String, Arc<VirtualHost>)>;
+
+/// What a server serves.
+enum Served {
+    /// Hosts, in plain text.
+    Plain(Hosts),
+    /// Itself, under each of its names.
+    Tls(Vec<(String, Arc<TlsServer>)>),
+}
 
 // === impl Plan ===
 
@@ -27,6 +38,12 @@ impl Plan<'_> {
                 self.server(gateway, position, server);
             }
         }
+        // Where nobody gets in nobody need knock.
+        self.listeners
+            .retain(|_, listener| match &listener.transport {
+                Transport::Servers(servers) => servers.iter().any(|(_, it)| !it.is_shut()),
+                Transport::Plain | Transport::Permissive(_) | Transport::Strict(_) => true,
+            });
     }
 
     fn server(&mut self, gateway: &Resource, position: usize, server: &Server) {
@@ -34,22 +51,21 @@ impl Plan<'_> {
         let Ok(number) = u16::try_from(port.number) else {
             return;
         };
-        let config = self.certificates.server(server).map(Arc::clone);
-        let is_plain = Spoken::parse(&port.protocol).is_some_and(Spoken::is_http);
-        if config.is_none() && !is_plain {
-            return;
-        }
-        let bind = bind_addr(server.bind.as_deref(), self.perspective.bind, number);
         let name: Arc<str> = format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into();
-        let hosts = if is_plain && redirects(server) {
-            redirecting_hosts(server)
-        } else {
-            let frontend = Frontend {
-                gateway: Arc::clone(&name),
-                position,
-            };
-            self.gateway_hosts(gateway, server, &frontend)
+        let frontend = Frontend {
+            gateway: Arc::clone(&name),
+            position,
         };
+        let served = match Spoken::parse(&port.protocol) {
+            Some(spoken) if spoken.is_http() => {
+                Served::Plain(self.plain(gateway, server, &frontend))
+            }
+            Some(Spoken::Https | Spoken::Tls) => {
+                Served::Tls(self.secured(gateway, server, &frontend, number))
+            }
+            Some(_) | None => return,
+        };
+        let bind = bind_addr(server.bind.as_deref(), self.perspective.bind, number);
         let listener = self
             .listeners
             .entry(bind.clone())
@@ -60,36 +76,87 @@ impl Plan<'_> {
                 port_rule: PortRule::Listener(number),
                 unknown_host: UnknownHost::NotFound,
                 hosts: HostTable::default(),
-                transport: match config {
-                    Some(_) => Transport::Servers(TlsServers::default()),
-                    None => Transport::Plain,
+                transport: match served {
+                    Served::Tls(_) => Transport::Servers(TlsServers::default()),
+                    Served::Plain(_) => Transport::Plain,
                 },
                 admission: self.admission.clone(),
             });
-        match (config, &mut listener.transport) {
-            (None, Transport::Plain) => insert_all(&mut listener.hosts, hosts),
-            (Some(config), Transport::Servers(servers)) => {
-                let mut own = HostTable::default();
-                insert_all(&mut own, hosts);
-                let secured = Arc::new(TlsServer { config, hosts: own });
-                for name in host_names(server) {
-                    servers.insert(name, &secured);
+        match (served, &mut listener.transport) {
+            (Served::Plain(hosts), Transport::Plain) => insert_all(&mut listener.hosts, hosts),
+            (Served::Tls(secured), Transport::Servers(servers)) => {
+                for (name, server) in secured {
+                    servers.insert(&name, &server);
                 }
             }
             // A port speaks TLS or it does not; the first server decides.
-            (Some(_), Transport::Plain) | (None, Transport::Servers(_)) => {}
+            (Served::Tls(_), Transport::Plain) | (Served::Plain(_), Transport::Servers(_)) => {}
             // Only ports of the workload are so, and they are made later.
             (_, Transport::Permissive(_) | Transport::Strict(_)) => {}
         }
     }
 
-    /// At a gateway the rules of all resources for one host count, those that match everything last.
-    fn gateway_hosts(
+    fn plain(&mut self, gateway: &Resource, server: &Server, frontend: &Frontend) -> Hosts {
+        match redirects(server) {
+            true => redirecting_hosts(server),
+            false => self.gateway_hosts(gateway, server, frontend),
+        }
+    }
+
+    /// A server with TLS under each of its names. One that asks for what we cannot do has its names
+    /// all the same: it stays shut rather than be served with less than was asked for.
+    fn secured(
         &mut self,
         gateway: &Resource,
         server: &Server,
         frontend: &Frontend,
-    ) -> Vec<(String, Arc<VirtualHost>)> {
+        port: u16,
+    ) -> Vec<(String, Arc<TlsServer>)> {
+        let tls = server.tls.as_ref();
+        let mode = tls.and_then(|tls| tls.mode);
+        let secured = match mode.unwrap_or(ServerTlsMode::Passthrough) {
+            ServerTlsMode::Passthrough => {
+                TlsServer::Passthrough(self.passthrough(gateway, server, frontend, port))
+            }
+            ServerTlsMode::AutoPassthrough => {
+                let routes = self.auto_passthrough(gateway, server);
+                let names: Vec<String> = routes.iter().map(|(name, _)| name).collect();
+                let server = Arc::new(TlsServer::Passthrough(routes));
+                let named = names.into_iter().map(|name| (name, Arc::clone(&server)));
+                return named.collect();
+            }
+            ServerTlsMode::Simple
+            | ServerTlsMode::Mutual
+            | ServerTlsMode::OptionalMutual
+            | ServerTlsMode::IstioMutual => self.terminating(gateway, server, frontend, port),
+        };
+        let secured = Arc::new(secured);
+        let names = host_names(server).map(|name| (name.to_owned(), Arc::clone(&secured)));
+        names.collect()
+    }
+
+    fn terminating(
+        &mut self,
+        gateway: &Resource,
+        server: &Server,
+        frontend: &Frontend,
+        port: u16,
+    ) -> TlsServer {
+        let Some(acceptance) = self.certificates.acceptance(server).map(Arc::clone) else {
+            return TlsServer::Shut;
+        };
+        let protocol = server.port.as_ref().map_or("", |port| &port.protocol);
+        if Spoken::parse(protocol) == Some(Spoken::Tls) {
+            let route = self.terminated(gateway, server, frontend, port);
+            return TlsServer::Opaque(acceptance, route);
+        }
+        let mut hosts = HostTable::default();
+        insert_all(&mut hosts, self.gateway_hosts(gateway, server, frontend));
+        TlsServer::Http(acceptance, hosts)
+    }
+
+    /// At a gateway the rules of all resources for one host count, those that match everything last.
+    fn gateway_hosts(&mut self, gateway: &Resource, server: &Server, frontend: &Frontend) -> Hosts {
         let mut by_host: BTreeMap<String, Vec<Arc<Routes>>> = BTreeMap::new();
         for routes in self
             .mesh
@@ -123,7 +190,7 @@ fn redirects(server: &Server) -> bool {
     tls.is_some_and(|tls| tls.https_redirect == Some(true))
 }
 
-fn redirecting_hosts(server: &Server) -> Vec<(String, Arc<VirtualHost>)> {
+fn redirecting_hosts(server: &Server) -> Hosts {
     let host = every_request(Route::new(
         "https-redirect",
         Action::Redirect(Redirect::to_https()),
@@ -139,7 +206,7 @@ fn host_names(server: &Server) -> impl Iterator<Item = &str> {
     hosts.map(|host| host.rsplit('/').next().unwrap_or(host))
 }
 
-fn insert_all(table: &mut HostTable, hosts: Vec<(String, Arc<VirtualHost>)>) {
+fn insert_all(table: &mut HostTable, hosts: Hosts) {
     for (name, host) in hosts {
         table.insert(&name, &host);
     }

@@ -1,6 +1,7 @@
 //! Files that are right and wrong.
 
 use config::load::Loader;
+use config::mesh::MeshSettings;
 use rcgen::CertifiedKey;
 use tempfile::TempDir;
 
@@ -25,6 +26,16 @@ fn folder() -> TempDir {
 
 /// The findings for a server with this `tls`, where `DIR` is the folder.
 fn found(folder: &TempDir, tls: &str) -> (Servers, Vec<String>) {
+    found_again(folder, tls, "", None)
+}
+
+/// The same with other resources, and after a load before.
+fn found_again(
+    folder: &TempDir,
+    tls: &str,
+    others: &str,
+    before: Option<&Servers>,
+) -> (Servers, Vec<String>) {
     let dir = folder.path().display().to_string();
     let yaml = "apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -37,10 +48,16 @@ spec:
 ";
     let path = folder.path().join("edge.yaml");
     let yaml = yaml.replace("TLS\n", &format!("{}\n", tls.replace("DIR", &dir)));
+    let yaml = format!("{yaml}---\n{others}");
     std::fs::write(&path, yaml).expect("written");
     let loaded = Loader::new("default").load(&[path]);
     assert!(!loaded.has_errors(), "{:?}", loaded.problems);
-    let (certificates, findings) = Servers::load(&loaded.resources);
+    let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+    let viewer = Viewer {
+        namespace: "default".to_owned(),
+        ..Viewer::default()
+    };
+    let (certificates, findings) = Servers::load(&mesh, &viewer, None, before);
     let findings = findings.into_iter().map(|(_, finding)| {
         let message = finding.message.replace(&dir, "DIR");
         format!("{:?} {}: {message}", finding.severity, finding.path)
@@ -54,7 +71,7 @@ fn a_certificate_and_its_key_are_taken() {
     let tls = "{mode: SIMPLE, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem}";
     let (certificates, findings) = found(&folder, tls);
     assert_eq!(findings, [""; 0]);
-    assert_eq!(certificates.configs.len(), 1);
+    assert_eq!(certificates.made.len(), 1);
 }
 
 #[test]
@@ -103,7 +120,7 @@ fn what_does_not_fit_is_an_error_at_its_field() {
         let (certificates, findings) = found(&folder, &tls);
         let expected = format!("Error spec.servers[0].{error}");
         assert!(findings[0].starts_with(&expected), "{findings:?}");
-        assert!(certificates.configs.is_empty());
+        assert!(certificates.made.is_empty());
     }
 }
 
@@ -122,21 +139,188 @@ fn versions_that_are_not_spoken_are_refused() {
         let (certificates, findings) =
             found(&folder, &format!("{{mode: SIMPLE, {files}, {version}}}"));
         assert_eq!(findings.is_empty(), error.is_none(), "{findings:?}");
-        assert_eq!(certificates.configs.is_empty(), error.is_some());
+        assert_eq!(certificates.made.is_empty(), error.is_some());
         let is_it = |error: &str| findings[0].contains(error);
         assert!(error.is_none_or(is_it), "{findings:?}");
     }
 }
 
 #[test]
-fn a_server_that_demands_more_than_we_check_stays_shut() {
+fn what_is_missing_and_may_come_is_a_warning() {
     let folder = folder();
-    let files = "serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem";
-    let mutual = format!("{{mode: MUTUAL, {files}, caCertificates: DIR/cert.pem}}");
-    let optional = mutual.replace("MUTUAL", "OPTIONAL_MUTUAL");
-    let secret = "{mode: SIMPLE, credentialName: shop}".to_owned();
-    for tls in [mutual, optional, secret, "{mode: ISTIO_MUTUAL}".to_owned()] {
-        let (certificates, _) = found(&folder, &tls);
-        assert!(certificates.configs.is_empty(), "{tls}");
+    for (tls, field) in [
+        ("{mode: SIMPLE, credentialName: shop}", "tls.credentialName"),
+        ("{mode: MUTUAL, credentialName: shop}", "tls.credentialName"),
+        ("{mode: ISTIO_MUTUAL}", "tls.mode"),
+    ] {
+        let (certificates, findings) = found(&folder, tls);
+        assert!(certificates.made.is_empty(), "{tls}");
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        let expected = format!("Warning spec.servers[0].{field}: ");
+        assert!(findings[0].starts_with(&expected), "{findings:?}");
+        assert!(
+            findings[0].ends_with("the server stays shut"),
+            "{findings:?}"
+        );
     }
+}
+
+#[test]
+fn a_field_that_judges_clients_must_be_well_formed() {
+    let folder = folder();
+    let files = "mode: MUTUAL, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem";
+    for (field, error) in [
+        (
+            "caCertificates: DIR/none.pem",
+            "tls.caCertificates: cannot be read",
+        ),
+        (
+            "caCertificates: DIR/cert.pem, caCrl: DIR/cert.pem",
+            "tls.caCrl: must have a revocation",
+        ),
+        (
+            "caCertificates: DIR/cert.pem, verifyCertificateSpki: [AAAA]",
+            "tls.verifyCertificateSpki: must be SHA-256 hashes in Base64, got \"AAAA\"",
+        ),
+        (
+            "caCertificates: DIR/cert.pem, verifyCertificateHash: ['0a:0b']",
+            "tls.verifyCertificateHash: must be SHA-256 hashes in hexadecimal digits",
+        ),
+    ] {
+        let (certificates, findings) = found(&folder, &format!("{{{files}, {field}}}"));
+        assert!(certificates.made.is_empty(), "{field}");
+        let expected = format!("Error spec.servers[0].{error}");
+        assert!(findings[0].starts_with(&expected), "{findings:?}");
+    }
+}
+
+#[test]
+fn whoever_lets_in_everybody_is_warned_of_it() {
+    let folder = folder();
+    let tls = "{mode: MUTUAL, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem, \
+               caCertificates: DIR/cert.pem, insecureSkipVerify: true}";
+
+    let (certificates, findings) = found(&folder, tls);
+
+    assert_eq!(certificates.made.len(), 1);
+    let expected = "Warning spec.servers[0].tls.insecureSkipVerify: lets in clients";
+    assert!(findings[0].starts_with(expected), "{findings:?}");
+}
+
+#[test]
+fn suites_that_are_named_are_spoken_and_no_others() {
+    let folder = folder();
+    let files = "mode: SIMPLE, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem";
+    let with = |suites: &str| found(&folder, &format!("{{{files}, cipherSuites: {suites}}}"));
+    let spoken = |servers: &Servers| {
+        let made = servers.made.values().next().expect("a server");
+        let suites = made
+            .acceptance
+            .config
+            .crypto_provider()
+            .cipher_suites
+            .iter();
+        suites.filter(|suite| suite.tls13().is_none()).count()
+    };
+
+    let (servers, findings) = with("[ECDHE-RSA-AES128-GCM-SHA256, AES128-SHA]");
+    assert_eq!(findings, [""; 0]);
+    assert_eq!(spoken(&servers), 1);
+    assert_eq!(spoken(&with("[]").0), 6);
+    let (servers, findings) = with("[AES128-SHA]");
+    assert!(servers.made.is_empty());
+    let expected = "Error spec.servers[0].tls.cipherSuites: must name at least one safe suite";
+    assert!(findings[0].starts_with(expected), "{findings:?}");
+}
+
+/// A secret with these entries, each from a file of the folder.
+fn secret(folder: &TempDir, name: &str, entries: &[(&str, &str)]) -> String {
+    let entries = entries.iter().map(|(entry, file)| {
+        let text = std::fs::read(folder.path().join(file)).expect("a file");
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+        format!("  {entry}: {text}\n")
+    });
+    let entries: String = entries.collect();
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ntype: kubernetes.io/tls\n\
+         data:\n{entries}---\n"
+    )
+}
+
+#[test]
+fn certificates_may_come_from_secrets_of_both_forms() {
+    let folder = folder();
+    let (tls, generic) = (("tls.crt", "tls.key"), ("cert", "key"));
+    for (certificate, key) in [tls, generic] {
+        let entries = [
+            (certificate, "cert.pem"),
+            (key, "key.pem"),
+            ("ca.crt", "cert.pem"),
+        ];
+        let secrets = secret(&folder, "shop", &entries);
+        for tls in [
+            "{mode: SIMPLE, credentialName: shop}",
+            "{mode: MUTUAL, credentialName: kubernetes://shop}",
+            "{mode: MUTUAL, credentialNames: [shop]}",
+        ] {
+            let (certificates, findings) = found_again(&folder, tls, &secrets, None);
+            assert_eq!(findings, [""; 0], "{tls}");
+            assert_eq!(certificates.made.len(), 1, "{tls}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_with_authorities_alone_comes_first() {
+    let folder = folder();
+    let own = [
+        ("cert", "cert.pem"),
+        ("key", "key.pem"),
+        ("cacert", "empty.pem"),
+    ];
+    let apart = [("cacert", "cert.pem")];
+    let secrets = secret(&folder, "shop", &own) + &secret(&folder, "shop-cacert", &apart);
+
+    let tls = "{mode: MUTUAL, credentialName: shop}";
+    let (certificates, findings) = found_again(&folder, tls, &secrets, None);
+
+    assert_eq!(findings, [""; 0]);
+    assert_eq!(certificates.made.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_in_a_secret_is_said_without_its_content() {
+    let folder = folder();
+    let wrong = [("tls.crt", "cert.pem"), ("tls.key", "other.pem")];
+    let secrets = secret(&folder, "shop", &wrong);
+
+    let tls = "{mode: SIMPLE, credentialName: shop}";
+    let (_, findings) = found_again(&folder, tls, &secrets, None);
+
+    let expected = "Error spec.servers[0].tls.credentialName: tls.key of Secret \"shop\" must \
+                    belong to tls.crt";
+    assert_eq!(findings, [expected]);
+}
+
+#[test]
+fn what_did_not_change_stays_the_same_object() {
+    let folder = folder();
+    let tls = "{mode: SIMPLE, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem}";
+    let acceptance = |servers: &Servers| {
+        let made = servers.made.values().next().expect("a server");
+        Arc::clone(&made.acceptance)
+    };
+    let (first, _) = found(&folder, tls);
+
+    let (second, _) = found_again(&folder, tls, "", Some(&first));
+    assert!(Arc::ptr_eq(&acceptance(&first), &acceptance(&second)));
+
+    let other = rcgen::generate_simple_self_signed(["shop.test".to_owned()]).expect("made");
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    write("cert.pem", other.cert.pem());
+    write("key.pem", other.signing_key.serialize_pem());
+    let (third, _) = found_again(&folder, tls, "", Some(&second));
+    assert!(!Arc::ptr_eq(&acceptance(&second), &acceptance(&third)));
 }

@@ -1,0 +1,274 @@
+//! TLS at gateways: the server is chosen by the name that the client asks for (SNI, RFC 6066 §3)
+//! before anything is answered, as servers of one port may speak other versions of TLS, ask for
+//! other certificates, or leave TLS alone.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rustls::pki_types::UnixTime;
+use rustls::{HandshakeKind, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+
+use crate::io::Io;
+use crate::table::host::HostTable;
+use crate::table::opaque::OpaqueRoute;
+use crate::tls::clients::{ClientRules, Leniency};
+use crate::tls::hello::{self, Hello};
+use crate::tls::identity::workload_of;
+use crate::tls::server::{HANDSHAKE_TIMEOUT, HandshakeError, Secured, agreed, shake_hands};
+use crate::tls::verify::PeerFault;
+use crate::tls::{Security, forwarded};
+
+/// The alert that says that no version is spoken in common (RFC 8446 §6.2), in a record.
+const PROTOCOL_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+/// Room for one read of a greeting.
+const READ_BYTES: usize = 4 * 1024;
+
+/// The servers of one port with TLS, by the names that clients ask for.
+pub type TlsServers = HostTable<TlsServer>;
+
+/// One server of such a port.
+#[derive(Debug)]
+pub enum TlsServer {
+    /// TLS ends here, and HTTP is inside: the hosts it serves, and none of its neighbours'.
+    Http(Arc<Acceptance>, HostTable),
+    /// TLS ends here, and what is inside goes one way for all; nowhere if nothing says where.
+    Opaque(Arc<Acceptance>, Option<Arc<OpaqueRoute>>),
+    /// TLS passes through untouched, by the name that is asked for.
+    Passthrough(HostTable<OpaqueRoute>),
+    /// What it asks for cannot be done for now. It keeps its names, lest another server take them
+    /// and ask for less.
+    Shut,
+}
+
+/// How TLS ends at a server.
+#[derive(Debug)]
+pub struct Acceptance {
+    pub(crate) config: Arc<ServerConfig>,
+    /// What judges clients; none if they are not asked.
+    pub(crate) clients: Option<Arc<ClientRules>>,
+}
+
+/// A connection that was let in.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// HTTP is to come.
+    Http(Secured),
+    /// Anything is to come.
+    Opaque(OpaqueArrival),
+}
+
+/// A connection that is not HTTP, as far as we know.
+#[derive(Debug)]
+pub(crate) struct OpaqueArrival {
+    pub(crate) io: Io,
+    /// What was read of it and not used up.
+    pub(crate) read: BytesMut,
+    /// What TLS says of it, until somebody takes it.
+    pub(crate) security: Option<Security>,
+    /// Where it goes; none if nothing says where.
+    pub(crate) route: Option<Arc<OpaqueRoute>>,
+    /// Whether a session of before went on; none if TLS does not end here.
+    pub(crate) resumed: Option<bool>,
+}
+
+/// Lets a client in.
+pub(crate) async fn accept(servers: &TlsServers, io: Io) -> Result<Arrived, HandshakeError> {
+    match timeout(HANDSHAKE_TIMEOUT, arrive(servers, io)).await {
+        Ok(result) => result,
+        Err(_) => Err(HandshakeError::Timeout),
+    }
+}
+
+async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeError> {
+    let Greeting {
+        server_name,
+        is_old,
+        read,
+    } = greeting(&mut io).await?;
+    let server = servers
+        .find(&server_name)
+        .ok_or(HandshakeError::UnknownName)?;
+    match &**server {
+        TlsServer::Shut => Err(HandshakeError::Shut),
+        TlsServer::Passthrough(routes) => Ok(Arrived::Opaque(OpaqueArrival {
+            io,
+            read,
+            route: routes.find(&server_name).cloned(),
+            security: Some(Security::unproved(server_name)),
+            resumed: None,
+        })),
+        TlsServer::Http(..) | TlsServer::Opaque(..) if is_old => {
+            // The client should know why; if it does not listen there is nobody to tell.
+            let _ = io.write_all(&PROTOCOL_VERSION).await;
+            Err(HandshakeError::OldVersion)
+        }
+        TlsServer::Http(acceptance, _) => {
+            let secured = acceptance.accept(server_name, &read, io).await?;
+            Ok(Arrived::Http(secured))
+        }
+        TlsServer::Opaque(acceptance, route) => {
+            let secured = acceptance.accept(server_name, &read, io).await?;
+            Ok(Arrived::Opaque(OpaqueArrival {
+                io: secured.io,
+                read: BytesMut::new(),
+                security: Some(secured.security),
+                route: route.clone(),
+                resumed: Some(secured.resumed),
+            }))
+        }
+    }
+}
+
+/// What a client said first.
+struct Greeting {
+    server_name: Box<str>,
+    /// The client speaks nothing newer than TLS 1.1.
+    is_old: bool,
+    /// All that was read to know it.
+    read: BytesMut,
+}
+
+/// Reads a client's greeting. While nothing comes it has no memory.
+async fn greeting(io: &mut Io) -> Result<Greeting, HandshakeError> {
+    let mut read = BytesMut::new();
+    loop {
+        let ready = poll_fn(|cx| io.poll_read_ready(cx)).await;
+        ready.map_err(HandshakeError::Greeting)?;
+        read.reserve(READ_BYTES);
+        let more = io.read_buf(&mut read).await;
+        if more.map_err(HandshakeError::Greeting)? == 0 {
+            let ended = io::ErrorKind::UnexpectedEof.into();
+            return Err(HandshakeError::Greeting(ended));
+        }
+        match hello::read(&read).map_err(HandshakeError::Hello)? {
+            Hello::Whole {
+                server_name,
+                is_old,
+            } => {
+                return Ok(Greeting {
+                    server_name,
+                    is_old,
+                    read,
+                });
+            }
+            Hello::Partial => {}
+        }
+    }
+}
+
+// === impl TlsServer ===
+
+impl TlsServer {
+    /// The hosts that it serves by HTTP.
+    pub(crate) fn hosts(&self) -> Option<&HostTable> {
+        match self {
+            Self::Http(_, hosts) => Some(hosts),
+            Self::Opaque(..) | Self::Passthrough(_) | Self::Shut => None,
+        }
+    }
+
+    /// Whether nobody gets in.
+    pub(crate) fn is_shut(&self) -> bool {
+        match self {
+            Self::Shut => true,
+            Self::Http(..) | Self::Opaque(..) | Self::Passthrough(_) => false,
+        }
+    }
+
+    /// Whether a connection that was let in may still be used: whoever was not asked for a certificate
+    /// then must not get in where one is asked for now.
+    pub(crate) fn admits(&self, security: &Security) -> bool {
+        match self {
+            Self::Http(acceptance, _) | Self::Opaque(acceptance, _) => {
+                let asked = acceptance.clients.as_ref().map(|rules| &rules.demands);
+                match (asked, &security.met) {
+                    (None, _) => true,
+                    (Some(asked), Some(met)) => Arc::ptr_eq(asked, met) || asked == met,
+                    (Some(_), None) => false,
+                }
+            }
+            Self::Passthrough(_) | Self::Shut => false,
+        }
+    }
+}
+
+// === impl Acceptance ===
+
+impl Acceptance {
+    async fn accept(
+        &self,
+        server_name: Box<str>,
+        read: &[u8],
+        io: Io,
+    ) -> Result<Secured, HandshakeError> {
+        let stream = shake_hands(read, io, &self.config).await?;
+        let mut security = Security::unproved(server_name);
+        if let Some(rules) = &self.clients {
+            rules.note(&stream, &mut security)?;
+        }
+        let protocol = agreed(&stream);
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(Secured {
+            resumed,
+            io: Io::Tls(Box::new(stream.into())),
+            security,
+            protocol,
+        })
+    }
+}
+
+// === impl ClientRules ===
+
+impl ClientRules {
+    /// Notes who a client is that these rules let in.
+    ///
+    /// A session that goes on from before shows no certificate again. What it showed then is judged
+    /// anew: it may have expired or been revoked.
+    fn note(&self, stream: &TlsStream<Io>, security: &mut Security) -> Result<(), HandshakeError> {
+        security.met = Some(Arc::clone(&self.demands));
+        let conn = stream.get_ref().1;
+        let Some((leaf, others)) = conn.peer_certificates().and_then(<[_]>::split_first) else {
+            return Ok(());
+        };
+        let is_judged = conn.handshake_kind() != Some(HandshakeKind::Resumed)
+            && self.demands.leniency == Leniency::Refused;
+        let judged = match is_judged {
+            true => Ok(()),
+            false => self.judge(leaf, others, UnixTime::now()),
+        };
+        match (judged, self.demands.leniency) {
+            (Ok(()), _) => {
+                security.principal = workload_of(leaf).ok();
+                security.forwarded = forwarded::element(None, leaf);
+            }
+            (Err(_), Leniency::LetIn) => {}
+            (Err(error), Leniency::Refused) => {
+                let fault = PeerFault::of(&error).unwrap_or(PeerFault::Unreadable);
+                return Err(fault.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_not_waited_for_long() {
+        let start = tokio::time::Instant::now();
+        let (_near, far) = tokio::io::duplex(64);
+
+        let ended = accept(&TlsServers::default(), Io::Memory(far)).await;
+
+        let error = ended.expect_err("no handshake");
+        assert_eq!(error.cause(), "tls_timeout");
+        assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
+    }
+}
