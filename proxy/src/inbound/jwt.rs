@@ -1,16 +1,15 @@
 //! Tokens of requests (JWT, RFC 7519).
 
+mod token;
+
 use crate::inbound::Arrival;
 use crate::request::Rejection;
 use crate::upstream::Outgoing;
+pub use token::{Token, Values};
 
 /// The rules for tokens of this proxy.
 #[derive(Debug, Default)]
 pub struct Authentication {}
-
-/// A token that was found valid.
-#[derive(Debug, Default)]
-pub struct Token {}
 
 impl Authentication {
     /// Finds out who a request is from.
