@@ -1,8 +1,19 @@
 //! `AuthorizationPolicy`: who may do what with a workload.
 
+mod attribute;
+mod ip_block;
+mod path_template;
+
 use serde::{Deserialize, Serialize};
 
+use super::Metadata;
 use super::selector::{LabelSelector, TargetRef};
+pub use attribute::{Attribute, KeyError};
+pub use ip_block::{IpBlock, IpBlockError};
+pub use path_template::{PathTemplate, TemplateError};
+
+/// Annotation of a policy that is only to be tried: `true` or `false`.
+pub const DRY_RUN: &str = "istio.io/dry-run";
 
 /// `security.istio.io` `AuthorizationPolicy` spec.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -146,5 +157,20 @@ impl AuthorizationPolicy {
     /// Whether it is for workloads by their labels, and not for resources by name.
     pub fn is_by_selector(&self) -> bool {
         self.target_ref.is_none() && self.target_refs.is_empty()
+    }
+
+    /// Whether it is only to be tried: what it would do is counted and logged, and not done.
+    pub fn is_dry_run(meta: &Metadata) -> bool {
+        let written = meta.annotations.get(DRY_RUN);
+        written.is_some_and(|value| truth(value) == Some(true))
+    }
+}
+
+/// A truth value as annotations spell it.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }

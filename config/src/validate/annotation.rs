@@ -6,6 +6,7 @@ use crate::annotation::{HealthCheck, SuccessRate};
 use crate::fault::{
     FAULT_RESET, FAULT_SCOPE, FAULT_SLOW_BODY, FaultScope, ResetFault, Rules, SlowBodyFault,
 };
+use crate::resource::authorization_policy::{DRY_RUN, truth};
 use crate::resource::destination_rule::{DestinationRule, TrafficPolicy};
 use crate::resource::virtual_service::VirtualService;
 use crate::resource::{Resource, Spec};
@@ -40,9 +41,6 @@ const RESERVED: [&str; 2] = [
 /// Annotation by which a resource asks to be refused.
 const ALWAYS_REJECT: &str = "internal.istio.io/webhook-always-reject";
 
-/// Annotation that only authorization policies understand.
-const DRY_RUN: &str = "istio.io/dry-run";
-
 /// Least similarity of an unknown name to the one that is suggested instead (0 to 1).
 const SIMILARITY_MIN: f64 = 0.6;
 
@@ -73,10 +71,16 @@ fn check_one(resource: &Resource, name: &str, value: &str, f: &mut Findings) {
     match name {
         _ if RESERVED.contains(&name) => f.error("is reserved for the control plane; remove it"),
         ALWAYS_REJECT => f.error("asks for the resource to be refused; remove it"),
-        DRY_RUN => f.error(format!(
-            "is not supported on a {}; remove it",
-            resource.kind()
-        )),
+        DRY_RUN => match &resource.spec {
+            Spec::AuthorizationPolicy(_) if truth(value).is_some() => {}
+            Spec::AuthorizationPolicy(_) => {
+                f.error(format!("must be true or false, got \"{value}\""));
+            }
+            _ => f.error(format!(
+                "is not supported on a {}; remove it",
+                resource.kind()
+            )),
+        },
         _ if OF_VIRTUAL_SERVICES.contains(&name) => match &resource.spec {
             Spec::VirtualService(service) => check_of_service(service, name, value, f),
             _ => f.warn(format!(
