@@ -12,6 +12,7 @@ use crate::mesh::Mesh;
 use crate::problem::{Finding, Severity};
 use crate::resource::{Resource, Spec};
 
+mod authorization;
 mod binding;
 mod conflict;
 mod destination;
@@ -38,10 +39,13 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
             Spec::PeerAuthentication(policy) => {
                 peer_authentication::check(&context, resource, policy, &mut report);
             }
+            Spec::AuthorizationPolicy(policy) => {
+                authorization::check(&context, resources, resource, policy, &mut report);
+            }
             Spec::Gateway(_) | Spec::ServiceEntry(_) | Spec::WorkloadEntry(_) => {}
             Spec::Sidecar(_)
             | Spec::RequestAuthentication(_)
-            | Spec::AuthorizationPolicy(_)
+            | Spec::MeshConfig(_)
             | Spec::Service(_)
             | Spec::EndpointSlice(_)
             | Spec::Secret(_) => {}

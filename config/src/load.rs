@@ -17,6 +17,7 @@ mod document;
 mod files;
 mod kind;
 mod locate;
+mod mesh_config;
 mod metadata;
 mod set;
 mod split;

@@ -21,6 +21,7 @@ mod delegate;
 pub(crate) mod fixture;
 mod kinds;
 mod kubernetes;
+mod mesh_config;
 mod mutual_tls;
 mod name;
 mod order;
@@ -60,6 +61,8 @@ pub struct MeshSettings {
     pub domain: String,
     /// Namespace whose rules apply to all others.
     pub root_namespace: String,
+    /// Trust domains besides that of the proxy whose identities count as those of the mesh.
+    pub trust_domains: Vec<String>,
 }
 
 /// Who looks: drives `exportTo`, `Sidecar`, `workloadSelector` and `selector`.
@@ -74,6 +77,8 @@ pub struct Viewer {
 /// One generation of resources, with indexes.
 #[derive(Debug)]
 pub struct Mesh {
+    /// As they were given, and with what a `MeshConfig` says besides.
+    given: MeshSettings,
     settings: MeshSettings,
     kinds: Kinds,
     registry: Registry,
@@ -92,6 +97,7 @@ impl Default for MeshSettings {
         Self {
             domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
+            trust_domains: Vec::new(),
         }
     }
 }
@@ -107,11 +113,12 @@ impl Mesh {
     /// The next generation, which shares with this one the routes whose resources are the same
     /// objects: a change of one `VirtualService` among many costs the one.
     pub fn next(&self, resources: &[Arc<Resource>]) -> Self {
-        Self::build(resources, self.settings.clone(), Some(self))
+        Self::build(resources, self.given.clone(), Some(self))
     }
 
-    fn build(resources: &[Arc<Resource>], settings: MeshSettings, previous: Option<&Self>) -> Self {
+    fn build(resources: &[Arc<Resource>], given: MeshSettings, previous: Option<&Self>) -> Self {
         let kinds = Kinds::new(resources);
+        let settings = kinds.settings(&given);
         let mut sidecars: FxHashMap<String, Vec<Arc<Resource>>> = FxHashMap::default();
         for sidecar in &kinds.sidecars {
             sidecars
@@ -126,6 +133,7 @@ impl Mesh {
             sidecars,
             inferred: Mutex::default(),
             kinds,
+            given,
             settings,
         }
     }

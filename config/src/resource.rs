@@ -9,6 +9,7 @@ pub mod authorization_policy;
 pub mod destination_rule;
 pub mod gateway;
 pub mod kubernetes;
+pub mod mesh_config;
 pub mod peer_authentication;
 pub mod rate_limit_policy;
 pub mod request_authentication;
@@ -23,6 +24,7 @@ use authorization_policy::AuthorizationPolicy;
 use destination_rule::DestinationRule;
 use gateway::Gateway;
 use kubernetes::{EndpointSlice, Service};
+use mesh_config::MeshConfig;
 use peer_authentication::PeerAuthentication;
 use rate_limit_policy::RateLimitPolicy;
 use request_authentication::RequestAuthentication;
@@ -94,6 +96,8 @@ pub enum Spec {
     AuthorizationPolicy(AuthorizationPolicy),
     /// `policy.meshproxy.io` `RateLimitPolicy`.
     RateLimitPolicy(RateLimitPolicy),
+    /// Istio's `MeshConfig`.
+    MeshConfig(MeshConfig),
     /// Kubernetes `Service`.
     Service(Service),
     /// Kubernetes `EndpointSlice`.
@@ -118,6 +122,7 @@ impl Resource {
             Spec::RequestAuthentication(_) => "RequestAuthentication",
             Spec::AuthorizationPolicy(_) => "AuthorizationPolicy",
             Spec::RateLimitPolicy(_) => "RateLimitPolicy",
+            Spec::MeshConfig(_) => "MeshConfig",
             Spec::Service(_) => "Service",
             Spec::EndpointSlice(_) => "EndpointSlice",
             Spec::Secret(_) => "Secret",

@@ -21,6 +21,7 @@ pub mod host;
 mod kubernetes;
 mod load_balancer;
 mod locality;
+mod mesh_config;
 pub mod pattern;
 mod peer_authentication;
 mod rate_limit_policy;
@@ -55,12 +56,19 @@ pub fn validate(resource: &Resource) -> Vec<Finding> {
         }
         Spec::AuthorizationPolicy(policy) => authorization_policy::check(policy, &resource.meta, f),
         Spec::RateLimitPolicy(policy) => rate_limit_policy::check(policy, f),
+        Spec::MeshConfig(_) => {}
         Spec::Service(service) => kubernetes::check_service(service, f),
         // These have no `spec`.
         Spec::EndpointSlice(_) | Spec::Secret(_) => {}
     });
-    if let Spec::EndpointSlice(slice) = &resource.spec {
-        kubernetes::check_slice(slice, &mut findings);
+    match &resource.spec {
+        Spec::EndpointSlice(slice) => kubernetes::check_slice(slice, &mut findings),
+        Spec::MeshConfig(config) => {
+            let (outer, inner) = config.carrier.fields();
+            let check = |f: &mut Findings| mesh_config::check(config, f);
+            findings.field(outer, |f| f.field(inner, check));
+        }
+        _ => {}
     }
     if let Spec::Secret(secret) = &resource.spec {
         secret::check(secret, &mut findings);

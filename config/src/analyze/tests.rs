@@ -426,3 +426,52 @@ fn a_policy_about_mutual_tls_that_does_nothing_is_reported() {
         ]
     );
 }
+
+fn policy(spec: &str) -> String {
+    format!("kind: AuthorizationPolicy\nmetadata: {{name: p}}\nspec: {spec}")
+}
+
+#[test]
+fn a_policy_for_nobody_that_is_known_is_reported() {
+    let misspelt = findings(&policy("{selector: {matchLabels: {version: v3}}}"));
+    assert_eq!(misspelt.len(), 1, "{misspelt:?}");
+    assert!(misspelt[0].starts_with("p: spec.selector: selects nothing"));
+
+    for selector in ["{version: v1}", "{version: v1, app: reviews}"] {
+        let right = findings(&policy(&format!(
+            "{{selector: {{matchLabels: {selector}}}}}"
+        )));
+        assert_eq!(right, [""; 0]);
+    }
+}
+
+#[test]
+fn identities_that_nobody_can_show_are_reported() {
+    let peers = "kind: PeerAuthentication\nmetadata: {name: plain}\nspec: {mtls: {mode: DISABLE}}";
+    let allows = |source: &str| policy(&format!("{{rules: [{{from: [{{source: {source}}}]}}]}}"));
+    let told = |source: &str| findings(&format!("{}\n---\n{peers}", allows(source)));
+
+    assert!(told("{namespaces: [a]}")[0].contains("PeerAuthentication default/plain"));
+    assert_eq!(told("{ipBlocks: [10.0.0.1]}"), [""; 0]);
+    assert_eq!(findings(&allows("{namespaces: [a]}")), [""; 0]);
+}
+
+#[test]
+fn authorizers_that_cannot_be_asked_are_reported() {
+    let mesh = "kind: MeshConfig\nmetadata: {name: mesh}\nspec:
+  extensionProviders:
+  - {name: opa, envoyExtAuthzHttp: {service: reviews.default.svc.cluster.local, port: 80}}
+  - {name: gone, envoyExtAuthzHttp: {service: gone.example, port: 80}}
+  - {name: port, envoyExtAuthzHttp: {service: reviews, port: 81}}
+  - {name: log}";
+    let told = |name: &str| {
+        let custom = format!("{{action: CUSTOM, provider: {{name: {name}}}, rules: [{{}}]}}");
+        findings(&format!("{}\n---\n{mesh}", policy(&custom))).join("\n")
+    };
+
+    assert_eq!(told("opa"), "");
+    assert!(told("opo").contains("is refused"));
+    assert!(told("log").contains("is no authorizer"));
+    assert!(told("gone").contains("no service \"gone.example\""));
+    assert!(told("port").contains("has no port 81"));
+}

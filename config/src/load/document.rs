@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::kind::{Class, Steering, classify};
-use super::metadata;
+use super::{mesh_config, metadata};
 use crate::decode::path::{Path, Segment, segments_of, text_of};
 use crate::decode::words::{describe, unknown_field};
 use crate::decode::{Report, Unknown, decode};
 use crate::effect;
 use crate::problem::{Problem, Severity};
+use crate::resource::mesh_config::Carrier;
 use crate::resource::{Metadata, Resource, Source, Spec};
 use crate::validate::validate;
 use crate::yaml::{self, At, Places};
@@ -210,6 +211,8 @@ impl Reader<'_> {
             Steering::RequestAuthentication => part.decode(Spec::RequestAuthentication),
             Steering::AuthorizationPolicy => part.decode(Spec::AuthorizationPolicy),
             Steering::RateLimitPolicy => part.decode(Spec::RateLimitPolicy),
+            Steering::ConfigMap => mesh_config::read(Carrier::ConfigMap, map, path, report),
+            Steering::IstioOperator => mesh_config::read(Carrier::Operator, map, path, report),
             Steering::Service => whole.decode(Spec::Service),
             Steering::EndpointSlice => whole.decode(Spec::EndpointSlice),
             Steering::Secret => whole.decode(Spec::Secret),
@@ -225,7 +228,11 @@ impl Reader<'_> {
             | Steering::RequestAuthentication
             | Steering::AuthorizationPolicy
             | Steering::RateLimitPolicy => self.refuse_unknown(map, path, FIELDS),
-            Steering::Service | Steering::EndpointSlice | Steering::Secret => {}
+            Steering::ConfigMap
+            | Steering::IstioOperator
+            | Steering::Service
+            | Steering::EndpointSlice
+            | Steering::Secret => {}
         }
         let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Some(spec) = spec {

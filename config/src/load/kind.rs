@@ -15,6 +15,8 @@ pub(crate) enum Steering {
     RequestAuthentication,
     AuthorizationPolicy,
     RateLimitPolicy,
+    ConfigMap,
+    IstioOperator,
     Service,
     EndpointSlice,
     Secret,
@@ -82,6 +84,12 @@ const KNOWN: &[Known] = &[
         "RateLimitPolicy",
         &["policy.meshproxy.io/v1alpha1"],
         Steering::RateLimitPolicy,
+    ),
+    used("ConfigMap", &["v1"], Steering::ConfigMap),
+    used(
+        "IstioOperator",
+        &["install.istio.io/v1alpha1"],
+        Steering::IstioOperator,
     ),
     used("Service", &["v1"], Steering::Service),
     used(

@@ -57,6 +57,9 @@ fn resource(document: &str) -> Resource {
 fn spec(document: &Value) -> Spec {
     let spec = &document["spec"];
     match document["kind"].as_str().expect("kind") {
+        "MeshConfig" => Spec::MeshConfig(read(spec)),
+        "AuthorizationPolicy" => Spec::AuthorizationPolicy(read(spec)),
+        "PeerAuthentication" => Spec::PeerAuthentication(read(spec)),
         "VirtualService" => Spec::VirtualService(read(spec)),
         "DestinationRule" => Spec::DestinationRule(read(spec)),
         "Gateway" => Spec::Gateway(read(spec)),
