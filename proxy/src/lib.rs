@@ -25,6 +25,7 @@ pub mod io;
 pub mod listener;
 pub mod message;
 pub mod offline;
+mod protobuf;
 pub mod rate_limit;
 pub mod request;
 pub mod snapshot;

@@ -16,6 +16,7 @@ pub mod idle_limit;
 mod outgoing;
 pub mod outlier;
 pub mod pool;
+pub mod question;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

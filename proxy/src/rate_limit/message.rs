@@ -1,16 +1,12 @@
 //! What a rate-limit service is asked and what it answers: the messages `RateLimitRequest` and
 //! `RateLimitResponse` of `envoy.service.ratelimit.v3`, as far as they are used here, in the frames
 //! of gRPC.
-//!
-//! Written by hand because it is two messages of a few fields, and the encoding of protocol buffers
-//! is a number and a length before each field.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Bytes before a message of gRPC: whether it is compressed, and its length.
-const FRAME_HEAD_BYTES: usize = 5;
+use crate::protobuf::{Fields, Malformed, Message, Value};
 
 /// Fields of `RateLimitRequest`, of its descriptors, and of their entries and limits.
 const DOMAIN: u32 = 1;
@@ -34,10 +30,6 @@ const RAW_VALUE: u32 = 3;
 /// `OK` and `OVER_LIMIT`.
 const OK: u64 = 1;
 const OVER_LIMIT: u64 = 2;
-
-/// Wire types: a number, and bytes of a given length.
-const VARINT: u32 = 0;
-const BYTES: u32 = 2;
 
 /// Span that a service counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,52 +93,27 @@ impl Unit {
 
 /// A `RateLimitRequest` in its frame.
 pub(crate) fn encode(domain: &str, descriptors: &[Descriptor]) -> Bytes {
-    let mut message = Vec::with_capacity(256);
-    put_bytes(&mut message, DOMAIN, domain.as_bytes());
+    let mut message = Message::default();
+    message.bytes(DOMAIN, domain);
     for descriptor in descriptors {
-        put_bytes(&mut message, DESCRIPTORS, &encode_descriptor(descriptor));
+        message.message(DESCRIPTORS, &encode_descriptor(descriptor));
     }
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let mut frame = Vec::with_capacity(FRAME_HEAD_BYTES + message.len());
-    frame.push(0);
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&message);
-    frame.into()
+    message.framed()
 }
 
-fn encode_descriptor(descriptor: &Descriptor) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
+fn encode_descriptor(descriptor: &Descriptor) -> Message {
+    let mut out = Message::default();
     for (key, value) in &descriptor.entries {
-        let mut entry = Vec::with_capacity(key.len() + value.len() + 8);
-        put_bytes(&mut entry, KEY, key.as_bytes());
-        put_bytes(&mut entry, VALUE, value.as_bytes());
-        put_bytes(&mut out, ENTRIES, &entry);
+        let mut entry = Message::default();
+        entry.bytes(KEY, key);
+        entry.bytes(VALUE, value);
+        out.message(ENTRIES, &entry);
     }
-    let mut limit = Vec::with_capacity(8);
-    put_number(&mut limit, REQUESTS_PER_UNIT, descriptor.requests.into());
-    put_number(&mut limit, UNIT, descriptor.unit as u64);
-    put_bytes(&mut out, LIMIT, &limit);
+    let mut limit = Message::default();
+    limit.number(REQUESTS_PER_UNIT, descriptor.requests.into());
+    limit.number(UNIT, descriptor.unit as u64);
+    out.message(LIMIT, &limit);
     out
-}
-
-fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
-    put_varint(out, u64::from(field << 3 | VARINT));
-    put_varint(out, value);
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    put_varint(out, u64::from(field << 3 | BYTES));
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Seven bits at a time, the lowest first; the eighth says that there are more.
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7f {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// Reads a `RateLimitResponse` in its frame.
@@ -155,16 +122,9 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 ///
 /// If it is none, or does not decide.
 pub(crate) fn decode(frame: &[u8]) -> Result<Verdict, NoVerdict> {
-    let (head, message) = frame.split_at_checked(FRAME_HEAD_BYTES).ok_or(NoVerdict)?;
-    let length = head[1..]
-        .iter()
-        .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-    if head[0] != 0 || message.len() != length {
-        return Err(NoVerdict);
-    }
     let mut verdict = Verdict::default();
     let (mut code, mut statuses) = (0, 0);
-    let mut fields = Fields(message);
+    let mut fields = Fields::of_frame(frame)?;
     while let Some(field) = fields.next()? {
         match field {
             (OVERALL_CODE, Value::Number(number)) => code = number,
@@ -188,12 +148,12 @@ pub(crate) fn decode(frame: &[u8]) -> Result<Verdict, NoVerdict> {
 /// The time until a status that is over its limit is not any more.
 fn decode_status(status: &[u8]) -> Result<Option<Duration>, NoVerdict> {
     let (mut is_over, mut reset) = (false, 0);
-    let mut fields = Fields(status);
+    let mut fields = Fields::of(status);
     while let Some(field) = fields.next()? {
         match field {
             (CODE, Value::Number(code)) => is_over = code == OVER_LIMIT,
             (UNTIL_RESET, Value::Bytes(span)) => {
-                let mut span = Fields(span);
+                let mut span = Fields::of(span);
                 while let Some(field) = span.next()? {
                     if let (SECONDS, Value::Number(seconds)) = field {
                         reset = seconds;
@@ -208,7 +168,7 @@ fn decode_status(status: &[u8]) -> Result<Option<Duration>, NoVerdict> {
 
 fn decode_header(header: &[u8]) -> Result<(String, Vec<u8>), NoVerdict> {
     let (mut key, mut value) = (String::new(), Vec::new());
-    let mut fields = Fields(header);
+    let mut fields = Fields::of(header);
     while let Some(field) = fields.next()? {
         match field {
             (KEY, Value::Bytes(bytes)) => key = String::from_utf8_lossy(bytes).into_owned(),
@@ -219,55 +179,9 @@ fn decode_header(header: &[u8]) -> Result<(String, Vec<u8>), NoVerdict> {
     Ok((key, value))
 }
 
-/// The fields of a message that are left.
-struct Fields<'m>(&'m [u8]);
-
-enum Value<'m> {
-    Number(u64),
-    Bytes(&'m [u8]),
-    /// Of a fixed size, which no field has that is used.
-    Fixed,
-}
-
-// === impl Fields ===
-
-impl<'m> Fields<'m> {
-    /// The next field: its number and its value.
-    fn next(&mut self) -> Result<Option<(u32, Value<'m>)>, NoVerdict> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        let tag = self.varint()?;
-        let field = u32::try_from(tag >> 3).map_err(|_| NoVerdict)?;
-        let value = match tag & 7 {
-            0 => Value::Number(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
-            2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| NoVerdict)?;
-                Value::Bytes(self.take(length)?)
-            }
-            5 => self.take(4).map(|_| Value::Fixed)?,
-            _ => return Err(NoVerdict),
-        };
-        Ok(Some((field, value)))
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'m [u8], NoVerdict> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(NoVerdict)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn varint(&mut self) -> Result<u64, NoVerdict> {
-        let mut value = 0;
-        for place in 0..10 {
-            let byte = self.take(1)?[0];
-            value |= u64::from(byte & 0x7f) << (7 * place);
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(NoVerdict)
+impl From<Malformed> for NoVerdict {
+    fn from(_: Malformed) -> Self {
+        Self
     }
 }
 

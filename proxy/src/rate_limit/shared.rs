@@ -5,28 +5,21 @@
 
 mod standing;
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
-use http_body::Body as _;
+use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::time::{Instant, timeout};
 
 use super::message::{self, Descriptor, Verdict};
-use crate::body::Body;
-use crate::upstream::destination::{DestinationId, Destinations};
-use crate::upstream::{Outgoing, Sending, Upstream};
+use crate::upstream::Upstream;
+use crate::upstream::destination::Destinations;
+use crate::upstream::question::{Call, Place};
 use standing::Change;
 pub(crate) use standing::Standing;
 
 const PATH: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -40,10 +33,8 @@ pub const DOMAIN_DEFAULT: &str = "meshproxy";
 pub struct Service {
     /// `namespace/name` of the policy.
     pub policy: Arc<str>,
-    /// Where it is; none if the registry has no such host or port.
-    pub destination: Option<DestinationId>,
-    /// How it is called.
-    pub authority: HeaderValue,
+    /// Where it is.
+    pub place: Place,
     /// Name of the set of limits that are asked for.
     pub domain: Box<str>,
     /// Limit of the wait for an answer.
@@ -124,60 +115,13 @@ impl Service {
         destinations: &Destinations,
         question: Bytes,
     ) -> Option<Verdict> {
-        let destination = destinations.get(self.destination?)?;
-        let mut outgoing = self.call(question);
-        let sent = Box::pin(upstream.send_once(destination, None, &mut outgoing));
-        let answer = sent.await.ok()?;
-        let (head, body) = answer.response.into_parts();
-        let (frame, trailers) = read(body).await?;
-        let status = trailers.as_ref().unwrap_or(&head.headers).get(&GRPC_STATUS);
-        let ok = head.status.is_success() && status.is_some_and(|status| status == "0");
-        ok.then(|| message::decode(&frame).ok()).flatten()
-    }
-
-    fn call(&self, question: Bytes) -> Outgoing {
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = http::Uri::from_static(PATH);
-        *request.version_mut() = Version::HTTP_2;
-        let headers = request.headers_mut();
-        let grpc = HeaderValue::from_static("application/grpc");
-        headers.insert(header::CONTENT_TYPE, grpc);
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        if let Ok(limit) = HeaderValue::try_from(format!("{}m", self.timeout.as_millis())) {
-            headers.insert(GRPC_TIMEOUT, limit);
-        }
-        let (head, ()) = request.into_parts();
-        Outgoing {
-            head: Box::new(head),
-            rewritten: None,
-            authority: self.authority.clone(),
-            adds_proto: false,
-            made_for: None,
-            made_id: None,
-            body: Body::full(question),
-            spelling: None,
-            interim: None,
-            upgrade: None,
-            token: None,
-            sending: Sending::default(),
-        }
-    }
-}
-
-/// Reads a body to its end; none if it breaks off or is too long.
-async fn read(mut body: Body) -> Option<(Bytes, Option<HeaderMap>)> {
-    let (mut data, mut trailers) = (BytesMut::new(), None);
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = match frame.ok()?.into_data() {
-            Ok(more) if data.len() + more.len() <= ANSWER_BYTES_MAX => {
-                data.extend_from_slice(&more);
-                continue;
-            }
-            Ok(_) => return None,
-            Err(frame) => frame,
+        let call = Call {
+            path: PATH,
+            timeout: self.timeout,
+            question: &question,
+            answer_bytes_max: ANSWER_BYTES_MAX,
         };
-        trailers = frame.into_trailers().ok().or(trailers);
+        let frame = self.place.call(upstream, destinations, call).await?;
+        message::decode(&frame).ok()
     }
-    Some((data.freeze(), trailers))
 }

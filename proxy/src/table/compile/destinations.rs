@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use config::mesh::{Mesh, Service};
+use http::HeaderValue;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Perspective, Resolved};
@@ -16,6 +17,7 @@ use crate::upstream::destination::{
     Destination, DestinationId, DestinationKey, Destinations, Protocol,
 };
 use crate::upstream::endpoint::EndpointAddr;
+use crate::upstream::question::Place as ServicePlace;
 pub(super) use host::{Host, same};
 
 /// From where a host is looked up, which decides the services that count.
@@ -160,6 +162,21 @@ impl Registry {
     /// Marks a destination as in use and gives its number.
     pub(super) fn host_destination(&mut self, host: &Arc<Host>, place: Place) -> DestinationId {
         self.use_place(place, Blueprint::Host(Arc::clone(host)))
+    }
+
+    /// Where a service is that the proxy asks, and how it is called. It serves the proxy, not the
+    /// workload, whose `Sidecar` need not know of it.
+    pub(super) fn service_place(&mut self, mesh: &Mesh, name: &str, port: u16) -> ServicePlace {
+        let host = self.host(mesh, View::Gateway, name);
+        let host = host.filter(|host| host.service.port(port).is_some());
+        ServicePlace {
+            destination: host.map(|host| {
+                let place = host.place(None, port);
+                self.host_destination(&host, place)
+            }),
+            authority: HeaderValue::try_from(format!("{name}:{port}"))
+                .unwrap_or_else(|_| HeaderValue::from_static("service")),
+        }
     }
 
     /// The destination of traffic to the own workload at `port`.

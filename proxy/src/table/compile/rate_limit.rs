@@ -7,12 +7,11 @@ use config::mesh::{Limiting, Mesh, Subject};
 use config::resource::rate_limit_policy::{
     FailureMode, Limit as Written, Override as WrittenOverride, RateLimitPolicy, Scope,
 };
-use http::HeaderValue;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::Perspective;
-use super::destinations::{Registry, View};
+use super::destinations::Registry;
 use super::rules::block;
 use crate::rate_limit::Epoch;
 use crate::rate_limit::buckets::{Bucket, Budget, KeyTable, PLACES_MAX};
@@ -315,21 +314,13 @@ impl LimitCompiler<'_> {
         }
         let name = self.mesh.resolve(&service.host, namespace);
         let port = u16::try_from(service.port).unwrap_or(0);
-        // It serves the proxy, not the workload, whose `Sidecar` need not know of it.
-        let host = self.registry.host(self.mesh, View::Gateway, &name);
-        let host = host.filter(|host| host.service.port(port).is_some());
-        let destination = host.map(|host| {
-            let place = host.place(None, port);
-            self.registry.host_destination(&host, place)
-        });
+        let place = self.registry.service_place(self.mesh, &name, port);
         self.ledger.services.insert(Arc::clone(policy));
         let timeout = service.timeout.map(config::value::Duration::get);
         let domain = service.domain.as_deref().filter(|it| !it.is_empty());
         Some(Arc::new(Service {
             policy: Arc::clone(policy),
-            destination,
-            authority: HeaderValue::try_from(format!("{name}:{port}"))
-                .unwrap_or_else(|_| HeaderValue::from_static("ratelimit")),
+            place,
             domain: domain.unwrap_or(DOMAIN_DEFAULT).into(),
             timeout: timeout.unwrap_or(TIMEOUT_DEFAULT),
             denies: service.failure_mode == Some(FailureMode::Deny),
