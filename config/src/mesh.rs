@@ -63,6 +63,9 @@ pub struct MeshSettings {
     pub root_namespace: String,
     /// Trust domains besides that of the proxy whose identities count as those of the mesh.
     pub trust_domains: Vec<String>,
+    /// Proxies in front of this one that are believed whom they got a request from; the rest of
+    /// `x-forwarded-for` is the client's own word.
+    pub trusted_proxies: u32,
 }
 
 /// Who looks: drives `exportTo`, `Sidecar`, `workloadSelector` and `selector`.
@@ -98,6 +101,7 @@ impl Default for MeshSettings {
             domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             trust_domains: Vec::new(),
+            trusted_proxies: 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The one body type of the data path, in either direction.
 
+pub(crate) mod begun;
 pub(crate) mod paced;
 pub(crate) mod replay;
 pub(crate) mod tee;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::body::begun::Begun;
 use crate::body::paced::Paced;
 use crate::body::replay::Replay;
 use crate::body::tee::{Copied, Tee};
@@ -67,6 +69,8 @@ pub enum Body {
     Tunnel(Box<Switched>),
     /// One attempt's reading of a downstream request's body.
     Replay(Replay),
+    /// A request's body whose beginning somebody else has read.
+    Begun(Box<Begun>),
     /// A request's body that is copied to mirrors.
     Tee(Box<Tee>),
     /// A mirror's copy of a request's body.
@@ -196,6 +200,7 @@ impl http_body::Body for Body {
             Self::Http1(body) => body.poll_frame(cx).map_err(BodyError::Upstream),
             Self::Watched(body) => body.poll_frame(cx),
             Self::Replay(body) => body.poll_frame(cx),
+            Self::Begun(body) => body.poll_frame(cx),
             Self::Tee(body) => body.poll_frame(cx),
             Self::Copied(body) => body.poll_frame(cx),
             Self::Paced(body) => body.poll_frame(cx),
@@ -211,6 +216,7 @@ impl http_body::Body for Body {
             Self::Incoming(body) => body.is_end_stream(),
             Self::Watched(watched) => watched.body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
+            Self::Begun(body) => body.is_end_stream(),
             Self::Tee(body) => body.is_end_stream(),
             Self::Copied(body) => body.is_end_stream(),
             Self::Paced(body) => body.is_end_stream(),
@@ -227,6 +233,7 @@ impl http_body::Body for Body {
             Self::Incoming(body) => body.size_hint(),
             Self::Watched(watched) => watched.body.size_hint(),
             Self::Replay(body) => body.size_hint(),
+            Self::Begun(body) => body.size_hint(),
             Self::Tee(body) => body.size_hint(),
             Self::Copied(_) => SizeHint::default(),
             Self::Paced(body) => body.size_hint(),

@@ -5,13 +5,18 @@
 pub mod authz;
 pub mod jwt;
 
+use std::cell::RefCell;
 use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::HeaderName;
 
 use crate::request::{Downstream, Rejection};
 use crate::snapshot::Current;
+use crate::table::Direction;
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
-use authz::Authorization;
+use authz::{Authorization, Denial, Notes};
 use jwt::Authentication;
 
 /// What requests of a listener must satisfy. At least one of the parts is there.
@@ -28,6 +33,11 @@ pub(crate) struct Arrival<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) snapshot: &'a Current,
     pub(crate) downstream: &'a Downstream,
+    pub(crate) direction: Direction,
+    /// What policies say of it, if somebody wants to know.
+    pub(crate) notes: RefCell<Option<Box<Notes>>>,
+    /// Headers that its answer gets because an authorizer says so.
+    pub(crate) answer_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
 }
 
 // === impl Arrival ===
@@ -37,11 +47,15 @@ impl<'a> Arrival<'a> {
         worker: &'a Worker,
         snapshot: &'a Current,
         downstream: &'a Downstream,
+        direction: Direction,
     ) -> Self {
         Self {
             worker,
             snapshot,
             downstream,
+            direction,
+            notes: RefCell::default(),
+            answer_headers: RefCell::default(),
         }
     }
 }
@@ -49,6 +63,31 @@ impl<'a> Arrival<'a> {
 // === impl Admission ===
 
 impl Admission {
+    /// Lets a connection in that is not HTTP, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// Which policy refuses it. The caller gets nothing but its connection closed.
+    pub fn admit_connection(&self, downstream: &Downstream) -> Result<(), Denial> {
+        match &self.authorization {
+            Some(authorization) => authorization.authorize_connection(downstream),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a connection that is open and not HTTP may stay so, by a generation that came
+    /// meanwhile. Requests need no such thing: each is judged by the generation that it finds.
+    ///
+    /// # Errors
+    ///
+    /// As those of `admit_connection`.
+    pub fn tolerates(&self, downstream: &Downstream) -> Result<(), Denial> {
+        match &self.authorization {
+            Some(authorization) => authorization.tolerates(downstream),
+            None => Ok(()),
+        }
+    }
+
     /// Lets a request in, or says why not.
     pub(crate) async fn admit(
         &self,

@@ -29,6 +29,8 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::body::Received;
 use crate::drain::Ending;
+use crate::inbound::authz::Denial;
+use crate::inbound::authz::external::{Refusal, Undecided};
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::malformed::Malformed;
@@ -154,6 +156,15 @@ pub enum Rejection {
     /// The rule's destination does not exist.
     #[error("cluster not found")]
     UnknownDestination,
+    /// Policies do not let it pass.
+    #[error("RBAC: access denied")]
+    Denied(Box<Denial>),
+    /// An authorizer does not let it pass.
+    #[error("denied by authorizer {}", .0.provider)]
+    DeniedOutside(Box<Refusal>),
+    /// An authorizer did not say whether it may pass.
+    #[error("authorizer {} does not decide", .0.provider)]
+    AuthorizerFailed(Box<Undecided>),
     /// A limit lets no more requests pass for now.
     #[error("rate limited by {}", .0.limit)]
     RateLimited(Box<Refused>),
@@ -192,6 +203,7 @@ impl Rejection {
             Self::UnknownHost | Self::Misdirected | Self::Blocked | Self::NoRule => Flags::NR,
             Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
             Self::UnknownDestination => Flags::NC,
+            Self::Denied(_) | Self::DeniedOutside(_) | Self::AuthorizerFailed(_) => Flags::UAEX,
             Self::RateLimited(_) => Flags::RL,
             Self::LimitUndecided(_) => Flags::RLSE,
             Self::TimedOut | Self::DeadlineExceeded => Flags::UT,

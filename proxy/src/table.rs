@@ -29,6 +29,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::inbound::Admission;
+use crate::inbound::authz::Authorization;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::rate_limit::RateLimits;
 use crate::tls::Security;
@@ -132,6 +133,12 @@ pub enum UnknownHost {
 // === impl Table ===
 
 impl Table {
+    /// The policies of authorization of this proxy, which are the same at every listener that has any.
+    pub(crate) fn authorization(&self) -> Option<&Arc<Authorization>> {
+        let mut listeners = self.listeners.iter();
+        listeners.find_map(|it| it.admission.as_ref()?.authorization.as_ref())
+    }
+
     /// The listener at `bind`.
     pub fn listener(&self, bind: &Bind) -> Option<&Arc<Listener>> {
         let index = self

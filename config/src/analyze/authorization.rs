@@ -137,7 +137,7 @@ fn disabling<'r>(
                 let mode = peers.mtls.as_ref().and_then(|it| it.mode);
                 let mode = mode.filter(|it| *it != MutualTlsMode::Unset)?;
                 let same = selected.filter(|it| !it.is_empty()) == selector;
-                (same && peers.port_level_mtls.is_empty()).then_some((&**it, mode))
+                (same && peers.port_level_mtls.is_none()).then_some((&**it, mode))
             }
             _ => None,
         })

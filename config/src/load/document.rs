@@ -217,22 +217,8 @@ impl Reader<'_> {
             Steering::EndpointSlice => whole.decode(Spec::EndpointSlice),
             Steering::Secret => whole.decode(Spec::Secret),
         };
-        match steering {
-            Steering::VirtualService
-            | Steering::DestinationRule
-            | Steering::Gateway
-            | Steering::ServiceEntry
-            | Steering::WorkloadEntry
-            | Steering::Sidecar
-            | Steering::PeerAuthentication
-            | Steering::RequestAuthentication
-            | Steering::AuthorizationPolicy
-            | Steering::RateLimitPolicy => self.refuse_unknown(map, path, FIELDS),
-            Steering::ConfigMap
-            | Steering::IstioOperator
-            | Steering::Service
-            | Steering::EndpointSlice
-            | Steering::Secret => {}
+        if steering.is_strict() {
+            self.refuse_unknown(map, path, FIELDS);
         }
         let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Some(spec) = spec {

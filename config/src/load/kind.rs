@@ -115,6 +115,31 @@ const KNOWN: &[Known] = &[
     later("ClusterRbacConfig", RBAC),
 ];
 
+// === impl Steering ===
+
+impl Steering {
+    /// Whether a document of this kind has nothing beside its `spec` and what all kinds have.
+    pub(crate) fn is_strict(self) -> bool {
+        match self {
+            Self::VirtualService
+            | Self::DestinationRule
+            | Self::Gateway
+            | Self::ServiceEntry
+            | Self::WorkloadEntry
+            | Self::Sidecar
+            | Self::PeerAuthentication
+            | Self::RequestAuthentication
+            | Self::AuthorizationPolicy
+            | Self::RateLimitPolicy => true,
+            Self::ConfigMap
+            | Self::IstioOperator
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Secret => false,
+        }
+    }
+}
+
 /// Sorts a document into what is read, what is accepted and what is wrong.
 pub(crate) fn classify(api_version: &str, kind: &str, has_items: bool) -> Class {
     if has_items && kind.ends_with("List") {

@@ -14,11 +14,12 @@ use crate::yaml;
 /// Name of the `ConfigMap` that Istio's proxies are configured by.
 const CONFIG_MAP: &str = "istio";
 /// Fields of `MeshConfig` that count.
-const USED: [&str; 4] = [
+const USED: [&str; 5] = [
     "trustDomain",
     "trustDomainAliases",
     "rootNamespace",
     "extensionProviders",
+    "defaultConfig",
 ];
 /// Fields of a provider that count.
 const USED_OF_PROVIDER: [&str; 3] = ["name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"];
@@ -84,6 +85,24 @@ fn set_aside_unused(value: &mut Value, path: &Path<'_>, report: &Report) {
         });
     };
     unused(value, path, &USED, "has no effect on this proxy");
+    if let Some(config) = value.get_mut("defaultConfig") {
+        let path = Path::Key(path, "defaultConfig");
+        unused(
+            config,
+            &path,
+            &["gatewayTopology"],
+            "has no effect on this proxy",
+        );
+        if let Some(topology) = config.get_mut("gatewayTopology") {
+            let path = Path::Key(&path, "gatewayTopology");
+            unused(
+                topology,
+                &path,
+                &["numTrustedProxies"],
+                "has no effect on this proxy",
+            );
+        }
+    }
     let path = Path::Key(path, "extensionProviders");
     let providers = value
         .get_mut("extensionProviders")

@@ -21,6 +21,10 @@ impl Kinds {
         settings.trust_domains.extend(written(&config.trust_domain));
         let aliases = config.trust_domain_aliases.iter().cloned();
         settings.trust_domains.extend(aliases);
+        let topology = config.default_config.gateway_topology;
+        settings.trusted_proxies = topology
+            .num_trusted_proxies
+            .unwrap_or(settings.trusted_proxies);
         settings
     }
 
@@ -69,6 +73,7 @@ data:
     rootNamespace: root
     trustDomain: td1
     trustDomainAliases: [td2]
+    defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}
     extensionProviders:
     - name: opa
       envoyExtAuthzGrpc: {service: opa.auth.svc.cluster.local, port: 9191}
@@ -81,6 +86,7 @@ data:
 
         assert_eq!(mesh.settings().root_namespace, "root");
         assert_eq!(mesh.settings().trust_domains, ["td1", "td2"]);
+        assert_eq!(mesh.settings().trusted_proxies, 2);
         assert!(
             mesh.provider("opa")
                 .is_some_and(|(it, _)| it.authorizer().is_some())

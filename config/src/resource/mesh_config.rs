@@ -21,9 +21,27 @@ pub struct MeshConfig {
     pub root_namespace: Option<String>,
     /// Services that proxies ask or tell something.
     pub extension_providers: Vec<ExtensionProvider>,
+    /// What proxies have in common.
+    pub default_config: DefaultConfig,
     /// The document that it is a part of.
     #[serde(skip)]
     pub carrier: Carrier,
+}
+
+/// What proxies have in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DefaultConfig {
+    /// What is in front of them.
+    pub gateway_topology: Topology,
+}
+
+/// What is in front of proxies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Topology {
+    /// Proxies that are believed whom they got a request from; none if unset.
+    pub num_trusted_proxies: Option<u32>,
 }
 
 /// Which document carries it.

@@ -56,6 +56,9 @@ pub(crate) struct Explanation<'e> {
     /// Limit that refused it, as `namespace/policy/limit`.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) rate_limit: &'e str,
+    /// Policy that let it pass, as `namespace/policy[rule]`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) authorization: &'e str,
     /// Faults that were injected, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) faults: Vec<String>,
@@ -111,6 +114,8 @@ impl Explanation<'_> {
             mirrors: Vec::new(),
             tried: Vec::new(),
             rate_limit: cut(self.rate_limit),
+            authorization: cut(self.authorization),
+            details: cut(self.details),
             virtual_service: cut(self.virtual_service),
             rule: cut(self.rule),
             destination: cut(self.destination),

@@ -1,6 +1,7 @@
 //! What the access log will say of a request, gathered while it passes. Only with a log, or for a
 //! caller that asks what became of its request.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,6 +10,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Version};
 
 use crate::body::BodyError;
+use crate::inbound::authz::Notes;
 use crate::request::explain::{Explanation, Millis};
 use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::request::retry::Refusal;
@@ -33,7 +35,7 @@ pub(crate) struct LogFields {
     user_agent: Option<HeaderValue>,
     x_forwarded_for: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
-    details: &'static str,
+    details: Cow<'static, str>,
     failure: String,
     route_name: Arc<str>,
     virtual_service: String,
@@ -47,6 +49,7 @@ pub(crate) struct LogFields {
     attempts: u32,
     retry_refused: &'static str,
     rate_limit: String,
+    notes: Box<Notes>,
     service_time: Option<Duration>,
 }
 
@@ -86,7 +89,7 @@ impl LogFields {
             user_agent: None,
             x_forwarded_for: None,
             request_id: None,
-            details: "via_upstream",
+            details: Cow::Borrowed("via_upstream"),
             failure: String::new(),
             route_name: "".into(),
             virtual_service: String::new(),
@@ -100,8 +103,19 @@ impl LogFields {
             attempts: 0,
             retry_refused: "",
             rate_limit: String::new(),
+            notes: Box::default(),
             service_time: None,
         }
+    }
+
+    /// What policies of authorization say.
+    pub(crate) fn judged(&mut self, notes: Box<Notes>) {
+        self.notes = notes;
+    }
+
+    /// The policy that let it pass.
+    fn authorization(&self) -> &str {
+        &self.notes.allowed
     }
 
     /// The rule that was found.
@@ -118,12 +132,15 @@ impl LogFields {
 
     /// The answer comes from the proxy itself, as a rule asks.
     pub(crate) fn answered_by(&mut self, detail: &'static str) {
-        self.details = detail;
+        self.details = Cow::Borrowed(detail);
     }
 
     /// The answer comes from the proxy itself, because something is wrong.
     pub(crate) fn rejected(&mut self, detail: &'static str, rejection: &Rejection) {
-        self.details = detail;
+        self.details = Cow::Borrowed(detail);
+        if let Rejection::Denied(denial) = rejection {
+            self.details = Cow::Owned(denial.to_string());
+        }
         if let Rejection::Upstream(error) | Rejection::RetriesExhausted(error) = rejection {
             self.failure = chain(error);
         }
@@ -137,7 +154,7 @@ impl LogFields {
 
     /// The answer of the upstream ended before its end.
     pub(crate) fn broke_off(&mut self, detail: &'static str, error: &BodyError) {
-        self.details = detail;
+        self.details = Cow::Borrowed(detail);
         self.failure = chain(error);
     }
 
@@ -184,7 +201,8 @@ impl LogFields {
             endpoint: &self.upstream_host,
             attempts: self.attempts,
             retry_refused: self.retry_refused,
-            details: self.details,
+            details: &self.details,
+            authorization: self.authorization(),
             timeout: self.timeout.map(Millis),
             ..Explanation::default()
         }
@@ -198,7 +216,7 @@ impl LogFields {
             protocol: Text::from(self.protocol),
             response_code: outcome.code,
             response_flags: outcome.flags,
-            response_code_details: Text::from(self.details),
+            response_code_details: Text::from(&*self.details),
             upstream_transport_failure_reason: Text::from(self.failure.as_str()),
             bytes_received: sample.request_bytes,
             bytes_sent: sample.response_bytes,
@@ -220,6 +238,9 @@ impl LogFields {
             attempts: self.attempts,
             retry_refused: Text::from(self.retry_refused),
             rate_limit: Text::from(self.rate_limit.as_str()),
+            authorization_policy: Text::from(self.notes.allowed.as_str()),
+            audit_policies: Text::from(self.notes.audited.as_str()),
+            dry_run: Text::from(self.notes.tried.as_str()),
             ..Entry::at(self.start_time)
         }
     }

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use http::Response;
+use http::header::HeaderName;
+use http::{HeaderValue, Response};
 
 use crate::body::{Body, Received, Watched};
-use crate::inbound::Arrival;
+use crate::inbound::{Admission, Arrival};
 use crate::request::cors::{self, Verdict};
 use crate::request::forward::Call;
 use crate::request::headers::Reception;
@@ -94,12 +95,13 @@ async fn forward(
         explains: record.account.is_some(),
     };
     let mut outgoing = headers::receive(arrived, body, &reception, random)?;
-    let admitted = match &listener.admission {
+    let (admitted, answer_headers) = match &listener.admission {
         Some(admission) => {
-            let arrival = Arrival::new(worker, &snapshot, downstream);
-            Box::pin(admission.admit(&arrival, &mut outgoing)).await
+            let arrival = Arrival::new(worker, &snapshot, downstream, listener.direction);
+            // In a box: most listeners let everybody in.
+            Box::pin(admit(admission, arrival, &mut outgoing, record)).await
         }
-        None => Ok(()),
+        None => (Ok(()), Vec::new()),
     };
     let found = admitted.and_then(|()| route::find(listener, downstream, &outgoing));
     if let Some(log) = &mut record.log {
@@ -146,7 +148,23 @@ async fn forward(
     if let (Some(origin), Some(policy)) = (origin, &route.cors) {
         cors::mark(policy, origin, response.headers_mut());
     }
+    response.headers_mut().extend(answer_headers);
     Ok(response)
+}
+
+/// Whether a request is let in, and the headers that its answer gets for it.
+async fn admit(
+    admission: &Admission,
+    arrival: Arrival<'_>,
+    outgoing: &mut Outgoing,
+    record: &mut Record,
+) -> (Result<(), Rejection>, Vec<(HeaderName, HeaderValue)>) {
+    *arrival.notes.borrow_mut() = record.log.is_some().then(Box::default);
+    let admitted = admission.admit(&arrival, outgoing).await;
+    if let (Some(log), Some(notes)) = (&mut record.log, arrival.notes.take()) {
+        log.judged(notes);
+    }
+    (admitted, arrival.answer_headers.take())
 }
 
 /// What the rule's policy says of the origin of a request.

@@ -85,6 +85,9 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
     if let Rejection::RateLimited(refused) = rejection {
         refused.add_to(response.headers_mut());
     }
+    if let Rejection::DeniedOutside(refusal) = rejection {
+        refusal.add_to(&mut response, record.is_grpc());
+    }
     response
 }
 
@@ -172,6 +175,19 @@ fn cause(rejection: &Rejection) -> Cause {
         Rejection::UnknownDestination => {
             of(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
         }
+        Rejection::Denied(_) => of(
+            StatusCode::FORBIDDEN,
+            "RBAC: access denied",
+            "rbac_access_denied",
+        ),
+        Rejection::DeniedOutside(refusal) => Cause {
+            text: match std::str::from_utf8(&refusal.body) {
+                Ok(text) => Cow::Owned(text.to_owned()),
+                Err(_) => Cow::Borrowed(""),
+            },
+            ..of(refusal.status, "", "ext_authz_denied")
+        },
+        Rejection::AuthorizerFailed(undecided) => of(undecided.status, "", "ext_authz_error"),
         Rejection::RateLimited(_) => Cause {
             grpc: Some(RESOURCE_EXHAUSTED),
             ..of(
@@ -266,7 +282,11 @@ fn grpc_status(status: StatusCode) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::inbound::authz::Denial;
+    use crate::inbound::authz::policy::{Matched, PolicyId};
     use crate::upstream::connect::ConnectError;
 
     #[test]
@@ -286,6 +306,32 @@ mod tests {
             assert_eq!(response.status(), StatusCode::OK);
             assert_eq!(response.headers()["grpc-status"], expected);
         }
+    }
+
+    #[test]
+    fn who_is_denied_learns_nothing_but_that() {
+        let denial = Denial::Matched(Matched {
+            policy: Arc::new(PolicyId {
+                namespace: "secret".into(),
+                name: "name".into(),
+            }),
+            rule: 3,
+        });
+        let rejection = Rejection::Denied(Box::new(denial));
+
+        let (head, body) = rejected(&rejection, false).into_parts();
+        let grpc = rejected(&rejection, true);
+
+        assert_eq!(head.status, StatusCode::FORBIDDEN);
+        let names: Vec<&str> = head.headers.keys().map(|it| it.as_str()).collect();
+        assert_eq!(names, ["content-type", "x-meshproxy-error"]);
+        assert_eq!(head.headers[X_ERROR], "rbac_access_denied");
+        let Body::Full(body) = body else {
+            panic!("a body");
+        };
+        assert_eq!(body, "RBAC: access denied");
+        assert_eq!(grpc.headers()["grpc-status"], "7");
+        assert_eq!(grpc.headers()[GRPC_MESSAGE], "RBAC: access denied");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! rest is the same object as before, and with it live state (endpoints, pools) stays.
 
 mod admission;
+mod authorization;
 mod balance;
 mod budget;
 mod destinations;
@@ -145,6 +146,15 @@ impl Compiler {
         }
     }
 
+    /// Shows policies of authorization no longer that only another table has.
+    fn forget_policies(&self, other: &Table, kept: &Table) {
+        let series = |table: &Table| table.authorization().map(|it| it.series());
+        if let Some(gone) = series(other) {
+            let counters = &self.metrics.process.authorization;
+            counters.forget(&gone, &series(kept).unwrap_or_default());
+        }
+    }
+
     /// Notes the addresses that DNS gives for `name` by now; [`Self::refresh`] puts them to use.
     pub fn resolved(&mut self, name: &str, addrs: &[IpAddr]) {
         self.registry.resolved(name, addrs);
@@ -174,7 +184,8 @@ impl Planned<'_> {
             compiler.ledger.forget(&before, counters);
             compiler.ledger.settle();
         }
-        compiler.table = Arc::clone(&self.table);
+        let before = std::mem::replace(&mut compiler.table, Arc::clone(&self.table));
+        compiler.forget_policies(&before, &self.table);
         let names = compiler.registry.commit();
         Compiled {
             table: Arc::clone(&self.table),
@@ -191,6 +202,7 @@ impl Drop for Planned<'_> {
             let compiler = &*self.compiler;
             let counters = &compiler.metrics.process.rate_limits;
             compiler.ledger.forget(given_up, counters);
+            compiler.forget_policies(&self.table, &compiler.table);
         }
     }
 }

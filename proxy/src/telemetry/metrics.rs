@@ -4,6 +4,7 @@
 //! takes neither a lock nor an instruction that locks the bus. The price is one set of counters
 //! for each worker and each combination of labels.
 
+mod authorization;
 mod exposition;
 mod faults;
 mod groups;
@@ -37,6 +38,7 @@ use crate::telemetry::metrics::series::Series;
 use crate::telemetry::metrics::tcp::TcpSeries;
 use crate::telemetry::metrics::traffics::Traffics;
 
+pub use crate::telemetry::metrics::authorization::AuthorizationCounters;
 pub use crate::telemetry::metrics::exposition::Scrape;
 pub use crate::telemetry::metrics::faults::FaultCounters;
 pub use crate::telemetry::metrics::mirrors::MirrorCounters;

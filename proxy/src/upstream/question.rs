@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use std::time::Duration;
 
@@ -54,6 +54,29 @@ impl Place {
         let status = trailers.as_ref().unwrap_or(&head.headers).get(&GRPC_STATUS);
         let ok = head.status.is_success() && status.is_some_and(|status| status == "0");
         ok.then_some(frame)
+    }
+
+    /// The answer to a request of HTTP with its whole body; none if there is none, or its body is
+    /// longer than `bytes_max`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As that of `call`.
+    pub(crate) async fn ask(
+        &self,
+        upstream: &Upstream,
+        destinations: &Destinations,
+        request: Request<Bytes>,
+        bytes_max: usize,
+    ) -> Option<Response<Bytes>> {
+        let destination = self.find(destinations)?;
+        let (head, body) = request.into_parts();
+        let mut outgoing = Outgoing::of_our_own(head, self.authority.clone(), Body::full(body));
+        let sent = Box::pin(upstream.send_once(destination, None, &mut outgoing));
+        let answer = sent.await.ok()?;
+        let (head, body) = answer.response.into_parts();
+        let (body, _) = read(body, bytes_max).await?;
+        Some(Response::from_parts(head, body))
     }
 }
 

@@ -67,17 +67,19 @@ fn check_source(source: &Source, f: &mut Findings) {
         ("trustDomains", &source.trust_domains),
         ("notTrustDomains", &source.not_trust_domains),
     ] {
-        f.each(name, values, check_pattern);
+        f.each(name, values, |f, it| check_pattern(f, it));
     }
-    f.each("namespaces", &source.namespaces, check_text);
-    f.each("notNamespaces", &source.not_namespaces, check_text);
+    f.each("namespaces", &source.namespaces, |f, it| check_text(f, it));
+    f.each("notNamespaces", &source.not_namespaces, |f, it| {
+        check_text(f, it)
+    });
     for (name, blocks) in [
         ("ipBlocks", &source.ip_blocks),
         ("notIpBlocks", &source.not_ip_blocks),
         ("remoteIpBlocks", &source.remote_ip_blocks),
         ("notRemoteIpBlocks", &source.not_remote_ip_blocks),
     ] {
-        f.each(name, blocks, check_block);
+        f.each(name, blocks, |f, it| check_block(f, it));
     }
 }
 
@@ -93,13 +95,13 @@ fn check_operation(operation: &Operation, f: &mut Findings) {
         ("paths", &operation.paths),
         ("notPaths", &operation.not_paths),
     ] {
-        f.each(name, values, check_pattern);
+        f.each(name, values, |f, it| check_pattern(f, it));
     }
     for (name, ports) in [
         ("ports", &operation.ports),
         ("notPorts", &operation.not_ports),
     ] {
-        f.each(name, ports, check_port);
+        f.each(name, ports, |f, it| check_port(f, it));
     }
     for (name, methods) in [
         ("methods", &operation.methods),
@@ -117,11 +119,11 @@ fn check_operation(operation: &Operation, f: &mut Findings) {
         ("paths", &operation.paths),
         ("notPaths", &operation.not_paths),
     ] {
-        f.each(name, paths, check_path);
+        f.each(name, paths, |f, it| check_path(f, it));
     }
 }
 
-fn check_text(f: &mut Findings, value: &String) {
+fn check_text(f: &mut Findings, value: &str) {
     if value.is_empty() {
         f.error("must not be empty");
     } else if value.len() > VALUE_BYTES_MAX {
@@ -130,7 +132,7 @@ fn check_text(f: &mut Findings, value: &String) {
 }
 
 /// Checks a text that may begin or end with a `*`.
-fn check_pattern(f: &mut Findings, value: &String) {
+fn check_pattern(f: &mut Findings, value: &str) {
     check_text(f, value);
     let both = value.len() > 2 && value.starts_with('*') && value.ends_with('*');
     let inner = value.trim_start_matches('*').trim_end_matches('*');
@@ -139,13 +141,13 @@ fn check_pattern(f: &mut Findings, value: &String) {
     }
 }
 
-fn check_block(f: &mut Findings, block: &String) {
+fn check_block(f: &mut Findings, block: &str) {
     if let Err(error) = block.parse::<IpBlock>() {
         f.error(error.to_string());
     }
 }
 
-fn check_port(f: &mut Findings, port: &String) {
+fn check_port(f: &mut Findings, port: &str) {
     if parse_port(port).is_none() {
         f.error(format!(
             "must be a port number from 0 to 65535, got \"{port}\""
@@ -159,7 +161,7 @@ fn parse_port(text: &str) -> Option<u16> {
     digits.then(|| text.parse().ok()).flatten()
 }
 
-fn check_path(f: &mut Findings, path: &String) {
+fn check_path(f: &mut Findings, path: &str) {
     if let Err(error) = PathTemplate::parse(path) {
         f.error(format!("{error}, got \"{path}\""));
     } else if !path.is_empty() && !path.starts_with(['/', '*', '{']) {
@@ -241,7 +243,7 @@ fn warn_of_tcp(rule: &AuthorizationRule, action: Action, f: &mut Findings) {
         Action::Allow => return,
         Action::Deny => "refused",
         Action::Audit => "recorded",
-        Action::Custom => "asked about",
+        Action::Custom => "refused",
     };
     let of_port = |to: &Operation| !to.ports.is_empty() || !to.not_ports.is_empty();
     let mut operations = rule.to.iter().filter_map(|it| it.operation.as_ref());

@@ -101,6 +101,10 @@ impl Registry {
         }
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Begins a generation: nothing is in use until a route says so. One that was begun before and
     /// not committed is given up.
     pub(super) fn begin(&mut self) {

@@ -87,6 +87,7 @@ impl<'p> Plan<'p> {
         registry: &'p mut Registry,
         cache: &'p HostCache,
     ) -> Self {
+        let admission = admission::compile(mesh, perspective, registry);
         Self {
             mesh,
             perspective,
@@ -94,7 +95,7 @@ impl<'p> Plan<'p> {
             registry,
             cache,
             made: HostCache::default(),
-            admission: admission::compile(mesh, &perspective.viewer),
+            admission,
             listeners: BTreeMap::new(),
         }
     }

@@ -81,6 +81,12 @@ pub struct Entry<'a> {
     pub retry_refused: Text<'a>,
     /// `namespace/policy/limit` of the rate limit that refused it.
     pub rate_limit: Text<'a>,
+    /// `namespace/name[rule]` of the `AuthorizationPolicy` that let it pass.
+    pub authorization_policy: Text<'a>,
+    /// The same of those that record it, with commas between.
+    pub audit_policies: Text<'a>,
+    /// What would become of it by policies that are only tried, such as `would_deny default/p[0]`.
+    pub dry_run: Text<'a>,
 }
 
 // === impl Entry ===
@@ -121,6 +127,9 @@ impl<'a> Entry<'a> {
             attempts: 0,
             retry_refused: none,
             rate_limit: none,
+            authorization_policy: none,
+            audit_policies: none,
+            dry_run: none,
         }
     }
 

@@ -5,6 +5,7 @@
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
 use crate::request::malformed::Malformed;
+use crate::telemetry::metrics::authorization::AuthorizationCounters;
 use crate::telemetry::metrics::faults::FaultCounters;
 use crate::telemetry::metrics::mirrors::MirrorCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
@@ -41,6 +42,8 @@ pub struct ProcessMetrics {
     pub faults: FaultCounters,
     /// Copies of requests for mirrors.
     pub mirrors: MirrorCounters,
+    /// What policies of authorization say.
+    pub authorization: AuthorizationCounters,
     /// What rate limits let pass and what not.
     pub rate_limits: RateLimitCounters,
     /// Connections that a panic ended.
@@ -127,6 +130,7 @@ impl ProcessMetrics {
             retries: all.retries()?,
             faults: all.faults()?,
             mirrors: all.mirrors()?,
+            authorization: all.authorization()?,
             rate_limits: all.rate_limits()?,
             connection_panics: all.counter(
                 "meshproxy_connection_panics_total",
@@ -243,6 +247,21 @@ impl Collected<'_> {
             "Copies of requests that are under way.",
         )?;
         MirrorCounters::new(&by_result, active)
+    }
+
+    fn authorization(&self) -> Result<AuthorizationCounters> {
+        Ok(AuthorizationCounters {
+            judged: self.counters(
+                "meshproxy_authorization_total",
+                "Requests and connections that a policy matched, or that no policy allowed.",
+                &["action", "policy", "result"],
+            )?,
+            asked: self.counters(
+                "meshproxy_authorizer_total",
+                "Questions to authorizers.",
+                &["provider", "result"],
+            )?,
+        })
     }
 
     fn rate_limits(&self) -> Result<RateLimitCounters> {
