@@ -152,7 +152,36 @@ fn is_segment(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_an_identity_is_made_of_its_parts_and_stays_itself(
+            text in "([Ss][Pp]iffe://)?[a-zA-Z0-9._%:@ü-]{0,4}(/[a-zA-Z0-9._%?#ü-]{0,4}){0,6}",
+        ) {
+            if let Ok(id) = SpiffeId::parse(&text) {
+                prop_assert_eq!(
+                    format!("spiffe://{}{}", id.trust_domain(), id.path()),
+                    id.as_str()
+                );
+                prop_assert!(is_trust_domain(id.trust_domain()));
+                prop_assert!(id.path().split('/').skip(1).all(is_segment));
+                prop_assert!(text.to_ascii_lowercase().starts_with(SCHEME));
+                prop_assert_eq!(SpiffeId::parse(id.as_str()), Ok(id.clone()));
+                if let Some((namespace, account)) = id.account() {
+                    let again = SpiffeId::workload(id.trust_domain(), namespace, account);
+                    prop_assert_eq!(again, Ok(id.clone()));
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_an_identity_or_not(text in "\\PC{0,64}") {
+            let _ = SpiffeId::parse(&text);
+        }
+    }
 
     #[test]
     fn the_identity_of_a_workload_has_its_parts() {

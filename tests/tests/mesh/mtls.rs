@@ -1,5 +1,6 @@
 //! Mutual TLS at the ports of a workload.
 
+mod load;
 mod policies;
 mod refused;
 mod rotation;
@@ -8,6 +9,8 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
 use tests::authority::{self, Signed};
 use tests::{Authority, IdentityDir, Origin, Port, Proxy, soon};
@@ -154,4 +157,16 @@ fn is_ok(answer: &io::Result<String>) -> bool {
     answer
         .as_ref()
         .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.ends_with("cart"))
+}
+
+fn der(signed: &Signed) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(signed.chain.as_bytes()).expect("a certificate")
+}
+
+/// The certificate that the workload shows now.
+async fn shown(workload: &Workload) -> CertificateDer<'static> {
+    let tls = workload.caller().connect(workload.port.addr(), &[]).await;
+    let tls = tls.expect("a handshake");
+    let chain = tls.get_ref().1.peer_certificates().expect("a certificate");
+    chain[0].clone().into_owned()
 }
