@@ -9,5 +9,6 @@ mod mtls;
 mod process;
 mod rate_limit;
 mod slow;
+mod tls;
 mod tools;
 mod websocket;
