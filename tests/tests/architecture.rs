@@ -75,18 +75,23 @@ fn only_one_file_names_saphyr_parser() {
 }
 
 #[test]
-fn config_knows_no_runtime_and_no_cluster() {
-    let manifest = fs::read_to_string(root().join("config/Cargo.toml")).expect("a manifest");
-    let dependencies = manifest
-        .split_once("[dependencies]")
-        .and_then(|(_, rest)| rest.split("\n[").next())
-        .expect("dependencies");
+fn config_and_authority_know_no_runtime_and_no_cluster() {
+    for package in ["config", "control/authority"] {
+        let path = root().join(package).join("Cargo.toml");
+        let manifest = fs::read_to_string(path).expect("a manifest");
+        let dependencies = manifest
+            .split_once("[dependencies]")
+            .and_then(|(_, rest)| rest.split("\n[").next())
+            .expect("dependencies");
 
-    for absent in ["tokio", "hyper", "http", "kube", "tonic", "proxy"] {
-        let named = dependencies
-            .lines()
-            .any(|line| line.split(['.', ' ', '=']).next() == Some(absent));
-        assert!(!named, "config depends on {absent}");
+        for absent in [
+            "tokio", "hyper", "http", "kube", "tonic", "proxy", "control",
+        ] {
+            let named = dependencies
+                .lines()
+                .any(|line| line.split(['.', ' ', '=']).next() == Some(absent));
+            assert!(!named, "{package} depends on {absent}");
+        }
     }
 }
 
@@ -94,6 +99,7 @@ fn config_knows_no_runtime_and_no_cluster() {
 fn every_source_file_says_what_it_is_for() {
     for folder in [
         "config/src",
+        "control/authority/src",
         "proxy/src",
         "examples/bookinfo/src",
         "tests/src",
