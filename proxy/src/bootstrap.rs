@@ -3,6 +3,7 @@
 //! Every flag can also be set by `MESHPROXY_<NAME>`. What cannot be used is a usage error with exit
 //! code 2, before anything is opened or started.
 
+mod dev_certs;
 mod explain;
 mod limits;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::request::explain::Network;
 use crate::request::limits::Limits;
+pub use dev_certs::{Account, DevCertsArgs, ServerNames};
 pub use explain::ExplainArgs;
 use limits::LimitArgs;
 pub use value::Locality;
@@ -40,6 +42,8 @@ pub enum Invocation {
     Explain(Box<ExplainArgs>),
     /// Test configuration and exit.
     Test(TestArgs),
+    /// Make certificates for laptops and exit.
+    DevCerts(DevCertsArgs),
 }
 
 /// What a proxy runs on.
@@ -140,6 +144,11 @@ enum Command {
     ///
     /// Exit codes: 0 all tests pass, 1 one fails or a file has errors, 2 usage.
     Test(TestArgs),
+    /// Make a root and certificates of workloads and gateways, to try TLS on a laptop. Run again, it
+    /// keeps the root and renews the certificates.
+    ///
+    /// Exit codes: 0 all were made, 1 one could not be made, 2 usage.
+    DevCerts(DevCertsArgs),
 }
 
 /// Arguments of `meshproxy check`.
@@ -320,6 +329,7 @@ impl Invocation {
         match cli.command {
             Some(Command::Check(check)) => Ok(Self::Check(check)),
             Some(Command::Test(test)) => Ok(Self::Test(test)),
+            Some(Command::DevCerts(arguments)) => Ok(Self::DevCerts(arguments)),
             Some(Command::Explain(typed)) => {
                 let arguments = typed.arguments()?;
                 Ok(Self::Explain(Box::new(arguments)))

@@ -8,8 +8,8 @@
 //! - `telemetry`: what is counted and logged.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
-//! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain` and `expect` (for
-//! people);
+//! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect` and
+//! `dev_certs` (for people);
 //! `offline` is configuration without a proxy.
 
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod app;
 pub mod body;
 pub mod bootstrap;
 pub mod check;
+pub mod dev_certs;
 pub mod drain;
 pub mod expect;
 pub mod explain;
