@@ -8,6 +8,7 @@
 //! - `validate`: what is wrong with one resource; `analyze`: what is wrong between resources.
 //! - `mesh`: the set of resources and Istio's lookup rules.
 //! - `spiffe`: identities of workloads.
+//! - `migrate`: retired forms to today's resources.
 //! - `strict`: documents that are no resources, read by the same rules.
 //!
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
@@ -19,6 +20,7 @@ mod effect;
 pub mod fault;
 pub mod load;
 pub mod mesh;
+pub mod migrate;
 pub mod problem;
 pub mod resource;
 pub mod spiffe;

@@ -72,6 +72,11 @@ pub(crate) fn parse(text: &str) -> Result<Value, SyntaxError> {
         })
 }
 
+/// A value as one document, without a marker before it.
+pub(crate) fn emit(value: &Value) -> String {
+    serde_yaml::to_string(value).expect("a value with texts as keys can be written")
+}
+
 /// The scanner's time grows with the square of open flow brackets, so that a megabyte of `[` would
 /// occupy it for minutes. More openings than legal in a row, with nothing else between, is refused
 /// before; openings with content between cost the writer more text for each level.

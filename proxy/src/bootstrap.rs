@@ -6,6 +6,7 @@
 mod dev_certs;
 mod explain;
 mod limits;
+mod migrate;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -25,6 +26,7 @@ use crate::request::limits::Limits;
 pub use dev_certs::{Account, DevCertsArgs, ServerNames};
 pub use explain::ExplainArgs;
 use limits::LimitArgs;
+pub use migrate::MigrateArgs;
 pub use value::Locality;
 use value::{labels, log_filter, name, namespace, span, trust_domain, workers};
 
@@ -44,6 +46,8 @@ pub enum Invocation {
     Test(TestArgs),
     /// Make certificates for laptops and exit.
     DevCerts(DevCertsArgs),
+    /// Migrate files and exit.
+    Migrate(MigrateArgs),
 }
 
 /// What a proxy runs on.
@@ -149,6 +153,11 @@ enum Command {
     ///
     /// Exit codes: 0 all were made, 1 one could not be made, 2 usage.
     DevCerts(DevCertsArgs),
+    /// Turn retired forms (old RBAC, destination policies, quotas of Mixer, authentication policies)
+    /// into today's resources. Everything else passes through.
+    ///
+    /// Exit codes: 0 all was carried over, 3 something was not, 1 the files have errors, 2 usage.
+    Migrate(MigrateArgs),
 }
 
 /// Arguments of `meshproxy check`.
@@ -330,6 +339,7 @@ impl Invocation {
             Some(Command::Check(check)) => Ok(Self::Check(check)),
             Some(Command::Test(test)) => Ok(Self::Test(test)),
             Some(Command::DevCerts(arguments)) => Ok(Self::DevCerts(arguments)),
+            Some(Command::Migrate(arguments)) => Ok(Self::Migrate(arguments)),
             Some(Command::Explain(typed)) => {
                 let arguments = typed.arguments()?;
                 Ok(Self::Explain(Box::new(arguments)))

@@ -8,8 +8,8 @@
 //! - `telemetry`: what is counted and logged.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
-//! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect` and
-//! `dev_certs` (for people);
+//! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
+//! `dev_certs` and `migrate` (for people);
 //! `offline` is configuration without a proxy.
 
 pub mod admin;
@@ -25,6 +25,7 @@ pub mod inbound;
 pub mod io;
 pub mod listener;
 pub mod message;
+pub mod migrate;
 pub mod offline;
 mod protobuf;
 pub mod rate_limit;

@@ -48,10 +48,13 @@ enum Fate {
     Used(Steering),
     Later,
     Never,
+    Retired,
 }
 
 const NO_EFFECT: &str = "has no effect yet";
 const NOT_SUPPORTED: &str = "is not supported";
+const RETIRED: &str =
+    "is retired and has no effect; `meshproxy migrate` turns it into today's resources";
 const NOT_USED: &str = "is not used by the proxy";
 
 const NETWORKING: &[&str] = &[
@@ -60,6 +63,8 @@ const NETWORKING: &[&str] = &[
     "networking.istio.io/v1alpha3",
 ];
 const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
+/// Groups of which nothing is left.
+const RETIRED_GROUPS: [&str; 2] = ["config.istio.io", "authentication.istio.io"];
 const RBAC: &[&str] = &["rbac.istio.io/v1alpha1"];
 
 const KNOWN: &[Known] = &[
@@ -109,10 +114,10 @@ const KNOWN: &[Known] = &[
     ),
     never("EnvoyFilter", &["networking.istio.io/v1alpha3"]),
     never("WasmPlugin", &["extensions.istio.io/v1alpha1"]),
-    later("ServiceRole", RBAC),
-    later("ServiceRoleBinding", RBAC),
-    later("RbacConfig", RBAC),
-    later("ClusterRbacConfig", RBAC),
+    retired("ServiceRole", RBAC),
+    retired("ServiceRoleBinding", RBAC),
+    retired("RbacConfig", RBAC),
+    retired("ClusterRbacConfig", RBAC),
 ];
 
 // === impl Steering ===
@@ -154,6 +159,7 @@ pub(crate) fn classify(api_version: &str, kind: &str, has_items: bool) -> Class 
             Fate::Used(steering) => Class::Steering(steering),
             Fate::Later => Class::Idle(NO_EFFECT),
             Fate::Never => Class::Idle(NOT_SUPPORTED),
+            Fate::Retired => Class::Idle(RETIRED),
         };
     }
     // Other projects have a kind `Gateway` or `Service` of their own.
@@ -171,6 +177,9 @@ pub(crate) fn classify(api_version: &str, kind: &str, has_items: bool) -> Class 
 fn unknown(group: &str, api_version: &str, kind: &str) -> Class {
     if !is_ours(group) {
         return Class::Idle(NOT_USED);
+    }
+    if RETIRED_GROUPS.contains(&group) {
+        return Class::WrongVersion(format!("{api_version} {RETIRED}"));
     }
     let in_group = || {
         let prefix = format!("{group}/");
@@ -224,6 +233,14 @@ const fn never(kind: &'static str, versions: &'static [&'static str]) -> Known {
     }
 }
 
+const fn retired(kind: &'static str, versions: &'static [&'static str]) -> Known {
+    Known {
+        kind,
+        versions,
+        fate: Fate::Retired,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,5 +285,14 @@ mod tests {
         let class = classify("networking.istio.io/v1", "VirtualServices", false);
 
         assert!(matches!(class, Class::WrongKind(text) if text.contains("`VirtualService`")));
+    }
+
+    #[test]
+    fn a_retired_kind_names_the_command_that_turns_it_into_another() {
+        let idle = classify("rbac.istio.io/v1alpha1", "ServiceRole", false);
+        let wrong = classify("config.istio.io/v1alpha2", "memquota", false);
+
+        assert!(matches!(idle, Class::Idle(text) if text.contains("`meshproxy migrate`")));
+        assert!(matches!(wrong, Class::WrongVersion(text) if text.contains("`meshproxy migrate`")));
     }
 }

@@ -5,6 +5,7 @@ mod balancing;
 mod bodies;
 mod breaker;
 mod cases;
+mod commands;
 mod connections;
 mod cors;
 mod discovery;
