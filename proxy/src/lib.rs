@@ -21,6 +21,9 @@ pub mod dev_certs;
 pub mod drain;
 pub mod expect;
 pub mod explain;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod inbound;
 pub mod io;
 pub mod listener;

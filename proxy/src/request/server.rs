@@ -4,6 +4,9 @@
 pub(crate) mod http1;
 mod http2;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use http2::fuzz as http2_fuzz;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;

@@ -6,6 +6,8 @@
 
 mod decode;
 mod encode;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod keep_alive;
 #[cfg(test)]
 mod tests;

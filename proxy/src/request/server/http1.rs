@@ -7,6 +7,8 @@
 
 mod answer;
 pub(crate) mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod head;
 mod tunnel;
 mod wire;

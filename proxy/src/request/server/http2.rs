@@ -5,6 +5,8 @@
 
 mod conduct;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod guard;
 mod watch;
 
