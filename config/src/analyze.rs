@@ -12,6 +12,7 @@ use crate::mesh::Mesh;
 use crate::problem::{Finding, Severity};
 use crate::resource::{Resource, Spec};
 
+mod authentication;
 mod authorization;
 mod binding;
 mod conflict;
@@ -39,12 +40,14 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
             Spec::PeerAuthentication(policy) => {
                 peer_authentication::check(&context, resource, policy, &mut report);
             }
+            Spec::RequestAuthentication(policy) => {
+                authentication::check(&context, resources, resource, policy, &mut report);
+            }
             Spec::AuthorizationPolicy(policy) => {
                 authorization::check(&context, resources, resource, policy, &mut report);
             }
             Spec::Gateway(_) | Spec::ServiceEntry(_) | Spec::WorkloadEntry(_) => {}
             Spec::Sidecar(_)
-            | Spec::RequestAuthentication(_)
             | Spec::MeshConfig(_)
             | Spec::Service(_)
             | Spec::EndpointSlice(_)

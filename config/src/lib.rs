@@ -2,6 +2,7 @@
 //!
 //! - `resource`: the kinds, field by field.
 //! - `annotation`: values of our own annotations on `DestinationRule`s.
+//! - `claims`, `json`, `jwks`: what tokens (JWT) are addressed by, read by and checked with.
 //! - `value`: checked values that fields are made of.
 //! - `fault`: faults that annotations ask for.
 //! - `yaml`, `decode`, `load`: text and files to resources, with every problem at once.
@@ -15,9 +16,12 @@
 
 pub mod analyze;
 pub mod annotation;
+pub mod claims;
 mod decode;
 mod effect;
 pub mod fault;
+pub mod json;
+pub mod jwks;
 pub mod load;
 pub mod mesh;
 pub mod migrate;

@@ -475,3 +475,38 @@ fn authorizers_that_cannot_be_asked_are_reported() {
     assert!(told("gone").contains("no service \"gone.example\""));
     assert!(told("port").contains("has no port 81"));
 }
+
+#[test]
+fn tokens_that_nobody_asks_for_are_reported() {
+    let tokens = "kind: RequestAuthentication
+metadata: {name: tokens}
+spec: {jwtRules: [{issuer: 'https://a.example'}]}
+---
+kind: AuthorizationPolicy
+metadata: {name: who, namespace: NAMESPACE}
+spec: {rules: [RULE]}
+";
+    let written = |namespace: &str, rule: &str| {
+        findings(&tokens.replace("NAMESPACE", namespace).replace("RULE", rule))
+    };
+    let reported = [
+        "tokens: spec.jwtRules: a request without token passes: no AuthorizationPolicy asks for \
+         requestPrincipals or request.auth",
+    ];
+    let asks = "{from: [{source: {requestPrincipals: ['*']}}]}";
+
+    assert_eq!(written("default", asks), [""; 0]);
+    assert_eq!(written("istio-system", asks), [""; 0]);
+    assert_eq!(
+        written(
+            "default",
+            "{when: [{key: 'request.auth.claims[a]', values: [b]}]}"
+        ),
+        [""; 0]
+    );
+    assert_eq!(written("other", asks), reported);
+    assert_eq!(
+        written("default", "{to: [{operation: {methods: [GET]}}]}"),
+        reported
+    );
+}

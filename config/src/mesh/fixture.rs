@@ -67,6 +67,7 @@ fn spec(document: &Value) -> Spec {
         "WorkloadEntry" => Spec::WorkloadEntry(read(spec)),
         "Sidecar" => Spec::Sidecar(read(spec)),
         "PeerAuthentication" => Spec::PeerAuthentication(read(spec)),
+        "RequestAuthentication" => Spec::RequestAuthentication(read(spec)),
         "RateLimitPolicy" => Spec::RateLimitPolicy(read(spec)),
         "Service" => Spec::Service(read(document)),
         "EndpointSlice" => Spec::EndpointSlice(read(document)),

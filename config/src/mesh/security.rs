@@ -38,6 +38,11 @@ impl Mesh {
         })
     }
 
+    /// The namespace whose policies reach the whole mesh.
+    pub(crate) fn root_namespace(&self) -> &str {
+        &self.settings.root_namespace
+    }
+
     /// Whether a policy of the viewer's namespace or the root namespace has the viewer in its
     /// selector.
     pub(super) fn selects_workload(

@@ -28,17 +28,6 @@ pub(crate) fn check_matched_name(name: &str) -> Result<(), String> {
     check_name(name.strip_prefix(':').unwrap_or(name))
 }
 
-/// Whether a matched name addresses a claim of the request's JWT instead of a header.
-pub(crate) fn is_claim(name: &str) -> bool {
-    const CLAIMS: &str = "@request.auth.claims";
-    let Some((prefix, path)) = name.split_at_checked(CLAIMS.len()) else {
-        return false;
-    };
-    prefix.eq_ignore_ascii_case(CLAIMS)
-        && path.len() > 1
-        && (path.starts_with('.') || (path.starts_with('[') && path.ends_with(']')))
-}
-
 /// Whether the name stands for the authority of a request.
 pub(crate) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case(":authority") || name.eq_ignore_ascii_case("host")

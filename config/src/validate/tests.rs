@@ -22,6 +22,9 @@ pub(crate) fn resource(kind: &str, spec: &Value) -> Resource {
         "PeerAuthentication" => {
             Spec::PeerAuthentication(serde_json::from_value(value).expect(read))
         }
+        "RequestAuthentication" => {
+            Spec::RequestAuthentication(serde_json::from_value(value).expect(read))
+        }
         "RateLimitPolicy" => Spec::RateLimitPolicy(serde_json::from_value(value).expect(read)),
         "Service" => Spec::Service(serde_json::from_value(value).expect(read)),
         "EndpointSlice" => Spec::EndpointSlice(serde_json::from_value(value).expect(read)),

@@ -1,12 +1,13 @@
 //! `VirtualService`: hosts, gateways, and that every rule has exactly one action.
 
+use crate::claims;
 use crate::resource::Metadata;
 use crate::resource::virtual_service::{
     HttpMatch, RouteDestination, TcpRoute, TlsMatch, TlsRoute, VirtualService,
 };
 use crate::validate::field::{self, Export};
 use crate::validate::findings::Findings;
-use crate::validate::{header, host};
+use crate::validate::host;
 
 mod action;
 mod http;
@@ -225,7 +226,7 @@ fn check_destinations(destinations: &[RouteDestination], f: &mut Findings) {
 
 /// Names in match blocks that address JWT claims work at gateways only.
 fn check_claim(name: &str, context: Context, f: &mut Findings) {
-    if header::is_claim(name) && !context.at_gateway_only {
+    if claims::path(name).is_some() && !context.at_gateway_only {
         f.error("must not match claims in a VirtualService that is not bound to gateways only");
     }
 }

@@ -28,18 +28,3 @@ fn values_close_their_expressions() {
         assert!(check_value(value).is_err(), "{value}");
     }
 }
-
-#[test]
-fn claims_are_told_from_headers() {
-    for name in ["@request.auth.claims.sub", "@Request.Auth.Claims[a][b.c]"] {
-        assert!(is_claim(name), "{name}");
-    }
-    for name in [
-        "@request.auth.claims",
-        "@request.auth.claims.",
-        "x-user",
-        "@request.auth.claimsx",
-    ] {
-        assert!(!is_claim(name), "{name}");
-    }
-}

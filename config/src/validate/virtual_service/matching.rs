@@ -1,5 +1,6 @@
 //! One block of `match[]`.
 
+use crate::claims;
 use crate::resource::virtual_service::HttpMatch;
 use crate::validate::findings::Findings;
 use crate::validate::{field, header, pattern};
@@ -57,7 +58,7 @@ pub(super) fn check(block: &HttpMatch, context: Context, f: &mut Findings) {
 }
 
 fn check_header_name(name: &str, context: Context, f: &mut Findings) {
-    if header::is_claim(name) {
+    if claims::path(name).is_some() {
         check_claim(name, context, f);
     } else {
         f.require(header::check_matched_name(name));
