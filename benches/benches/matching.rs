@@ -139,6 +139,7 @@ fn request(headers: &HeaderMap) -> RequestView<'_> {
         path: PATH,
         query: None,
         headers,
+        token: None,
     }
 }
 

@@ -50,6 +50,7 @@ const GW: &str = "Gateway";
 const SE: &str = "ServiceEntry";
 const WE: &str = "WorkloadEntry";
 const SC: &str = "Sidecar";
+const RA: &str = "RequestAuthentication";
 
 /// Server protocols without TLS that are not HTTP.
 const OPAQUE: &[&str] = &["TCP", "MONGO"];
@@ -91,6 +92,9 @@ const TABLE: &[Row] = &[
 
     row(WE, "network", Present, NoEffect("networks")),
     row(WE, "serviceAccount", Present, NoEffect("identity of an endpoint")),
+
+    row(RA, "targetRef", Present, NoEffect("a policy for a resource by name; workloads and gateways are chosen by selector")),
+    row(RA, "targetRefs", Present, NoEffect("a policy for resources by name; workloads and gateways are chosen by selector")),
 
     row(SC, "inboundConnectionPool", Present, NoEffect("inbound connection limits")),
     row(SC, "ingress[].tls", Present, NoEffect("TLS of a sidecar listener")),

@@ -6,6 +6,7 @@
 
 mod certificates;
 pub(crate) mod destinations;
+mod jwks;
 pub(crate) mod limits;
 mod loaded;
 mod pages;

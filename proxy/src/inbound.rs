@@ -98,7 +98,7 @@ impl Admission {
             authorization.ask(arrival, outgoing).await?;
         }
         if let Some(authentication) = &self.authentication {
-            authentication.authenticate(arrival, outgoing).await?;
+            authentication.authenticate(arrival, outgoing)?;
         }
         if let Some(authorization) = &self.authorization {
             authorization.authorize(arrival, outgoing)?;

@@ -26,6 +26,7 @@ pub mod explain;
 pub mod fuzzing;
 pub mod inbound;
 pub mod io;
+pub mod jwks;
 pub mod listener;
 pub mod message;
 pub mod migrate;

@@ -31,6 +31,7 @@ use crate::body::Received;
 use crate::drain::Ending;
 use crate::inbound::authz::Denial;
 use crate::inbound::authz::external::{Refusal, Undecided};
+use crate::inbound::jwt::Unauthenticated;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
 use crate::request::malformed::Malformed;
@@ -147,6 +148,9 @@ pub enum Rejection {
     /// No rule of the host matches.
     #[error("no route: no rule matches")]
     NoRule,
+    /// A token does not prove who it is from.
+    #[error("{}", .0.refusal.text())]
+    Unauthenticated(Box<Unauthenticated>),
     /// The rule asks for an error.
     #[error("fault filter abort")]
     FaultAbort(AbortStatus),
@@ -202,6 +206,7 @@ impl Rejection {
             Self::PlainText => Flags::UAEX,
             Self::UnknownHost | Self::Misdirected | Self::Blocked | Self::NoRule => Flags::NR,
             Self::FaultAbort(_) | Self::FaultReset => Flags::FI,
+            Self::Unauthenticated(_) => Flags::UAEX,
             Self::UnknownDestination => Flags::NC,
             Self::Denied(_) | Self::DeniedOutside(_) | Self::AuthorizerFailed(_) => Flags::UAEX,
             Self::RateLimited(_) => Flags::RL,

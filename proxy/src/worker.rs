@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::drain::Drain;
+use crate::inbound::jwt::Memory;
 use crate::listener::{self, Bound};
 use crate::request::Downstream;
 use crate::request::explain::Callers;
@@ -61,6 +62,8 @@ pub struct Worker {
     pub(crate) mirrors: Mirrors,
     /// Handshakes that were refused of late.
     refusals: Refusals,
+    /// Its tokens that were found valid.
+    pub(crate) tokens: Memory,
     /// The date in answers.
     pub(crate) clock: Clock,
     /// Its requests that wait, if there is a limit of how long nothing may pass.
@@ -243,6 +246,7 @@ impl Worker {
             limits: Limits::default(),
             mirrors: Mirrors::new(metrics.process.mirrors.clone()),
             refusals: Refusals::default(),
+            tokens: Memory::default(),
             clock: Clock::default(),
             idle: None,
         }
@@ -295,6 +299,12 @@ impl Worker {
     /// The counters of connections with these labels that are not HTTP.
     pub(crate) fn tcp_counters(&self, traffic: TrafficId, flags: Flags) -> Arc<TcpCounters> {
         self.shared.tcp(traffic, flags)
+    }
+
+    /// Counts a request whose token is refused, by its cause.
+    pub(crate) fn count_refused_token(&self, cause: &'static str) {
+        let refused = &self.shared.process.tokens_refused;
+        refused.with_label_values(&[cause]).inc();
     }
 
     /// The configuration that a request sees from its beginning to its end.

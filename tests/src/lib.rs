@@ -12,6 +12,7 @@ pub mod client;
 pub mod edge;
 pub mod frames;
 pub mod gateway;
+pub mod jwt;
 pub mod lines;
 pub mod metrics;
 pub mod origin;

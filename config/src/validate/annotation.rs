@@ -6,6 +6,7 @@ use crate::annotation::{HealthCheck, SuccessRate};
 use crate::fault::{
     FAULT_RESET, FAULT_SCOPE, FAULT_SLOW_BODY, FaultScope, ResetFault, Rules, SlowBodyFault,
 };
+use crate::mesh::MESH_GATEWAY;
 use crate::resource::authorization_policy::{DRY_RUN, truth};
 use crate::resource::destination_rule::{DestinationRule, TrafficPolicy};
 use crate::resource::virtual_service::VirtualService;
@@ -113,7 +114,7 @@ fn check_of_service(service: &VirtualService, name: &str, value: &str, f: &mut F
             let fault = read::<SlowBodyFault>(value, f);
             check_rules(service, fault.map(|fault| fault.rules), f);
         }
-        _ => check_sticky_by(value, f),
+        _ => check_sticky_by(service, value, f),
     }
 }
 
@@ -140,19 +141,27 @@ fn check_rules(service: &VirtualService, rules: Option<Rules>, f: &mut Findings)
     }
 }
 
-fn check_sticky_by(value: &str, f: &mut Findings) {
+fn check_sticky_by(service: &VirtualService, value: &str, f: &mut Findings) {
     let (kind, argument) = value
         .split_once(':')
         .map_or((value, None), |(a, b)| (a, Some(b)));
     match (kind, argument) {
         ("source-ip", None) => {}
         ("header", Some(name)) if super::header::is_token(name) => {}
-        ("jwt", Some(claim)) if !claim.is_empty() => f.warn("jwt has no effect yet"),
+        ("jwt", Some(claim)) if !claim.is_empty() => check_sticky_claim(service, f),
         ("cookie", Some(cookie)) => check_cookie(cookie, f),
         _ => f.error(format!(
             "must be header:NAME, cookie:NAME[;ttl=DURATION], source-ip or jwt:CLAIM, got \
              \"{value}\""
         )),
+    }
+}
+
+/// Tokens are judged where requests come in: what a workload sends has none.
+fn check_sticky_claim(service: &VirtualService, f: &mut Findings) {
+    let gateways = &service.gateways;
+    if gateways.is_empty() || gateways.iter().any(|it| it == MESH_GATEWAY) {
+        f.warn("jwt has no effect on requests of workloads, only at gateways");
     }
 }
 

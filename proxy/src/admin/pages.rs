@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{
-    AdminState, Command, Lifecycle, certificates, destinations, rate_limits, routes,
+    AdminState, Command, Lifecycle, certificates, destinations, jwks, rate_limits, routes,
 };
 
 /// Prometheus' text format.
@@ -31,7 +31,7 @@ struct Entry {
     page: fn(&AdminState, Option<&str>) -> Answer,
 }
 
-const ENTRIES: [Entry; 10] = [
+const ENTRIES: [Entry; 11] = [
     Entry {
         method: Method::GET,
         path: "/",
@@ -94,6 +94,17 @@ const ENTRIES: [Entry; 10] = [
             json(
                 StatusCode::OK,
                 &certificates::certificates(&facts, SystemTime::now()),
+            )
+        },
+    },
+    Entry {
+        method: Method::GET,
+        path: "/jwks",
+        about: "issuers of tokens whose keys are fetched",
+        page: |state, _| {
+            json(
+                StatusCode::OK,
+                &jwks::issuers(&state.publisher.current().table),
             )
         },
     },

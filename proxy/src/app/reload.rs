@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::identity::OwnIdentity;
 use crate::admin::{AdminState, ConfigInfo};
 use crate::bootstrap::Settings;
+use crate::jwks::Keeper as KeyKeeper;
 use crate::listener::{self, Bound};
 use crate::snapshot::Publisher;
 use crate::source::file::NamedFiles;
@@ -30,6 +31,8 @@ use crate::upstream::dns::{Resolver, Update};
 use crate::upstream::health::Keeper;
 use crate::worker::{Command, Handle};
 
+/// Limit of the wait for the keys of issuers when the proxy starts.
+const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Problems of one load that are logged one by one.
 const LOGGED_PROBLEMS_MAX: usize = 50;
 
@@ -48,6 +51,7 @@ pub(super) struct Configuration {
     listening: BTreeSet<Bind>,
     resolver: Resolver,
     keeper: Keeper,
+    keys: KeyKeeper,
     metrics: Arc<Metrics>,
     admin: Arc<AdminState>,
 }
@@ -150,6 +154,7 @@ impl Configuration {
             listening: BTreeSet::new(),
             resolver,
             keeper: Keeper::new(metrics.process.health_checks.clone()),
+            keys: KeyKeeper::new(metrics.process.jwks.clone()),
             metrics,
             admin,
         }
@@ -172,7 +177,9 @@ impl Configuration {
                 log_problems(problems.iter());
             }
         })?;
+        self.keys.mind(&next.compiled.table);
         next.compiled = self.await_names(next.compiled, resolved, dns_limit).await;
+        self.keys.first(FIRST_KEYS_TIMEOUT).await;
         self.take_effect(next, started).await;
         Ok(())
     }
@@ -357,6 +364,7 @@ impl Configuration {
         warn_of_shut(&table, &self.publisher.current().table);
         let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
         self.keeper.mind(&snapshot.destinations);
+        self.keys.mind(&table);
         for (bind, sockets) in sockets {
             tracing::info!(%bind, "listening");
             for (worker, socket) in self.workers.iter().zip(sockets) {

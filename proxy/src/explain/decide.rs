@@ -1,6 +1,8 @@
 //! What would become of a request: the way of `request::pipeline` up to the point where something is
 //! sent, taken with the same functions on the same table.
 
+use std::time::SystemTime;
+
 use http::{HeaderMap, Response, header};
 use http_body::Body as _;
 
@@ -12,9 +14,10 @@ use super::decision::{
 };
 use super::{beside, target, tried};
 use crate::body::Body;
+use crate::inbound::jwt::{Memory, Refusal};
 use crate::offline::{View, Workload};
 use crate::request::cors::Verdict;
-use crate::request::forward::{Stickiness, stickiness};
+use crate::request::forward::{Stickiness, User, stickiness};
 use crate::request::headers::{self, Reception};
 use crate::request::limits::Limits;
 use crate::request::pipeline::{answer_here, judge_origin};
@@ -87,8 +90,11 @@ impl Walk<'_> {
             faults,
             rate_limits,
             outcome,
-        } = match self.admitted() {
-            Ok(outgoing) => self.find(&outgoing),
+        } = match self.entered() {
+            Ok(mut outgoing) => match self.admitted(&mut outgoing) {
+                Ok(()) => self.find(&outgoing),
+                Err(refused) => Found::nothing(*refused),
+            },
             Err(rejection) => Found::nothing(self.refused(&rejection, rejection.to_string())),
         };
         Decision {
@@ -125,7 +131,7 @@ impl Walk<'_> {
 
     /// The request, if its connection is one that the listener takes requests of: who asks in TLS is
     /// thought of as one who proves who he is.
-    fn admitted(&self) -> Result<Outgoing, Rejection> {
+    fn entered(&self) -> Result<Outgoing, Rejection> {
         let is_plain = self.downstream.security.is_none();
         match is_plain && self.listener.demands_more_than(None) {
             true => Err(Rejection::PlainText),
@@ -149,6 +155,30 @@ impl Walk<'_> {
         let mut outgoing = headers::receive(self.asked.arrived(), Body::Empty, &reception, || 0)?;
         outgoing.made_id = None;
         Ok(outgoing)
+    }
+
+    /// Whether the policies of the listener let it in. Nothing is fetched.
+    fn admitted(&self, outgoing: &mut Outgoing) -> Result<(), Box<Outcome>> {
+        let admission = self.listener.admission.as_ref();
+        let Some(authentication) = admission.and_then(|it| it.authentication.as_ref()) else {
+            return Ok(());
+        };
+        let examined = authentication.examine(outgoing, &Memory::default(), SystemTime::now());
+        examined.map_err(|refusal| {
+            let scheme = if self.asked.url.secure {
+                "https"
+            } else {
+                "http"
+            };
+            let rejection = authentication.rejection(refusal, scheme, outgoing);
+            let reason = match refusal {
+                Refusal::NotFetched => {
+                    "the keys of the token's issuer would have to be fetched".to_owned()
+                }
+                told => told.text().to_owned(),
+            };
+            Box::new(self.refused(&rejection, reason))
+        })
     }
 
     fn find(&self, outgoing: &Outgoing) -> Found {
@@ -246,7 +276,13 @@ impl Walk<'_> {
             outgoing.head.headers
         });
         let headers = settled.as_ref().unwrap_or(&outgoing.head.headers);
-        let Stickiness { key, cookie } = stickiness(split, headers, source, || 0);
+        let token = outgoing.token.as_deref();
+        let user = User {
+            headers,
+            source,
+            token,
+        };
+        let Stickiness { key, cookie } = stickiness(split, user, || 0);
         // A key that is made decides as it falls.
         let decided = key.filter(|_| cookie.is_none());
         let certain = split.targets().len() == 1 || decided.is_some();

@@ -9,6 +9,7 @@ use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::body::Body;
+use crate::inbound::jwt::Token;
 use crate::request::headers::{X_ORIGINAL_HOST, X_ORIGINAL_PATH};
 use crate::request::path::sendable;
 use crate::request::record::Record;
@@ -97,9 +98,13 @@ impl Call<'_> {
         if split.sticky.as_ref().is_some_and(Sticky::looks_at_headers) {
             outgoing.settle_headers();
         }
-        let headers = &outgoing.head.headers;
         let random = || self.worker.upstream.random();
-        stickiness(split, headers, source(self.downstream), random)
+        let user = User {
+            headers: &outgoing.head.headers,
+            source: source(self.downstream),
+            token: outgoing.token.as_deref(),
+        };
+        stickiness(split, user, random)
     }
 
     /// Sends the request as often as the route allows, within its time. Notes what was tried also
@@ -224,17 +229,24 @@ pub(crate) struct Stickiness {
     pub(crate) cookie: Option<HeaderValue>,
 }
 
+/// What tells the users of a sticky split apart.
+#[derive(Clone, Copy)]
+pub(crate) struct User<'r> {
+    pub(crate) headers: &'r HeaderMap,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) token: Option<&'r Token>,
+}
+
 /// The key of a request where the split is sticky. `random` makes one that is missing.
 pub(crate) fn stickiness(
     split: &Split,
-    headers: &HeaderMap,
-    source: Option<IpAddr>,
+    user: User<'_>,
     random: impl FnOnce() -> u64,
 ) -> Stickiness {
     let key = split
         .sticky
         .as_ref()
-        .and_then(|sticky| sticky.key(headers, source));
+        .and_then(|sticky| sticky.key(user.headers, user.source, user.token));
     match (key, &split.sticky) {
         (None, Some(sticky @ Sticky::Cookie { ttl: Some(_), .. })) => {
             let value = format!("{:016x}", random());

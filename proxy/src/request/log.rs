@@ -10,6 +10,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Version};
 
 use crate::body::BodyError;
+use crate::inbound::Admission;
 use crate::inbound::authz::Notes;
 use crate::request::explain::{Explanation, Millis};
 use crate::request::headers::{X_FORWARDED_FOR, X_REQUEST_ID};
@@ -179,6 +180,14 @@ impl LogFields {
     /// Why there was no other attempt where the rule allows one.
     pub(crate) fn refused(&mut self, refusal: Option<Refusal>) {
         self.retry_refused = refusal.map_or("", Refusal::as_str);
+    }
+
+    /// The target as the log may show it: without what the admission holds for secret.
+    pub(crate) fn conceal(&mut self, admission: &Admission) {
+        let authentication = admission.authentication.as_ref();
+        if let Some(shown) = authentication.and_then(|it| it.conceal(&self.path)) {
+            self.path = shown;
+        }
     }
 
     /// Headers as they are sent on.

@@ -97,6 +97,7 @@ async fn forward(
     let mut outgoing = headers::receive(arrived, body, &reception, random)?;
     let (admitted, answer_headers) = match &listener.admission {
         Some(admission) => {
+            record.conceal(admission);
             let arrival = Arrival::new(worker, &snapshot, downstream, listener.direction);
             // In a box: most listeners let everybody in.
             Box::pin(admit(admission, arrival, &mut outgoing, record)).await

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
+use crate::inbound::Admission;
 use crate::message::spelling::Spelling;
 use crate::request::Rejection;
 use crate::request::explain::{Account, Explanation, Millis};
@@ -98,6 +99,13 @@ impl Record {
     pub(crate) fn answered_by(&mut self, detail: &'static str) {
         if let Some(log) = &mut self.log {
             log.answered_by(detail);
+        }
+    }
+
+    /// The log shows nothing that the admission holds for secret.
+    pub(crate) fn conceal(&mut self, admission: &Admission) {
+        if let Some(log) = &mut self.log {
+            log.conceal(admission);
         }
     }
 

@@ -78,6 +78,7 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
         return Response::new(Body::Reset);
     }
     let mut response = cause.answer(record.is_grpc());
+    challenge(rejection, &mut response);
     if rejection.is_overload() {
         let yes = HeaderValue::from_static("true");
         response.headers_mut().insert(X_OVERLOADED, yes);
@@ -93,7 +94,18 @@ pub(crate) fn reject(rejection: &Rejection, record: &mut Record) -> Response<Bod
 
 /// The same answer where there is nothing to record.
 pub(crate) fn rejected(rejection: &Rejection, grpc: bool) -> Response<Body> {
-    cause(rejection).answer(grpc)
+    let mut response = cause(rejection).answer(grpc);
+    challenge(rejection, &mut response);
+    response
+}
+
+/// Says what a client whose token is refused can do about it.
+fn challenge(rejection: &Rejection, response: &mut Response<Body>) {
+    if let Rejection::Unauthenticated(refused) = rejection {
+        let challenge = refused.challenge.iter().cloned();
+        let headers = response.headers_mut();
+        headers.extend(challenge.map(|it| (header::WWW_AUTHENTICATE, it)));
+    }
 }
 
 /// An injected error.
@@ -169,6 +181,10 @@ fn cause(rejection: &Rejection) -> Cause {
         Rejection::Misdirected => of(StatusCode::MISDIRECTED_REQUEST, "", "misdirected_request"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
         Rejection::NoRule => of(StatusCode::NOT_FOUND, "", "route_not_found"),
+        Rejection::Unauthenticated(refused) => {
+            let refusal = refused.refusal;
+            of(refusal.status(), refusal.text(), refusal.detail())
+        }
         Rejection::FaultAbort(status) => abort(*status),
         // Nobody gets this status.
         Rejection::FaultReset => of(StatusCode::SERVICE_UNAVAILABLE, "", "fault_reset"),

@@ -144,6 +144,7 @@ fn view(outgoing: &Outgoing, port: u16) -> RequestView<'_> {
         path,
         query,
         headers: &outgoing.head.headers,
+        token: outgoing.token.as_deref(),
     }
 }
 
@@ -152,7 +153,7 @@ fn serves(host: &VirtualHost, port: u16) -> bool {
 }
 
 /// Path and query as they are now, normalised.
-pub(super) fn path_and_query(outgoing: &Outgoing) -> (&str, Option<&str>) {
+pub(crate) fn path_and_query(outgoing: &Outgoing) -> (&str, Option<&str>) {
     match &outgoing.rewritten {
         None => (outgoing.head.uri.path(), outgoing.head.uri.query()),
         Some(rewritten) => match rewritten.split_once('?') {

@@ -5,6 +5,7 @@
 //! rest is the same object as before, and with it live state (endpoints, pools) stays.
 
 mod admission;
+mod authentication;
 mod authorization;
 mod balance;
 mod budget;
@@ -25,6 +26,7 @@ use config::mesh::{Mesh, Viewer};
 use rustc_hash::FxHashMap;
 
 use crate::bootstrap::Locality;
+use crate::jwks::Issuers;
 use crate::table::Table;
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
@@ -60,6 +62,8 @@ pub struct Compiler {
     registry: Registry,
     hosts: HostCache,
     ledger: Ledger,
+    /// Issuers of tokens whose keys are fetched.
+    issuers: Issuers,
     table: Arc<Table>,
 }
 
@@ -107,6 +111,7 @@ impl Compiler {
             metrics,
             hosts: HostCache::default(),
             ledger: Ledger::new(),
+            issuers: Issuers::default(),
             table: Arc::default(),
         }
     }
@@ -127,6 +132,7 @@ impl Compiler {
         self.registry.begin();
         let (perspective, registry) = (&self.perspective, &mut self.registry);
         let mut plan = Plan::new(mesh, perspective, certificates, registry, &self.hosts);
+        plan.admit(&mut self.issuers);
         plan.gateways();
         plan.sidecar();
         let (listeners, hosts) = plan.finish();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
 
+use crate::inbound::jwt::Token;
 use crate::table::matcher::{Matcher, PathMatcher};
 use crate::table::route::Route;
 use index::PathIndex;
@@ -68,6 +69,8 @@ pub struct Conditions {
     pub headers: Box<[HeaderCondition]>,
     /// Query parameters.
     pub query: Box<[QueryCondition]>,
+    /// Claims of the token that the request was let in with.
+    pub claims: Box<[ClaimCondition]>,
 }
 
 /// A part of the request line, or what stands for it in HTTP/2 (RFC 9113 §8.3.1).
@@ -116,6 +119,17 @@ pub struct QueryCondition {
     pub matcher: Matcher,
 }
 
+/// A condition on one claim of a token.
+#[derive(Debug)]
+pub struct ClaimCondition {
+    /// The names on the way to it.
+    pub path: Box<[Box<str>]>,
+    /// Matches if any value of the claim matches.
+    pub matcher: Matcher,
+    /// `withoutHeaders`: the condition holds when the matcher does not.
+    pub inverted: bool,
+}
+
 /// Which condition of a rule did not hold.
 #[derive(Debug, Clone, Copy)]
 pub enum Mismatch<'a> {
@@ -129,6 +143,8 @@ pub enum Mismatch<'a> {
     Header(&'a HeaderCondition),
     /// A query parameter.
     Query(&'a QueryCondition),
+    /// A claim.
+    Claim(&'a ClaimCondition),
 }
 
 /// What rules look at in a request.
@@ -150,6 +166,8 @@ pub struct RequestView<'r> {
     pub query: Option<&'r str>,
     /// Headers.
     pub headers: &'r HeaderMap,
+    /// The token that the request was let in with.
+    pub token: Option<&'r Token>,
 }
 
 /// Header values looked up once per request, whatever the number of rules that ask.
@@ -271,11 +289,13 @@ impl Conditions {
         if let Some(header) = self.headers.iter().find(|header| !header.holds(remembered)) {
             return Some(Mismatch::Header(header));
         }
-        let parameter = self
-            .query
-            .iter()
-            .find(|parameter| !parameter.holds(request.query))?;
-        Some(Mismatch::Query(parameter))
+        let mut query = self.query.iter();
+        if let Some(parameter) = query.find(|it| !it.holds(request.query)) {
+            return Some(Mismatch::Query(parameter));
+        }
+        let mut claims = self.claims.iter();
+        let claim = claims.find(|it| !it.holds(request.token))?;
+        Some(Mismatch::Claim(claim))
     }
 }
 
@@ -379,6 +399,16 @@ impl QueryCondition {
     fn holds(&self, query: Option<&str>) -> bool {
         let value = first_parameter(query, &self.name);
         value.is_some_and(|value| self.matcher.matches(value.as_bytes()))
+    }
+}
+
+// === impl ClaimCondition ===
+
+impl ClaimCondition {
+    /// Without a token there is no claim, whatever headers say.
+    fn holds(&self, token: Option<&Token>) -> bool {
+        let mut values = token.into_iter().flat_map(|it| it.claim(&self.path));
+        values.any(|value| self.matcher.matches(value.as_bytes())) != self.inverted
     }
 }
 

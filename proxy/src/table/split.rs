@@ -17,6 +17,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, header};
 use rustc_hash::FxHashMap;
 
+use crate::inbound::jwt::Token;
 use crate::table::edit::HeaderEdit;
 use crate::upstream::destination::DestinationId;
 
@@ -75,6 +76,8 @@ pub enum Sticky {
     },
     /// `source-ip`.
     SourceIp,
+    /// `jwt:CLAIM`: the names on the way to the claim, which has dots for them.
+    Claim(Box<[Box<str>]>),
 }
 
 // === impl Split ===
@@ -210,6 +213,10 @@ impl Sticky {
                     ttl,
                 })
             }
+            "jwt" => {
+                let path = argument.trim().split('.').map(Into::into);
+                Some(Self::Claim(path.collect()))
+            }
             _ => None,
         }
     }
@@ -218,13 +225,22 @@ impl Sticky {
     pub(crate) fn looks_at_headers(&self) -> bool {
         match self {
             Self::Header(_) => true,
-            Self::Cookie { .. } | Self::SourceIp => false,
+            Self::Cookie { .. } | Self::SourceIp | Self::Claim(_) => false,
         }
     }
 
     /// The key of a request, or `None` when the request has none.
-    pub fn key(&self, headers: &HeaderMap, source: Option<IpAddr>) -> Option<u64> {
+    pub fn key(
+        &self,
+        headers: &HeaderMap,
+        source: Option<IpAddr>,
+        token: Option<&Token>,
+    ) -> Option<u64> {
         match self {
+            Self::Claim(path) => {
+                let mut values = token?.claim(path);
+                values.next().map(|value| stable_hash(value.as_bytes()))
+            }
             Self::Header(name) => headers.get(name).map(|value| stable_hash(value.as_bytes())),
             Self::Cookie { name, .. } => cookie(headers, name).map(stable_hash),
             Self::SourceIp => match source?.to_canonical() {
@@ -266,6 +282,7 @@ impl fmt::Display for Sticky {
                 ttl: Some(ttl),
             } => write!(f, "cookie {name}, made for {ttl:?}"),
             Self::SourceIp => f.write_str("source address"),
+            Self::Claim(path) => write!(f, "claim {}", path.join(".")),
         }
     }
 }
@@ -453,7 +470,10 @@ mod tests {
             Sticky::parse("cookie:user; ttl=1h"),
             Some(cookie(Some(Duration::from_secs(3_600))))
         );
-        assert_eq!(Sticky::parse("jwt:sub"), None);
+        assert_eq!(
+            Sticky::parse("jwt:user.name"),
+            Some(Sticky::Claim(["user".into(), "name".into()].into()))
+        );
     }
 
     #[test]
@@ -469,7 +489,10 @@ mod tests {
             ttl: None,
         };
 
-        assert_eq!(sticky.key(&headers, None), Some(stable_hash(b"jason")));
+        assert_eq!(
+            sticky.key(&headers, None, None),
+            Some(stable_hash(b"jason"))
+        );
     }
 
     proptest! {

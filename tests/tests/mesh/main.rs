@@ -36,4 +36,5 @@ mod sidecar;
 mod sticky;
 mod timeouts;
 mod tls;
+mod tokens;
 mod weights;

@@ -10,5 +10,6 @@ mod process;
 mod rate_limit;
 mod slow;
 mod tls;
+mod tokens;
 mod tools;
 mod websocket;

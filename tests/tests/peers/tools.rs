@@ -19,7 +19,7 @@ pub(crate) fn debian(program: &str, package: &str) -> PathBuf {
     })
 }
 
-/// The Python that has the PyPI packages `h11` and `websockets`.
+/// The Python that has the PyPI packages `h11`, `websockets` and `pyjwt`.
 ///
 /// # Panics
 ///
@@ -27,7 +27,7 @@ pub(crate) fn debian(program: &str, package: &str) -> PathBuf {
 pub(crate) fn python() -> PathBuf {
     built(
         "venv/bin/python",
-        "the PyPI packages `h11` and `websockets`",
+        "the PyPI packages `h11`, `websockets` and `pyjwt`",
     )
 }
 

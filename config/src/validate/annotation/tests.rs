@@ -37,7 +37,10 @@ fn sticky_by_names_a_property_of_the_request() {
     let forms =
         "PATH: must be header:NAME, cookie:NAME[;ttl=DURATION], source-ip or jwt:CLAIM, got";
     for (value, message) in [
-        ("jwt:sub", "warning: PATH: jwt has no effect yet"),
+        (
+            "jwt:sub",
+            "warning: PATH: jwt has no effect on requests of workloads, only at gateways",
+        ),
         ("header:", &format!("{forms} \"header:\"")),
         ("ip", &format!("{forms} \"ip\"")),
         (

@@ -18,6 +18,7 @@ use super::destinations::{Host, Place, Registry, View, same};
 use super::rules::{RuleCompiler, is_catch_all};
 use super::{Perspective, admission};
 use crate::inbound::Admission;
+use crate::jwks::Issuers;
 use crate::table::host::VirtualHost;
 use crate::table::matcher::PathMatcher;
 use crate::table::route::Route;
@@ -87,7 +88,6 @@ impl<'p> Plan<'p> {
         registry: &'p mut Registry,
         cache: &'p HostCache,
     ) -> Self {
-        let admission = admission::compile(mesh, perspective, registry);
         Self {
             mesh,
             perspective,
@@ -95,9 +95,14 @@ impl<'p> Plan<'p> {
             registry,
             cache,
             made: HostCache::default(),
-            admission,
+            admission: None,
             listeners: BTreeMap::new(),
         }
+    }
+
+    /// Lets in only what policies admit; comes before the listeners, which all have the same.
+    pub(super) fn admit(&mut self, issuers: &mut Issuers) {
+        self.admission = admission::compile(self.mesh, self.perspective, self.registry, issuers);
     }
 
     /// The virtual host of `host`, from the cache if it would be the same again.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use bytes::Bytes;
 use config::Resource;
+use config::claims;
 use config::fault::AnnotatedFaults;
 use config::mesh::{Mesh, Routes};
 use config::resource::virtual_service::{
@@ -28,7 +29,7 @@ use crate::table::retry::RetryPolicy;
 use crate::table::rewrite::PathRewrite;
 use crate::table::route::{Action, DirectResponse, Route};
 use crate::table::rules::{
-    Block, Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule,
+    Block, ClaimCondition, Conditions, HeaderCondition, Part, PartCondition, QueryCondition, Rule,
 };
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::upstream::destination::DestinationId;
@@ -431,7 +432,8 @@ fn conditions(block: &HttpMatch) -> Option<Conditions> {
             inverted: *inverted,
         })
     });
-    let ordinary = named.iter().filter(|(name, ..)| part(name).is_none());
+    let is_header = |name: &str| part(name).is_none() && claims::path(name).is_none();
+    let ordinary = named.iter().filter(|(name, ..)| is_header(name));
     let headers = ordinary.filter_map(|(name, matcher, inverted)| {
         Some(HeaderCondition::new(
             name.parse().ok()?,
@@ -454,12 +456,23 @@ fn conditions(block: &HttpMatch) -> Option<Conditions> {
         parts: own.chain(pseudo).collect(),
         headers: headers.collect(),
         query: query.collect(),
+        claims: named.iter().filter_map(claim).collect(),
     };
     let none = conditions.port.is_none()
         && conditions.parts.is_empty()
         && conditions.headers.is_empty()
-        && conditions.query.is_empty();
+        && conditions.query.is_empty()
+        && conditions.claims.is_empty();
     (!none).then_some(conditions)
+}
+
+/// The condition on a claim, if it is one.
+fn claim((name, matcher, inverted): &(&String, Matcher, bool)) -> Option<ClaimCondition> {
+    Some(ClaimCondition {
+        path: claims::path(name)?.into_iter().map(Into::into).collect(),
+        matcher: matcher.clone(),
+        inverted: *inverted,
+    })
 }
 
 /// The part of the request line that a pseudo-header stands for, or `host`, which HTTP/2 has no line
@@ -512,5 +525,30 @@ mod tests {
         assert!(conditions.headers.is_empty());
         assert_eq!(conditions.parts.len(), 1);
         assert_eq!(conditions.parts[0].part, Part::Scheme);
+    }
+
+    #[test]
+    fn claims_are_conditions_of_their_own_and_never_of_a_header() {
+        let exact = StringMatch::Exact("admin".to_owned());
+        let block = HttpMatch {
+            headers: [("@request.auth.claims.realm.role".to_owned(), exact)].into(),
+            without_headers: [(
+                "@request.auth.claims[a.b]".to_owned(),
+                StringMatch::Presence,
+            )]
+            .into(),
+            ..HttpMatch::default()
+        };
+
+        let conditions = conditions(&block).expect("a condition");
+
+        assert!(conditions.headers.is_empty());
+        let [wanted, unwanted] = &*conditions.claims else {
+            panic!("two claims: {conditions:?}");
+        };
+        assert_eq!(*wanted.path, ["realm".into(), "role".into()]);
+        assert!(!wanted.inverted);
+        assert_eq!(*unwanted.path, ["a.b".into()]);
+        assert!(unwanted.inverted);
     }
 }

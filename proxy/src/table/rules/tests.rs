@@ -33,6 +33,7 @@ fn view<'r>(path: &'r str, headers: &'r HeaderMap) -> RequestView<'r> {
         path,
         query: Some("a=1&b=&a=2"),
         headers,
+        token: None,
     }
 }
 
@@ -307,6 +308,46 @@ proptest! {
                     indexed.map(|rule| rule.route.name.clone())
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn claims_are_matched_by_any_value_and_only_of_a_token() {
+    let condition = |matcher, inverted| {
+        let claim = ClaimCondition {
+            path: ["groups".into()].into(),
+            matcher,
+            inverted,
+        };
+        let conditions = Conditions {
+            claims: Box::new([claim]),
+            ..Conditions::default()
+        };
+        Rules::new(vec![rule("claim", PathMatcher::Any, Some(conditions))])
+    };
+    let forged = headers(&[("groups", "admin"), ("x-groups", "admin")]);
+    let admin = Token::of(serde_json::json!({"groups": ["dev", "admin"]}));
+    let dev = Token::of(serde_json::json!({"groups": "dev"}));
+    let nobody = Token::of(serde_json::json!({"sub": "admin"}));
+
+    for (matcher, matched) in [
+        (exact("admin"), [true, false, false, false]),
+        (Matcher::Prefix(b"d"[..].into()), [true, true, false, false]),
+        (Matcher::Presence, [true, true, false, false]),
+    ] {
+        let wanted = condition(matcher.clone(), false);
+        let unwanted = condition(matcher, true);
+        for (token, matched) in [Some(&admin), Some(&dev), Some(&nobody), None]
+            .into_iter()
+            .zip(matched)
+        {
+            let request = RequestView {
+                token,
+                ..view("/", &forged)
+            };
+            assert_eq!(wanted.find(&request).is_some(), matched, "{token:?}");
+            assert_eq!(unwanted.find(&request).is_some(), !matched, "{token:?}");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::table::matcher::PathMatcher;
 use crate::table::rules::{
-    Conditions, HeaderCondition, Mismatch, Part, PartCondition, QueryCondition, RequestView, Rule,
-    first_parameter,
+    ClaimCondition, Conditions, HeaderCondition, Mismatch, Part, PartCondition, QueryCondition,
+    RequestView, Rule, first_parameter,
 };
 
 /// Text of a request, which may be any bytes.
@@ -37,6 +37,7 @@ impl Conditions {
             .chain(self.parts.iter().map(PartCondition::to_string))
             .chain(self.headers.iter().map(HeaderCondition::to_string))
             .chain(self.query.iter().map(QueryCondition::to_string))
+            .chain(self.claims.iter().map(ClaimCondition::to_string))
             .collect()
     }
 }
@@ -58,6 +59,11 @@ impl Mismatch<'_> {
             Self::Query(condition) => {
                 first_parameter(request.query, &condition.name).map(str::to_owned)
             }
+            Self::Claim(condition) => {
+                let values = request.token?.claim(&condition.path);
+                let values: Vec<&str> = values.collect();
+                (!values.is_empty()).then(|| values.join(", "))
+            }
         }
     }
 }
@@ -71,6 +77,7 @@ impl fmt::Display for Mismatch<'_> {
             Self::Part(condition) => condition.fmt(f),
             Self::Header(condition) => condition.fmt(f),
             Self::Query(condition) => condition.fmt(f),
+            Self::Claim(condition) => condition.fmt(f),
         }
     }
 }
@@ -111,5 +118,15 @@ impl fmt::Display for HeaderCondition {
 impl fmt::Display for QueryCondition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "query parameter {} {}", self.name, self.matcher)
+    }
+}
+
+// === impl ClaimCondition ===
+
+impl fmt::Display for ClaimCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let not = if self.inverted { "not: " } else { "" };
+        let name = self.path.join(".");
+        write!(f, "{not}claim {name} {}", self.matcher)
     }
 }

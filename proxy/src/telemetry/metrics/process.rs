@@ -4,6 +4,7 @@
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
+use crate::jwks::FetchCounters;
 use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::authorization::AuthorizationCounters;
 use crate::telemetry::metrics::faults::FaultCounters;
@@ -56,6 +57,10 @@ pub struct ProcessMetrics {
     pub health_checks: Results,
     /// Handshakes of TLS, and how long certificates last.
     pub tls: TlsMetrics,
+    /// Requests whose token is refused, by `cause`.
+    pub tokens_refused: IntCounterVec,
+    /// Keys of issuers that were fetched.
+    pub jwks: FetchCounters,
 }
 
 /// The same event by how it went.
@@ -149,6 +154,8 @@ impl ProcessMetrics {
             )?,
             health_checks: all.health_checks()?,
             tls: all.tls()?,
+            tokens_refused: all.tokens_refused()?,
+            jwks: all.jwks()?,
         })
     }
 }
@@ -322,6 +329,31 @@ impl Collected<'_> {
         )?;
         self.0.register(Box::new(expirations.clone()))?;
         TlsMetrics::new(&handshakes, failures, reloads, expirations)
+    }
+
+    fn tokens_refused(&self) -> Result<IntCounterVec> {
+        self.counters(
+            "meshproxy_tokens_refused_total",
+            "Requests whose token (JWT) is refused.",
+            &["cause"],
+        )
+    }
+
+    fn jwks(&self) -> Result<FetchCounters> {
+        let fetched = Opts::new(
+            "meshproxy_jwks_fetched_timestamp_seconds",
+            "When the keys of an issuer that are in use were fetched.",
+        );
+        let fetched = IntGaugeVec::new(fetched, &["issuer"])?;
+        self.0.register(Box::new(fetched.clone()))?;
+        Ok(FetchCounters {
+            fetches: self.counters(
+                "meshproxy_jwks_fetches_total",
+                "Fetches of the keys of an issuer.",
+                &["issuer", "result"],
+            )?,
+            fetched,
+        })
     }
 
     /// Constant series that say what runs here; Istio's tools look for `istio_build`.

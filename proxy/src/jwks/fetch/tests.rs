@@ -1,0 +1,99 @@
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// An issuer that answers one request after another with these texts.
+async fn issuer(answers: Vec<String>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut client, _) = listener.accept().await.expect("a client");
+            let mut request = [0; 1_024];
+            let _ = client.read(&mut request).await;
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    addr
+}
+
+fn ok(body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+fn origin(issuer: &str, uri: Option<String>) -> Origin {
+    Origin {
+        issuer: issuer.into(),
+        uri: uri.map(Into::into),
+        timeout: Duration::from_secs(5),
+    }
+}
+
+async fn fetched(answer: String) -> Result<Keys, FetchError> {
+    let addr = issuer(vec![answer]).await;
+    keys(&origin("a", Some(format!("http://{addr}/keys")))).await
+}
+
+const KEY: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
+    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+#[tokio::test]
+async fn keys_are_fetched_from_where_a_rule_says() {
+    let keys = fetched(ok(KEY)).await.expect("keys");
+
+    assert_eq!(keys.ids().collect::<Vec<_>>(), ["k"]);
+}
+
+#[tokio::test]
+async fn an_issuer_says_where_its_keys_are() {
+    let keys_at = issuer(vec![ok(KEY)]).await;
+    let document = format!("{{\"issuer\": \"x\", \"jwks_uri\": \"http://{keys_at}/keys\"}}");
+    let asked = issuer(vec![ok(&document)]).await;
+
+    let keys = keys(&origin(&format!("http://{asked}/"), None)).await;
+
+    assert_eq!(keys.expect("keys").len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_key_set_is_refused() {
+    let large = "a".repeat(ANSWER_BYTES_MAX + 1);
+    let redirect = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n\
+                    content-length: 0\r\n\r\n";
+    let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+    let broken = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":";
+
+    assert!(matches!(
+        fetched(ok("<html>")).await,
+        Err(FetchError::Keys(_))
+    ));
+    assert!(matches!(
+        fetched(ok(&large)).await,
+        Err(FetchError::Answer(_))
+    ));
+    assert!(matches!(
+        fetched(redirect.to_owned()).await,
+        Err(FetchError::Redirected)
+    ));
+    assert!(matches!(
+        fetched(missing.to_owned()).await,
+        Err(FetchError::Status(StatusCode::NOT_FOUND))
+    ));
+    assert!(matches!(
+        fetched(broken.to_owned()).await,
+        Err(FetchError::Answer(_))
+    ));
+    assert!(fetched("SSH-2.0-x\r\n".to_owned()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_issuer_without_an_address_is_not_asked() {
+    for issuer in ["someone@example.com", "", "ftp://a.example"] {
+        let refused = keys(&origin(issuer, None)).await;
+        assert!(matches!(refused, Err(FetchError::Url(_))), "{issuer}");
+    }
+}
