@@ -4,6 +4,7 @@
 //! Admin is not authenticated: whoever reaches its address may drain this proxy. That is why it
 //! listens on loopback unless told otherwise.
 
+mod authorization;
 mod certificates;
 pub(crate) mod destinations;
 mod jwks;

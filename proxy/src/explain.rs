@@ -5,6 +5,7 @@
 //! matcher that routes.
 
 pub mod asked;
+mod authorization;
 mod beside;
 mod decide;
 pub(crate) mod decision;

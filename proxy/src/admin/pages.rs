@@ -13,7 +13,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{
-    AdminState, Command, Lifecycle, certificates, destinations, jwks, rate_limits, routes,
+    AdminState, Command, Lifecycle, authorization, certificates, destinations, jwks, rate_limits,
+    routes,
 };
 
 /// Prometheus' text format.
@@ -82,6 +83,15 @@ const ENTRIES: [Entry; 11] = [
                 StatusCode::OK,
                 &rate_limits::rate_limits(&state.publisher.current().table),
             )
+        },
+    },
+    Entry {
+        method: Method::GET,
+        path: "/authz",
+        about: "policies of authorization, and what they matched",
+        page: |state, _| {
+            let table = &state.publisher.current().table;
+            json(StatusCode::OK, &authorization::policies(table))
         },
     },
     Entry {

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::error::ErrorKind;
 use config::mesh::Viewer;
+use config::spiffe::SpiffeId;
 use http::header::HeaderName;
 use http::{HeaderValue, Method};
 
 use super::value::{labels, name, namespace};
 use super::{Locality, Output, usage};
-use crate::explain::asked::{Asked, header, method};
+use crate::explain::asked::{Asked, header, method, principal};
 use crate::explain::listener::Wanted;
 use crate::offline::Workload;
 use crate::request::path::Normalization;
@@ -59,6 +60,9 @@ pub(super) struct Typed {
     /// Address of the caller.
     #[arg(long, value_name = "IP")]
     source_ip: Option<IpAddr>,
+    /// Whom the peer of the listener proves to be, such as cluster.local/ns/default/sa/productpage.
+    #[arg(long, value_name = "IDENTITY", value_parser = principal)]
+    principal: Option<SpiffeId>,
     /// Where the request comes in: mesh, gateway/NAMESPACE/NAME or an address such as 0.0.0.0:8080
     /// [default: a gateway at the URL's port that serves the host, else mesh].
     #[arg(long, value_name = "LISTENER")]
@@ -98,6 +102,7 @@ impl Typed {
                 url: url.parse().map_err(wrong)?,
                 headers: self.headers.into_iter().collect(),
                 source: self.source_ip,
+                principal: self.principal,
                 normalization: self.path_normalization,
             },
             paths: paths.iter().map(PathBuf::from).collect(),

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum as _;
 use config::mesh::Viewer;
+use config::spiffe::SpiffeId;
 use config::value::Duration;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
@@ -79,7 +80,14 @@ pub(super) struct From {
     locality: Option<Locality>,
     #[serde(deserialize_with = "parsed")]
     address: Option<IpAddr>,
+    /// Whom it proves to be to the listener, such as `cluster.local/ns/a/sa/b`.
+    #[serde(deserialize_with = "parsed")]
+    principal: Option<Principal>,
 }
+
+/// An identity, with or without its `spiffe://`.
+#[derive(Debug, Clone)]
+struct Principal(SpiffeId);
 
 /// What is expected; what is left out is not looked at.
 #[derive(Debug, Default, Deserialize)]
@@ -179,8 +187,19 @@ impl Request {
             url: self.url.clone()?,
             headers: self.headers.clone(),
             source: self.from.address,
+            principal: self.from.principal.clone().map(|it| it.0),
             normalization,
         })
+    }
+}
+
+// === impl Principal ===
+
+impl FromStr for Principal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        asked::principal(text).map(Self)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use config::spiffe::SpiffeId;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
@@ -27,6 +28,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     /// Address of the caller, where it is known.
     pub source: Option<IpAddr>,
+    /// Whom the peer of the listener proves to be, if it proves anything.
+    pub principal: Option<SpiffeId>,
     /// How far the proxy brings paths to normal form.
     pub normalization: Normalization,
 }
@@ -170,6 +173,19 @@ pub(crate) fn header_value(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|error| wrong(error).to_owned())
 }
 
+/// Reads an identity, with or without its `spiffe://`.
+///
+/// # Errors
+///
+/// Says what would be right.
+pub(crate) fn principal(text: &str) -> Result<SpiffeId, String> {
+    let whole = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("spiffe://{text}"),
+    };
+    SpiffeId::parse(&whole).map_err(|error| format!("{error}, got \"{text}\""))
+}
+
 /// Reads a method.
 ///
 /// # Errors
@@ -222,6 +238,7 @@ mod tests {
             url: "http://a:81/x".parse().expect("a URL"),
             headers,
             source: None,
+            principal: None,
             normalization: Normalization::default(),
         };
         let other: HeaderMap = [(header::HOST, HeaderValue::from_static("b"))]

@@ -7,12 +7,13 @@ use http::{HeaderMap, Response, header};
 use http_body::Body as _;
 
 use super::asked::Asked;
+use super::decision::authorization::Authorization;
 use super::decision::beside::{Faults, RateLimit};
 use super::decision::{
     Answer, Caller, Decision, Failure, Forward, Host, Listener as Entry, Outcome, Request, Retries,
     RetryOn, Sticky, StickyKey, Tried,
 };
-use super::{beside, target, tried};
+use super::{authorization, beside, target, tried};
 use crate::body::Body;
 use crate::inbound::jwt::{Memory, Refusal};
 use crate::offline::{View, Workload};
@@ -83,6 +84,7 @@ impl Found {
 
 impl Walk<'_> {
     fn decision(&self) -> Decision {
+        let mut authorization = None;
         let Found {
             host,
             rules,
@@ -92,7 +94,7 @@ impl Walk<'_> {
             outcome,
         } = match self.entered() {
             Ok(mut outgoing) => match self.admitted(&mut outgoing) {
-                Ok(()) => self.find(&outgoing),
+                Ok(()) => self.judged(&mut outgoing, &mut authorization),
                 Err(refused) => Found::nothing(*refused),
             },
             Err(rejection) => Found::nothing(self.refused(&rejection, rejection.to_string())),
@@ -105,6 +107,7 @@ impl Walk<'_> {
                 name: self.listener.name.clone(),
                 direction: self.listener.direction,
             },
+            authorization,
             host,
             rules,
             rules_not_tried,
@@ -132,7 +135,7 @@ impl Walk<'_> {
     /// The request, if its connection is one that the listener takes requests of: who asks in TLS is
     /// thought of as one who proves who he is.
     fn entered(&self) -> Result<Outgoing, Rejection> {
-        let is_plain = self.downstream.security.is_none();
+        let is_plain = self.downstream.security.is_none() && self.asked.principal.is_none();
         match is_plain && self.listener.demands_more_than(None) {
             true => Err(Rejection::PlainText),
             false => self.received(),
@@ -179,6 +182,16 @@ impl Walk<'_> {
             };
             Box::new(self.refused(&rejection, reason))
         })
+    }
+
+    /// What becomes of it by the policies of the listener; notes what they say.
+    fn judged(&self, outgoing: &mut Outgoing, told: &mut Option<Authorization>) -> Found {
+        let (judged, rejection) = authorization::judge(self, outgoing).unzip();
+        *told = judged;
+        match rejection.flatten() {
+            None => self.find(outgoing),
+            Some(rejection) => Found::nothing(self.refused(&rejection, rejection.to_string())),
+        }
     }
 
     fn find(&self, outgoing: &Outgoing) -> Found {

@@ -1,6 +1,7 @@
 //! What would become of a request, and why: plain facts that serialize under stable names and are
 //! made without a request being sent.
 
+pub(crate) mod authorization;
 pub(crate) mod beside;
 pub(crate) mod destination;
 
@@ -11,6 +12,7 @@ use http::{HeaderMap, Response};
 use serde::{Serialize, Serializer};
 
 use crate::table::Direction;
+use authorization::Authorization;
 use beside::{Faults, Mirror, RateLimit};
 use destination::Destination;
 
@@ -21,6 +23,8 @@ pub(crate) struct Decision {
     pub(crate) request: Request,
     pub(crate) caller: Caller,
     pub(crate) listener: Listener,
+    /// Whether it is let in; none where everybody is.
+    pub(crate) authorization: Option<Authorization>,
     /// None if the request did not come so far.
     pub(crate) host: Option<Host>,
     /// Rules that were tried, in order; the last may be the one that matches.

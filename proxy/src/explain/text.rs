@@ -1,5 +1,6 @@
 //! A decision for people: one column of names, one of facts.
 
+mod authorization;
 mod beside;
 mod destination;
 
@@ -38,6 +39,9 @@ pub(super) fn print(out: &mut impl Write, decision: &Decision) -> io::Result<()>
         "listener",
         format_args!("{} ({})", listener.address, listener.name),
     )?;
+    if let Some(told) = &decision.authorization {
+        authorization::authorization(out, told)?;
+    }
     if let Some(host) = host {
         match (&host.served_by, host.port) {
             (Some(name), Some(port)) => fact(out, "host", format_args!("{name}, port {port}"))?,

@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// The answer to a request of HTTP with its whole body; none if there is none, or its body is
-    /// longer than `bytes_max`.
+    /// longer than `bytes_max`. The service is called by the request's own host, if it has one.
     ///
     /// # Cancel safety
     ///
@@ -71,7 +71,9 @@ impl Place {
     ) -> Option<Response<Bytes>> {
         let destination = self.find(destinations)?;
         let (head, body) = request.into_parts();
-        let mut outgoing = Outgoing::of_our_own(head, self.authority.clone(), Body::full(body));
+        let authority = head.headers.get(header::HOST).unwrap_or(&self.authority);
+        let authority = authority.clone();
+        let mut outgoing = Outgoing::of_our_own(head, authority, Body::full(body));
         let sent = Box::pin(upstream.send_once(destination, None, &mut outgoing));
         let answer = sent.await.ok()?;
         let (head, body) = answer.response.into_parts();

@@ -1,6 +1,7 @@
 //! Scenarios: what somebody who runs services would see, through the real program and real sockets.
 
 mod actions;
+mod authorization;
 mod balancing;
 mod bodies;
 mod breaker;

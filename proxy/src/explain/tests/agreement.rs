@@ -121,6 +121,7 @@ fn asked(sent: &Sent) -> Asked {
             .expect("a URL"),
         headers: headers.collect(),
         source: Some(SOURCE),
+        principal: None,
         normalization: Normalization::default(),
     }
 }

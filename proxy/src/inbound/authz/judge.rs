@@ -76,6 +76,16 @@ pub(super) fn matched(policy: &Policy, facts: &Facts<'_>) -> Option<Matched> {
 
 // === impl Denial ===
 
+impl Denial {
+    /// The policy that decides, if one does.
+    pub(crate) fn matched(&self) -> Option<&Matched> {
+        match self {
+            Self::Matched(matched) | Self::Unasked(matched) => Some(matched),
+            Self::NotAllowed => None,
+        }
+    }
+}
+
 impl fmt::Display for Denial {
     /// As Istio's access log tells it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,28 +4,28 @@
 
 /// Policies and the cases that they decide.
 #[derive(Debug, Default)]
-pub struct Group {
+pub(crate) struct Group {
     /// File and line, for messages.
-    pub place: String,
+    pub(crate) place: String,
     /// Documents: the policies, and settings of the mesh.
-    pub documents: Vec<String>,
-    pub cases: Vec<Case>,
+    pub(crate) documents: Vec<String>,
+    pub(crate) cases: Vec<Case>,
 }
 
 /// A request, and what becomes of it.
 #[derive(Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// File and line, for messages.
-    pub place: String,
+    pub(crate) place: String,
     /// As `allow p[0]` or `deny none`.
-    pub verdict: String,
+    pub(crate) verdict: String,
     /// The parts of the request.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
 }
 
 /// What is said of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     Request(String, String),
     Tcp,
     Gateway,
@@ -42,7 +42,7 @@ pub enum Part {
 }
 
 /// The groups of a file.
-pub fn parse(name: &str, text: &str) -> Vec<Group> {
+pub(crate) fn parse(name: &str, text: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut open = false;
     for (number, line) in text.lines().enumerate() {
