@@ -42,6 +42,14 @@ fn pipeline(criterion: &mut Criterion) {
             bencher.iter(|| runtime.block_on(get_http1(&mut client)));
         });
     }
+    for policies in [1, 10, 100] {
+        let yaml = yaml(1) + &authorization(policies);
+        let worker = runtime.block_on(async { worker(&yaml, |_| upstream()) });
+        let mut client = runtime.block_on(http1_client(downstream(&worker, &runtime)));
+        group.bench_function(format!("http1-authz-{policies}"), |bencher| {
+            bencher.iter(|| runtime.block_on(get_http1(&mut client)));
+        });
+    }
     let worker = runtime.block_on(async { worker(&yaml(1), |_| upstream()) });
     let mut client = runtime.block_on(http2_client(downstream(&worker, &runtime)));
     group.bench_function("http2", |bencher| {
@@ -91,6 +99,28 @@ spec:
         .expect("a string takes all text");
     }
     text + "  - route: [{destination: {host: web.example}}]\n"
+}
+
+/// Policies of which the request meets the last: the others deny other paths.
+fn authorization(policies: usize) -> String {
+    let mut text = String::new();
+    for number in 0..policies {
+        let (action, path) = match number + 1 == policies {
+            true => ("ALLOW", "/api/*".to_owned()),
+            false => ("DENY", format!("/admin-{number}/*")),
+        };
+        let head = format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+             metadata: {{name: p{number}}}\n"
+        );
+        let operation = format!("{{methods: [GET], paths: ['{path}']}}");
+        writeln!(
+            text,
+            "{head}spec: {{action: {action}, rules: [{{to: [{{operation: {operation}}}]}}]}}"
+        )
+        .expect("a string takes all text");
+    }
+    text
 }
 
 async fn http2_client(io: DuplexStream) -> Http2 {

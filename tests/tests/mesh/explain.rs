@@ -1,5 +1,6 @@
 //! "Why": what `meshproxy explain` says before, and a response with the header that asks says after.
 
+mod authorization;
 mod beside;
 mod live;
 

@@ -2,6 +2,7 @@
 //! clients and servers would. `tests/install-peers` and `tests/run` install them; one that is missing
 //! is a failure which names it.
 
+mod authorizer;
 mod grpc;
 mod h2spec;
 mod judges;

@@ -51,6 +51,16 @@ pub(crate) fn rate_limit_service() -> PathBuf {
     built("bin/ratelimit", what)
 }
 
+/// The authorizer of `tests/programs`.
+///
+/// # Panics
+///
+/// If it is not built.
+pub(crate) fn authorizer() -> PathBuf {
+    let what = "`go-control-plane`, a Go module, and builds the authorizer with it";
+    built("bin/authorizer", what)
+}
+
 /// The conformance suite for HTTP/2.
 ///
 /// # Panics

@@ -1,6 +1,5 @@
 //! Authorizers: who may in is decided elsewhere.
 
-use std::future::Future;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -199,18 +198,16 @@ fn grpc(message: &[u8]) -> Response<Body> {
 const ALLOWED: &[u8] = b"\x0a\x00\x1a\x11\x12\x0f\x0a\x0d\x0a\x06x-user\x12\x03ada";
 const DENIED: &[u8] = b"\x0a\x02\x08\x07\x12\x09\x0a\x03\x08\x92\x03\x1a\x02no";
 
-fn checking(request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
-    async move {
-        assert_eq!(
-            request.uri().path(),
-            "/envoy.service.auth.v3.Authorization/Check"
-        );
-        let question = request.into_body().collect().await.expect("a question");
-        let question = question.to_bytes();
-        let has = |text: &[u8]| question.windows(text.len()).any(|it| it == text);
-        assert!(has(b"/a?b=c") && has(b"shop.test") && has(b"127.0.0.1"));
-        grpc(if has(b"right") { ALLOWED } else { DENIED })
-    }
+async fn checking(request: Request<Incoming>) -> Response<Body> {
+    assert_eq!(
+        request.uri().path(),
+        "/envoy.service.auth.v3.Authorization/Check"
+    );
+    let question = request.into_body().collect().await.expect("a question");
+    let question = question.to_bytes();
+    let has = |text: &[u8]| question.windows(text.len()).any(|it| it == text);
+    assert!(has(b"/a?b=c") && has(b"shop.test") && has(b"127.0.0.1"));
+    grpc(if has(b"right") { ALLOWED } else { DENIED })
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ async fn the_cases_of_requests_and_paths_get_their_verdict_through_sockets() {
     for group in groups {
         let mut documents = vec![open()];
         documents.extend(group.documents.iter().map(|it| format!("{it}---\n")));
+        assert!(!group.cases.is_empty(), "{} has no cases", group.place);
         edge.apply(&documents).await;
         for case in group.cases.iter().filter(|case| is_sent(case)) {
             let mut wire = edge.wire().await;
