@@ -55,9 +55,9 @@ fn what_is_made_is_taken_as_an_identity() {
         ("default.web", "spiffe://td/ns/default/sa/web"),
         ("shop.db.main", "spiffe://td/ns/shop/sa/db.main"),
     ] {
-        let identity = WorkloadIdentity::read(&out.path().join(name)).expect("an identity");
+        let identity = WorkloadIdentity::read(&out.path().join(name), &[]).expect("an identity");
         assert_eq!(identity.id.as_str(), id);
-        assert_eq!(identity.roots.len(), 1);
+        assert_eq!(identity.trust.roots.len(), 1);
     }
 }
 
@@ -104,7 +104,7 @@ fn a_run_that_broke_off_is_finished_by_the_next() {
 
     dev_certs(out.path(), &["--identity", "a/b"]).expect("made again");
 
-    WorkloadIdentity::read(&out.path().join("a.b")).expect("an identity");
+    WorkloadIdentity::read(&out.path().join("a.b"), &[]).expect("an identity");
 }
 
 #[test]
