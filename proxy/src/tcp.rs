@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
     #[error("cluster not found")]
     UnknownDestination,
     /// A policy forbids it.
-    #[error("denied: {0:?}")]
+    #[error("denied: {0}")]
     Denied(Denial),
     /// No endpoint could be connected.
     #[error(transparent)]

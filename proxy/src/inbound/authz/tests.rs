@@ -108,8 +108,8 @@ fn asked(case: &Case) -> Asked {
     let mut downstream = Downstream::new(bind, Some(addr(peer, 40_000)), Some(addr(local, port)));
     if sni.is_some() || principal.is_some() {
         downstream.security = Some(Security {
-            server_name: sni.unwrap_or_default().into(),
             principal,
+            ..Security::unproved(sni.unwrap_or_default().into())
         });
     }
     head.method = method.parse().expect("a method");
