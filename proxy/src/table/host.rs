@@ -139,6 +139,10 @@ pub fn split_authority(authority: &str) -> (&str, Option<u16>) {
         return (authority, None);
     };
     let (host, port) = (&authority[..colon], &authority[colon + 1..]);
+    // A port may be left out behind its colon (RFC 3986 §3.2.3).
+    if port.is_empty() && !host.contains(':') {
+        return (host, None);
+    }
     match port.parse() {
         Ok(port) if !host.contains(':') => (host, Some(port)),
         _ => (authority, None),
@@ -202,6 +206,7 @@ mod tests {
             ("[::1]", ("::1", None)),
             ("::1", ("::1", None)),
             ("a:b", ("a:b", None)),
+            ("reviews:", ("reviews", None)),
             ("a:99999", ("a:99999", None)),
         ] {
             assert_eq!(split_authority(authority), expected, "{authority}");

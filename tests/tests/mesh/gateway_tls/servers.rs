@@ -48,8 +48,14 @@ async fn a_host_that_asks_for_certificates_is_not_reached_by_way_of_one_that_doe
         misdirected.header("x-meshproxy-error"),
         "misdirected_request"
     );
-    let misdirected = ask(&port, "www.shop.test", "TILL.shop.test.:443", anonymous()).await;
-    assert_eq!(misdirected, Some(421), "in whatever form it is written");
+    for host in ["TILL.shop.test.:443", "till.shop.test:"] {
+        let misdirected = ask(&port, "www.shop.test", host, anonymous()).await;
+        assert_eq!(
+            misdirected,
+            Some(421),
+            "in whatever form it is written: {host}"
+        );
+    }
     assert_eq!(
         ask(&port, "till.shop.test", "till.shop.test", anonymous()).await,
         None

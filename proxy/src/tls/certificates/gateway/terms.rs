@@ -201,10 +201,7 @@ fn authorities(tls: &ServerTls, credentials: &Credentials) -> Authorities {
     }
 }
 
-fn hashes<'t>(
-    written: &'t [String],
-    read: fn(&str) -> Option<Hash>,
-) -> Result<Vec<Hash>, &'t String> {
+fn hashes(written: &[String], read: fn(&str) -> Option<Hash>) -> Result<Vec<Hash>, &String> {
     let hashes = written.iter().map(|text| read(text).ok_or(text));
     hashes.collect()
 }
