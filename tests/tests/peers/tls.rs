@@ -16,6 +16,8 @@ use crate::tools::{debian, own};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// For all that `testssl` asks, which are several hundred handshakes.
 const SUITE_TIMEOUT: Duration = Duration::from_secs(900);
+/// What `testssl` warns that it cannot find out with the OpenSSL of Debian 12.
+const UNTESTED: [&str; 2] = ["engine_problem", "secure_renego"];
 /// Fewer findings would mean that it broke off.
 const FINDINGS_MIN: usize = 40;
 
@@ -110,13 +112,19 @@ spec:
         [certificate, key]
     }
 
-    /// What OpenSSL says when it asks for `name`.
+    /// What OpenSSL says in short when it asks for `name`.
     async fn openssl(&self, name: &str, more: &[&str]) -> String {
+        self.openssl_at_length(name, &[&["-brief"], more].concat())
+            .await
+    }
+
+    /// What OpenSSL says when it asks for `name`.
+    async fn openssl_at_length(&self, name: &str, more: &[&str]) -> String {
         let (port, authorities) = (self.port.addr().to_string(), self.authorities());
         let authorities = authorities.display().to_string();
         let mut arguments = vec!["s_client", "-connect", &port, "-CAfile", &authorities];
         arguments.extend(["-servername", name, "-verify_hostname", name]);
-        arguments.extend(["-verify_return_error", "-brief"]);
+        arguments.push("-verify_return_error");
         arguments.extend(more);
         let program = debian("openssl", "openssl");
         let output = process::run(&program, &arguments, CONNECT_TIMEOUT).await;
@@ -149,10 +157,10 @@ spec:
     /// What Python sees on two connections.
     async fn python(&self, name: &str, client: Option<&[PathBuf; 2]>) -> [Value; 2] {
         let mut arguments = vec![
-            display(&own("tls.py")),
+            display(own("tls.py")),
             self.port.addr().port().to_string(),
             name.to_owned(),
-            display(&self.authorities()),
+            display(self.authorities()),
         ];
         arguments.extend(client.iter().flat_map(|it| it.iter()).map(display));
         let program = debian("python3", "python3");
@@ -205,6 +213,16 @@ async fn openssl_shakes_hands_by_the_versions_and_keys_that_are_served() {
         assert!(said.contains("Verification: OK"), "{more:?}: {said}");
         assert!(said.contains(expected), "{more:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn openssl_sees_neither_compression_nor_a_way_to_renegotiate_unsafely() {
+    let scene = Scene::start().await;
+
+    let said = scene.openssl_at_length("app.test", &["-tls1_2"]).await;
+
+    assert!(said.contains("Secure Renegotiation IS supported"), "{said}");
+    assert!(said.contains("Compression: NONE"), "{said}");
 }
 
 #[tokio::test]
@@ -326,12 +344,13 @@ async fn testssl_finds_nothing_above_low() {
     let program = debian("testssl", "testssl.sh");
     let output = process::run(&program, &arguments, SUITE_TIMEOUT).await;
 
-    let found = std::fs::read_to_string(&findings).expect(&text(&output));
+    let found = std::fs::read_to_string(&findings).unwrap_or_else(|_| panic!("{}", text(&output)));
     let found: Vec<Value> = serde_json::from_str(&found).expect("JSON");
     assert!(found.len() >= FINDINGS_MIN, "{} findings", found.len());
     let is_grave = |finding: &&Value| {
-        let severity = finding["severity"].as_str().unwrap_or_default();
-        !["OK", "INFO", "LOW", "DEBUG"].contains(&severity)
+        let text = |field: &str| finding[field].as_str().unwrap_or_default();
+        let is_harmless = ["OK", "INFO", "LOW", "DEBUG"].contains(&text("severity"));
+        !is_harmless && !UNTESTED.contains(&text("id"))
     };
     let grave: Vec<&Value> = found.iter().filter(is_grave).collect();
     assert!(grave.is_empty(), "{grave:#?}");
