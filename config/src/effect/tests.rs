@@ -4,6 +4,7 @@ use super::*;
 use crate::decode::{Unknown, decode};
 use crate::resource::destination_rule::DestinationRule;
 use crate::resource::gateway::Gateway;
+use crate::resource::request_authentication::RequestAuthentication;
 use crate::resource::service_entry::ServiceEntry;
 use crate::resource::sidecar::Sidecar;
 use crate::resource::virtual_service::VirtualService;
@@ -29,6 +30,12 @@ fn decoded(kind: &str, spec: &Value) -> Vec<String> {
         GW => drop(decode::<Gateway>(spec, path, Unknown::Refuse, &report)),
         SE => drop(decode::<ServiceEntry>(spec, path, Unknown::Refuse, &report)),
         WE => drop(decode::<WorkloadEntry>(
+            spec,
+            path,
+            Unknown::Refuse,
+            &report,
+        )),
+        RA => drop(decode::<RequestAuthentication>(
             spec,
             path,
             Unknown::Refuse,

@@ -15,6 +15,9 @@ const RULES_MAX: usize = 4_096;
 const DELIMITED_MAX: usize = 64;
 /// Longest address of keys, in bytes.
 const URI_BYTES_MAX: usize = 2_048;
+/// What is wrong with asking without TLS.
+const PLAIN_TEXT: &str =
+    "fetches keys in plain text: whoever is on the way can put in keys of their own; use https";
 /// Headers that say how a message is framed or where it goes, which no claim may.
 const FRAMING: [&str; 8] = [
     "connection",
@@ -52,11 +55,7 @@ fn check_rule(rule: &JwtRule, f: &mut Findings) {
     }
     match (uri, keys) {
         (Some(_), Some(_)) => f.error_in("jwks", "must not be set together with jwksUri"),
-        (None, None) if !rule.issuer.is_empty() && check_url(&rule.issuer).is_err() => f.warn_in(
-            "issuer",
-            "is no URL that tells where its keys are, and neither jwks nor jwksUri is set: all \
-             its tokens are refused",
-        ),
+        (None, None) if !rule.issuer.is_empty() => f.field("issuer", |f| check_asked(rule, f)),
         (None, None) | (Some(_), None) | (None, Some(_)) => {}
     }
     check_places(rule, f);
@@ -65,6 +64,18 @@ fn check_rule(rule: &JwtRule, f: &mut Findings) {
     if rule.space_delimited_claims.len() > DELIMITED_MAX {
         let message = format!("must have at most {DELIMITED_MAX} items");
         f.error_in("spaceDelimitedClaims", message);
+    }
+}
+
+/// Checks an issuer that has to be asked where its keys are.
+fn check_asked(rule: &JwtRule, f: &mut Findings) {
+    match check_url(&rule.issuer) {
+        Err(()) => f.warn(
+            "is no URL that tells where its keys are, and neither jwks nor jwksUri is set: all \
+             its tokens are refused",
+        ),
+        Ok(Scheme::Plain) => f.warn(PLAIN_TEXT),
+        Ok(Scheme::Secure) => {}
     }
 }
 
@@ -145,10 +156,7 @@ fn check_uri(uri: &str, f: &mut Findings) {
             "must be a URL with scheme http or https, got {}",
             quote(uri)
         )),
-        Ok(Scheme::Plain) => f.warn(
-            "fetches keys in plain text: whoever is on the way can put in keys of their own; use \
-             https",
-        ),
+        Ok(Scheme::Plain) => f.warn(PLAIN_TEXT),
         Ok(Scheme::Secure) => {}
     }
 }

@@ -1,5 +1,6 @@
 //! Tokens: who a request is from by the word of an issuer, and what becomes of those that lie.
 
+mod explained;
 mod fetched;
 
 use serde_json::{Value, json};

@@ -164,6 +164,13 @@ fn what_leaves_a_door_open_or_shut_is_warned_of() {
             ],
         ),
         (
+            rule(json!({"issuer": "http://issuer.example"})),
+            &[
+                "warning: spec.jwtRules[0].issuer: fetches keys in plain text: whoever is on the way \
+               can put in keys of their own; use https",
+            ],
+        ),
+        (
             rule(json!({"issuer": "someone@example.com"})),
             &[
                 "warning: spec.jwtRules[0].issuer: is no URL that tells where its keys are, and \
