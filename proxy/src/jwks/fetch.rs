@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::Origin;
 use crate::inbound::jwt::keys::Keys;
@@ -109,29 +110,42 @@ async fn get(url: &str) -> Result<Bytes, FetchError> {
     if !secure {
         return exchange(tcp, &uri).await;
     }
-    let name = ServerName::try_from(bare.to_owned()).map_err(|source| FetchError::Name {
-        host: host.to_owned(),
-        source,
-    })?;
-    let tls = TlsConnector::from(client().await?);
-    let stream = tls.connect(name, tcp).await.map_err(failed)?;
+    let stream = shake_hands(tcp, bare, authorities().await?).await?;
     exchange(stream, &uri).await
 }
 
-/// A client that trusts the authorities that the system trusts at this moment.
-async fn client() -> Result<Arc<ClientConfig>, FetchError> {
+/// The authorities that the system trusts at this moment.
+async fn authorities() -> Result<RootCertStore, FetchError> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(loaded.map_err(|_| FetchError::Authorities)?.certs);
-    if roots.is_empty() {
-        return Err(FetchError::Authorities);
+    match roots.is_empty() {
+        true => Err(FetchError::Authorities),
+        false => Ok(roots),
     }
+}
+
+/// TLS with `host`, whose certificate one of the authorities must vouch for.
+async fn shake_hands(
+    tcp: TcpStream,
+    host: &str,
+    roots: RootCertStore,
+) -> Result<TlsStream<TcpStream>, FetchError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|source| FetchError::Name {
+        host: host.to_owned(),
+        source,
+    })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    let connector = TlsConnector::from(Arc::new(config));
+    let shaken = connector.connect(name, tcp).await;
+    shaken.map_err(|source| FetchError::Connect {
+        host: host.to_owned(),
+        source,
+    })
 }
 
 async fn exchange<I>(io: I, uri: &Uri) -> Result<Bytes, FetchError>

@@ -1,7 +1,11 @@
 use std::net::SocketAddr;
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
@@ -96,4 +100,51 @@ async fn an_issuer_without_an_address_is_not_asked() {
         let refused = keys(&origin(issuer, None)).await;
         assert!(matches!(refused, Err(FetchError::Url(_))), "{issuer}");
     }
+}
+
+/// An issuer in TLS with a certificate for `issuer.test`, and who vouches for it.
+async fn secure_issuer() -> (SocketAddr, RootCertStore) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["issuer.test".to_owned()]).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).expect("an authority");
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .expect("a certificate with its key");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let Ok(mut client) = acceptor.accept(tcp).await else {
+                continue;
+            };
+            let mut request = [0; 1_024];
+            let _ = client.read(&mut request).await;
+            let _ = client.write_all(ok(KEY).as_bytes()).await;
+        }
+    });
+    (addr, roots)
+}
+
+#[tokio::test]
+async fn an_issuer_in_tls_must_be_who_it_says() {
+    let (addr, trusted) = secure_issuer().await;
+    let (_, others) = secure_issuer().await;
+    let tcp = async || TcpStream::connect(addr).await.expect("a connection");
+    let uri: Uri = "https://issuer.test/keys".parse().expect("a URL");
+
+    let stream = shake_hands(tcp().await, "issuer.test", trusted.clone()).await;
+    let answer = exchange(stream.expect("a handshake"), &uri).await;
+    let wrong_root = shake_hands(tcp().await, "issuer.test", others).await;
+    let wrong_name = shake_hands(tcp().await, "attacker.test", trusted).await;
+
+    assert_eq!(answer.expect("an answer"), KEY);
+    assert!(matches!(wrong_root, Err(FetchError::Connect { .. })));
+    assert!(matches!(wrong_name, Err(FetchError::Connect { .. })));
 }

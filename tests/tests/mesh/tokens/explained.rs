@@ -26,7 +26,19 @@ async fn explained(policy: &str, token: &str) -> String {
     let path = path.to_str().expect("a path in ASCII");
     let header = format!("authorization: Bearer {token}");
     let url = format!("http://{HOST}/");
-    let output = run(&["explain", path, "-H", &header, &url, "-o", "json"]).await;
+    let at = "gateway/default/edge";
+    let arguments = [
+        "explain",
+        path,
+        "-H",
+        &header,
+        &url,
+        "--listener",
+        at,
+        "-o",
+        "json",
+    ];
+    let output = run(&arguments).await;
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
