@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, date_time_ymd,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -69,6 +70,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let name = format!(
             "authority of {trust_domain}, key {:?}",
             &key.public_key_raw()[..4]
@@ -88,6 +90,30 @@ impl Authority {
     /// Its own certificate in PEM.
     pub fn root(&self) -> String {
         self.issuer.pem()
+    }
+
+    /// A list that takes back the certificate with this number, in PEM.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be signed.
+    pub fn revoking(&self, number: u64) -> String {
+        let revoked = RevokedCertParams {
+            serial_number: number.into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).expect("a list");
+        list.pem().expect("text")
     }
 
     /// A certificate for a workload.
@@ -130,6 +156,12 @@ impl Authority {
 // === impl Leaf ===
 
 impl Leaf<'_> {
+    /// With this number, by which it can be taken back.
+    pub fn number(mut self, number: u64) -> Self {
+        self.params.serial_number = Some(number.into());
+        self
+    }
+
     /// It was valid once.
     pub fn expired(mut self) -> Self {
         self.params.not_after = date_time_ymd(2001, 1, 1);

@@ -20,6 +20,7 @@ pub mod port;
 pub mod proxy;
 pub mod reply;
 pub mod script;
+pub mod secured;
 pub mod tls;
 pub mod wait;
 pub mod wire;

@@ -17,9 +17,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::secured::Handshake;
 
 /// A body of an answer; it may break off.
 pub type Body = BoxBody<Bytes, Broken>;
@@ -71,6 +76,9 @@ struct State {
     requests: AtomicUsize,
     connections: AtomicUsize,
     seen: Mutex<VecDeque<Seen>>,
+    handshakes: Mutex<Vec<Handshake>>,
+    /// Handshakes that failed.
+    refused: AtomicUsize,
 }
 
 /// What an origin speaks.
@@ -147,14 +155,58 @@ impl Origin {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let listener = listen(addr).expect("a loopback address is free");
+        let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
+        Self::running(listener, protocol, None, handler)
+    }
+
+    /// Answers every request with its name, behind TLS.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    pub async fn secured(protocol: Protocol, name: &str, tls: Arc<ServerConfig>) -> Self {
+        let name = Bytes::from(name.to_owned());
+        let handler: Handler = Arc::new(move |request: Request<Incoming>| {
+            let name = name.clone();
+            Box::pin(async move {
+                let _ = request.into_body().collect().await;
+                text(name)
+            })
+        });
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = listen(any).expect("a loopback address is free");
+        Self::running(listener, protocol, Some(tls), handler)
+    }
+
+    fn running(
+        listener: TcpListener,
+        protocol: Protocol,
+        tls: Option<Arc<ServerConfig>>,
+        handler: Handler,
+    ) -> Self {
         let addr = listener
             .local_addr()
             .expect("a bound socket has an address");
         let state = Arc::<State>::default();
-        let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-        let accepted = accept(listener, protocol, Arc::clone(&state), handler);
-        let task = tokio::spawn(accepted);
+        let server = Arc::new(Server {
+            protocol,
+            tls,
+            handler,
+            state: Arc::clone(&state),
+        });
+        let task = tokio::spawn(accept(listener, server));
         Self { addr, state, task }
+    }
+
+    /// Handshakes up to now, oldest first.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        let handshakes = self.state.handshakes.lock();
+        handshakes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Handshakes that failed up to now.
+    pub fn refused(&self) -> usize {
+        self.state.refused.load(Ordering::Relaxed)
     }
 
     /// Ends it with all its connections; its address is free afterwards.
@@ -260,24 +312,50 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, protocol: Protocol, state: Arc<State>, handler: Handler) {
+/// What an origin serves its connections by.
+struct Server {
+    protocol: Protocol,
+    tls: Option<Arc<ServerConfig>>,
+    handler: Handler,
+    state: Arc<State>,
+}
+
+async fn accept(listener: TcpListener, server: Arc<Server>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((tcp, _)) = accepted else { continue };
-                state.connections.fetch_add(1, Ordering::Relaxed);
-                open.spawn(serve(tcp, protocol, Arc::clone(&state), Arc::clone(&handler)));
+                server.state.connections.fetch_add(1, Ordering::Relaxed);
+                open.spawn(begin(tcp, Arc::clone(&server)));
             }
             Some(_) = open.join_next() => {}
         }
     }
 }
 
-async fn serve(tcp: TcpStream, protocol: Protocol, state: Arc<State>, handler: Handler) {
+async fn begin(tcp: TcpStream, server: Arc<Server>) {
     // Without it the kernel holds small answers back.
     let _ = tcp.set_nodelay(true);
-    let io = TokioIo::new(tcp);
+    let Some(tls) = &server.tls else {
+        return serve(tcp, &server).await;
+    };
+    let state = &server.state;
+    let Ok(tls) = TlsAcceptor::from(Arc::clone(tls)).accept(tcp).await else {
+        state.refused.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    let handshake = Handshake::of(tls.get_ref().1);
+    let handshakes = state.handshakes.lock();
+    handshakes
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(handshake);
+    serve(tls, &server).await;
+}
+
+async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, server: &Server) {
+    let io = TokioIo::new(io);
+    let (state, handler) = (Arc::clone(&server.state), Arc::clone(&server.handler));
     let served = Arc::new(Semaphore::new(0));
     let counted = Arc::clone(&served);
     let service = service_fn(move |request| {
@@ -287,7 +365,7 @@ async fn serve(tcp: TcpStream, protocol: Protocol, state: Arc<State>, handler: H
         async move { Ok::<_, Infallible>(answer.await) }
     });
     // How a connection ends is for the test to see at its client.
-    let _ = match protocol {
+    let _ = match server.protocol {
         Protocol::Http1 => http1::Builder::new().serve_connection(io, service).await,
         Protocol::Http2 => {
             let server = http2::Builder::new(TokioExecutor::new());
