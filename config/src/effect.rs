@@ -72,7 +72,7 @@ const TABLE: &[Row] = &[
     row(VS, "http[].fault.abort.percent", Present, Deprecated("percentage")),
     row(VS, "http[].corsPolicy.allowOrigin", Present, Deprecated("allowOrigins")),
 
-    row(DR, "{policy}.tls", Present, NoEffect("TLS to the upstream")),
+    row(DR, "{policy}.tls.credentialName", Present, NoEffect("credentials from a secret; no connection is opened")),
     row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
     row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["PASSTHROUGH"]), NoEffect("passthrough")),
@@ -85,13 +85,10 @@ const TABLE: &[Row] = &[
 
     row(SE, "resolution", AbsentOrOneOf(&["NONE"]), NoEffect("resolution NONE")),
     row(SE, "resolution", OneOf(&["DYNAMIC_DNS"]), NoEffect("resolution DYNAMIC_DNS")),
-    row(SE, "subjectAltNames", Present, NoEffect("verification of the server's names")),
     row(SE, "addresses", Present, NoEffect("virtual addresses")),
     row(SE, "endpoints[].network", Present, NoEffect("networks")),
-    row(SE, "endpoints[].serviceAccount", Present, NoEffect("identity of an endpoint")),
 
     row(WE, "network", Present, NoEffect("networks")),
-    row(WE, "serviceAccount", Present, NoEffect("identity of an endpoint")),
 
     row(RA, "targetRef", Present, NoEffect("a policy for a resource by name; workloads and gateways are chosen by selector")),
     row(RA, "targetRefs", Present, NoEffect("a policy for resources by name; workloads and gateways are chosen by selector")),

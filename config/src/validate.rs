@@ -35,6 +35,7 @@ mod traffic_policy;
 mod virtual_service;
 mod workload_entry;
 
+pub use client_tls::UNVERIFIED;
 use findings::Findings;
 
 /// Every problem of `resource`, in the order of its fields; empty when there is none.

@@ -40,7 +40,7 @@ fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
             namespace: arguments.namespace.clone(),
             labels: BTreeMap::new(),
         };
-        findings.extend(Certificates::load(&mesh, &viewer, None, None).1);
+        findings.extend(Certificates::load(&mesh, &viewer, &loaded.resources, None, None).1);
         problems.extend(loader.locate(findings));
         let file = |problem: &Problem| {
             let position = loaded.files.iter().position(|file| **file == *problem.file);

@@ -1,6 +1,8 @@
 //! The byte streams under HTTP: one closed enum instead of a boxed trait object, so that a read or
 //! write costs a branch and the readiness of a socket stays visible to the connection pool.
 
+mod rested;
+
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -37,7 +39,7 @@ pub struct Prefixed {
 impl Io {
     /// Whether a connection that should be silent has something to read: data nobody asked for, or
     /// the peer's close. Costs no system call while the reactor has seen no event.
-    pub(crate) fn has_unexpected_input(&self) -> bool {
+    pub(crate) fn has_unexpected_input(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let (ready, read) = match self {
             Self::Tcp(tcp) => (
@@ -48,8 +50,8 @@ impl Io {
                 unix.poll_read_ready(&mut cx),
                 Self::has_unix_input as fn(&Self) -> bool,
             ),
-            // Only towards clients, which are not pooled.
-            Self::Tls(_) | Self::Memory(_) => return false,
+            Self::Tls(tls) => return rested::has_more(tls),
+            Self::Memory(_) => return false,
         };
         match ready {
             Poll::Pending => false,
@@ -89,14 +91,24 @@ impl Io {
         }
     }
 
+    /// Whether a write that failed shows how much was sent before. TLS takes bytes in and sends them
+    /// in records of its own: some may have gone out, whatever it says of the write.
+    pub(crate) fn tells_what_was_sent(&self) -> bool {
+        match self {
+            Self::Tls(_) => false,
+            Self::Tcp(_) | Self::Unix(_) | Self::Memory(_) => true,
+        }
+    }
+
     /// The same as [`Self::has_unexpected_input`], as the system has it at this moment: the reactor
     /// may not have had its turn since the peer closed.
-    pub(crate) fn has_unexpected_input_now(&self) -> bool {
+    pub(crate) fn has_unexpected_input_now(&mut self) -> bool {
         let mut byte = [MaybeUninit::uninit(); 1];
         let peeked = match self {
-            Self::Tcp(tcp) => SockRef::from(tcp).peek(&mut byte),
-            Self::Unix(unix) => SockRef::from(unix).peek(&mut byte),
-            Self::Tls(_) | Self::Memory(_) => return false,
+            Self::Tcp(tcp) => SockRef::from(&*tcp).peek(&mut byte),
+            Self::Unix(unix) => SockRef::from(&*unix).peek(&mut byte),
+            Self::Tls(tls) => return rested::has_more_now(tls),
+            Self::Memory(_) => return false,
         };
         !would_block(&peeked)
     }

@@ -39,6 +39,7 @@ use crate::request::rate_limit::Refused;
 use crate::table::Bind;
 use crate::table::fault::AbortStatus;
 use crate::telemetry::flags::Flags;
+use crate::telemetry::metrics::Proved;
 use crate::tls::Security;
 use crate::upstream::UpstreamError;
 use timeout::Expired;
@@ -54,6 +55,8 @@ pub struct Downstream {
     pub local: Option<SocketAddr>,
     /// What TLS says of it; `None` in plain text.
     pub(crate) security: Option<Security>,
+    /// Whom the caller proved to be, for labels; `None` if nobody.
+    pub(crate) proved: Option<Rc<Proved>>,
     /// Ends it once the request it is in has its answer; none where there is no connection.
     pub(crate) ending: Option<Ending>,
     /// The caller's address as text, made when the first request needs it.
@@ -100,9 +103,17 @@ impl Downstream {
             peer,
             local,
             security: None,
+            proved: None,
             ending: None,
             peer_text: OnceCell::new(),
         }
+    }
+
+    /// Takes in what TLS says of the connection.
+    pub(crate) fn secure(&mut self, security: Security) {
+        let principal = security.principal.clone();
+        self.proved = principal.map(|id| Rc::new(Proved::downstream(id)));
+        self.security = Some(security);
     }
 
     /// The name that the caller asked for in TLS, empty if it named none; `None` in plain text.

@@ -4,6 +4,7 @@
 //! for it, so that a proxy without TLS does not pay for it in memory.
 
 pub mod certificates;
+pub mod client;
 pub(crate) mod clients;
 pub mod facts;
 #[cfg(test)]

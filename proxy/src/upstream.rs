@@ -28,15 +28,15 @@ use http_body::Body as _;
 
 use crate::body::Body;
 use crate::body::replay::Kept;
-use crate::io::Io;
 use crate::message::spelling::Spelling;
 use crate::request::limits;
 use crate::request::retry::Refusal;
 use crate::table::retry::{Asked, Cause};
-use crate::telemetry::metrics::{FaultCounters, Metrics};
+use crate::telemetry::metrics::{FaultCounters, Metrics, Proved, Side};
+use crate::tls::client::{Channel, Secured, Speech, TlsError, refusal};
 use balance::Wish;
 use breaker::{Place, UnderWay};
-use connect::{Connector, Open};
+use connect::{ConnectError, Connector, Fresh, Open, Wanted};
 pub(crate) use destination::TcpLimits;
 use destination::{Destination, Protocol, TcpProbes};
 use endpoint::{Active, Member};
@@ -92,6 +92,8 @@ pub struct Answer {
     pub hold: Option<Hold>,
     /// How an HTTP/1 head was written.
     pub(crate) spelling: Option<Spelling>,
+    /// Whom its sender proved to be.
+    pub(crate) peer: Option<Rc<Proved>>,
 }
 
 /// What a request occupies until its answer is complete.
@@ -215,7 +217,9 @@ impl Upstream {
         let active = member.endpoint.begin();
         let limits = Limits::of(policy);
         let breaker = &destination.live.breaker;
-        let home = self.pool.home(&member.endpoint, breaker, limits);
+        let home = self
+            .pool
+            .home(&member.endpoint, member.channel.id(), breaker, limits);
         let http2 = match policy.protocol {
             Protocol::Http1 => false,
             Protocol::Http2 => true,
@@ -266,11 +270,14 @@ impl Upstream {
         let thresholds = &destination.policy.thresholds;
         let under_way = home.breaker.begin(thresholds)?;
         attempt.awaits_endpoint.set(true);
-        let (io, open) = self.connect(destination, member, place).await?;
+        let fresh = self.connect(destination, member, place, Speech::Opaque);
+        let conn = Connection::new(fresh.await?);
         drop(pending);
-        let through = Box::new(Switched::connected(io, open));
+        let mut answer = Answer::new(Response::new(Body::Empty), None);
+        answer.peer = conn.peer();
+        *answer.response.body_mut() = Body::Tunnel(Box::new(Switched::connected(conn)));
         Ok(Sent {
-            answer: Answer::new(Response::new(Body::Tunnel(through)), None),
+            answer,
             stream: None,
             under_way,
         })
@@ -310,8 +317,8 @@ impl Upstream {
             Claim::Rested(Rested { conn, rest }) => (conn, Some(rest)),
             Claim::Open(place, _pending) => {
                 // In a box: it is large, and most requests find a connection.
-                let (io, open) = Box::pin(self.connect(destination, member, place)).await?;
-                (Connection::new(io, open), None)
+                let fresh = self.connect(destination, member, place, Speech::Http1);
+                (Connection::new(Box::pin(fresh).await?), None)
             }
         };
         Ok(Taken {
@@ -379,11 +386,7 @@ impl Upstream {
         let result = conn.exchange(exchange).await;
         self.keep_head(head);
         let answer = result.map_err(|source| {
-            let error = UpstreamError::Exchange {
-                unsent: matches!(source, ExchangeError::Io { unsent: true, .. }),
-                reused: rest.is_some() && began.elapsed() <= STALE_WITHIN,
-                source,
-            };
+            let error = self.failed(source, rest.map(|_| began));
             if let Some(rest) = rest.filter(|_| error.closed_while_idle()) {
                 distrusted.distrust(rest, Instant::now());
             }
@@ -394,6 +397,22 @@ impl Upstream {
             stream: None,
             under_way,
         })
+    }
+
+    /// What an exchange that failed comes to, on a connection that was taken from its rest at a time,
+    /// if it is not new.
+    fn failed(&self, source: ExchangeError, rested: Option<Instant>) -> UpstreamError {
+        if let Some(alert) = refusal(&source).filter(|_| rested.is_none()) {
+            let error = TlsError::Refused(alert);
+            let tls = &self.metrics.process.tls;
+            tls.failed(Side::Upstream, error.reason());
+            return UpstreamError::Connect(ConnectError::Tls(error));
+        }
+        UpstreamError::Exchange {
+            unsent: matches!(source, ExchangeError::Io { unsent: true, .. }),
+            reused: rested.is_some_and(|began| began.elapsed() <= STALE_WITHIN),
+            source,
+        }
     }
 
     /// Keeps the memory of a head for the next one, within bounds.
@@ -415,7 +434,8 @@ impl Upstream {
     ) -> Result<Sent, UpstreamError> {
         let open = async |place| {
             attempt.awaits_endpoint.set(true);
-            self.connect(destination, member, place).await
+            let speech = Speech::Http2;
+            self.connect(destination, member, place, speech).await
         };
         let terms = Terms::of(&destination.policy);
         // Refused before it takes a stream, which would wear the connection. If there is room after all
@@ -427,13 +447,17 @@ impl Upstream {
         let under_way = home.breaker.begin(&terms.thresholds)?;
         attempt.awaits_endpoint.set(true);
         let (rested, began) = (stream.rested(), Instant::now());
-        let request = outgoing.take_as_http2(attempt.number);
+        let request = outgoing.take_as_http2(attempt.number, member.channel.scheme());
         match stream.send(request).await {
-            Ok(response) => Ok(Sent {
-                answer: Answer::new(response.map(Body::Incoming), None),
-                stream: Some(stream),
-                under_way,
-            }),
+            Ok(response) => {
+                let mut answer = Answer::new(response.map(Body::Incoming), None);
+                answer.peer = stream.peer();
+                Ok(Sent {
+                    answer,
+                    stream: Some(stream),
+                    under_way,
+                })
+            }
             Err(failed) => Err(UpstreamError::Stream {
                 reached: match (&failed.body, failed.unsent) {
                     (Some(_), _) => Reached::Nobody,
@@ -447,28 +471,52 @@ impl Upstream {
         }
     }
 
-    async fn connect(
+    /// Opens a connection as the policy of its destination asks.
+    fn connect(
         &self,
         destination: &Destination,
         member: &Member,
         place: Place,
-    ) -> Result<(Io, Open), UpstreamError> {
+        speech: Speech,
+    ) -> impl Future<Output = Result<Fresh, UpstreamError>> {
+        self.connect_by(destination, member, place, (&member.channel, speech))
+    }
+
+    async fn connect_by(
+        &self,
+        destination: &Destination,
+        member: &Member,
+        place: Place,
+        (channel, speech): (&Channel, Speech),
+    ) -> Result<Fresh, UpstreamError> {
         let policy = &destination.policy;
         let probes = policy.tcp_keepalive.map(TcpProbes::as_option);
-        let addr = &member.endpoint.addr;
-        let connected = self
-            .connector
-            .connect(addr, policy.connect_timeout, probes.as_ref())
-            .await;
+        let wanted = Wanted {
+            addr: &member.endpoint.addr,
+            channel,
+            speech,
+            limit: policy.connect_timeout,
+            probes: probes.as_ref(),
+        };
         let process = &self.metrics.process;
-        match connected {
-            Ok(io) => {
+        match self.connector.reach(wanted).await {
+            Ok(Secured { io, peer, resumed }) => {
+                if let Some(resumed) = resumed {
+                    process.tls.shook_hands(Side::Upstream, resumed);
+                }
                 process.upstream_connections.ok.inc();
                 let gauge = &process.upstream_connections_active;
-                Ok((io, Open::new(gauge, Some(place))))
+                Ok(Fresh {
+                    io,
+                    open: Open::new(gauge, Some(place)),
+                    peer: peer.map(|id| Rc::new(Proved::upstream(id))),
+                })
             }
             Err(error) => {
                 process.upstream_connections.failed.inc();
+                if let ConnectError::Tls(error) = &error {
+                    process.tls.failed(Side::Upstream, error.reason());
+                }
                 Err(UpstreamError::Connect(error))
             }
         }
@@ -484,6 +532,7 @@ impl Answer {
             response,
             hold: None,
             spelling,
+            peer: None,
         })
     }
 }

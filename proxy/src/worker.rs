@@ -33,6 +33,7 @@ use crate::tls::refusals::Refusals;
 use crate::tls::server::{HandshakeError, Handshakes};
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
+use crate::upstream::endpoint::Member;
 
 /// Time between two looks at the pool for what rested too long, and at connections that wait; the
 /// drain counts waits in it.
@@ -215,7 +216,7 @@ async fn sweep(worker: Rc<Worker>) {
         if snapshot.generation != generation {
             generation = snapshot.generation;
             let members = snapshot.destinations.iter().flat_map(|it| it.members());
-            known = members.map(|member| member.endpoint.id).collect();
+            known = members.map(Member::home).collect();
         }
         worker.upstream.pool.sweep(&known, Instant::now());
         let before = std::mem::replace(&mut idle, worker.upstream.pool.idle());

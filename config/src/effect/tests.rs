@@ -94,17 +94,18 @@ fn a_pattern_that_names_no_field_would_be_noticed() {
 
 #[test]
 fn policies_are_looked_at_on_all_four_levels() {
-    let policy = json!({"tls": {"mode": "SIMPLE"}});
-    let level = json!({"tls": {"mode": "SIMPLE"}, "portLevelSettings": [policy]});
+    let tls = json!({"mode": "SIMPLE", "credentialName": "a"});
+    let policy = json!({"tls": tls});
+    let level = json!({"tls": tls, "portLevelSettings": [policy]});
     let spec = json!({"trafficPolicy": level, "subsets": [{"trafficPolicy": level}]});
 
     assert_eq!(
         warnings(DR, &spec),
         [
-            "trafficPolicy.tls",
-            "subsets[0].trafficPolicy.tls",
-            "trafficPolicy.portLevelSettings[0].tls",
-            "subsets[0].trafficPolicy.portLevelSettings[0].tls",
+            "trafficPolicy.tls.credentialName",
+            "subsets[0].trafficPolicy.tls.credentialName",
+            "trafficPolicy.portLevelSettings[0].tls.credentialName",
+            "subsets[0].trafficPolicy.portLevelSettings[0].tls.credentialName",
         ]
     );
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::visibility::exported;
-use super::{MeshSettings, name};
+use super::{Mesh, MeshSettings, Viewer, name};
 use crate::resource::destination_rule::{
-    ClientTls, ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, PortTrafficPolicy,
-    ProxyProtocol, RetryBudget, TrafficPolicy, Tunnel,
+    ClientTls, ConnectionPool, DestinationRule, LabelSelector, LoadBalancer, OutlierDetection,
+    PortTrafficPolicy, ProxyProtocol, RetryBudget, TrafficPolicy, Tunnel,
 };
 use crate::resource::{Resource, Spec};
 
@@ -78,6 +78,31 @@ struct NamespaceRules {
     by_host: FxHashMap<String, Vec<Arc<Resource>>>,
     /// Wildcard hosts, longest first.
     wildcards: Vec<String>,
+}
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// Rules that may govern traffic of the viewer: exported to its namespace, and for its workload if
+    /// they are for some.
+    pub fn destination_rules<'m>(
+        &'m self,
+        viewer: &'m Viewer,
+    ) -> impl Iterator<Item = &'m Arc<Resource>> {
+        let rules = self.kinds.destination_rules.iter();
+        rules.filter(|resource| match &resource.spec {
+            Spec::DestinationRule(rule) => {
+                let selector = rule.workload_selector.as_ref();
+                let selects = |it: &LabelSelector| {
+                    resource.meta.namespace == viewer.namespace
+                        && name::selects(&it.match_labels, &viewer.labels)
+                };
+                exported(&rule.export_to, &resource.meta.namespace, &viewer.namespace)
+                    && selector.is_none_or(selects)
+            }
+            _ => false,
+        })
+    }
 }
 
 // === impl HostPolicy ===

@@ -5,6 +5,14 @@ use crate::resource::destination_rule::{ClientTls, ClientTlsMode};
 use crate::validate::field::written;
 use crate::validate::findings::Findings;
 
+/// What is said at each load of a rule that does not verify servers, and not only at the first one.
+pub const UNVERIFIED: &str = "the server is not verified: whoever is on the way to it can read and \
+                              change what is sent";
+/// Longest name of a host, in bytes (RFC 1035 §2.3.4).
+const HOST_BYTES_MAX: usize = 253;
+/// Longest part of such a name, in bytes.
+const LABEL_BYTES_MAX: usize = 63;
+
 /// Prefix of credential names that stand for a config map.
 const CONFIG_MAP: &str = "configmap://";
 
@@ -16,6 +24,10 @@ pub(crate) fn check(tls: Option<&ClientTls>, meta: &Metadata, f: &mut Findings) 
     f.field("tls", |f| {
         if let Some(name) = written(tls.credential_name.as_ref()) {
             check_config_map(name, meta, f);
+        }
+        if let Some(sni) = written(tls.sni.as_ref()).filter(|sni| !is_server_name(sni)) {
+            let problem = "is no name that a server can be asked for; no connection is opened, got";
+            f.warn_in("sni", format!("{problem} \"{sni}\""));
         }
         match tls.mode.unwrap_or(ClientTlsMode::Disable) {
             ClientTlsMode::Disable => {}
@@ -65,6 +77,7 @@ fn files(tls: &ClientTls) -> [(&'static str, bool); 4] {
 fn check_credentials(tls: &ClientTls, mode: ClientTlsMode, f: &mut Findings) {
     let has_credential = written(tls.credential_name.as_ref()).is_some();
     if tls.insecure_skip_verify == Some(true) {
+        f.warn_in("insecureSkipVerify", UNVERIFIED);
         let simple = mode == ClientTlsMode::Simple;
         for (name, is_set) in [
             (
@@ -99,4 +112,22 @@ fn warn_ignored(tls: &ClientTls, f: &mut Findings) {
             );
         }
     }
+}
+
+/// Whether TLS can ask for a server by this name (RFC 6066 §3): labels of letters, digits, hyphens and
+/// underscores, and no address.
+fn is_server_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty()
+            && label.len() <= LABEL_BYTES_MAX
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && bytes.all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= HOST_BYTES_MAX
+        && name.split('.').all(is_label)
+        && !last.bytes().all(|it| it.is_ascii_digit())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::tls::client::{Belief, Channel};
 use crate::upstream::balance::Standing;
 use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
@@ -165,6 +166,27 @@ fn detection(rules: &Detection) -> Value {
     })
 }
 
+/// How an endpoint is spoken to below HTTP; null in plain text.
+fn channel(channel: &Channel) -> Value {
+    let tls = match channel {
+        Channel::Plain => return Value::Null,
+        Channel::Shut(why) => return json!({"shut": why.to_string()}),
+        Channel::Tls(tls) => &tls.terms,
+    };
+    let (verifies, names) = match &tls.belief {
+        Belief::Anyone => ("nothing", None),
+        Belief::Host { names, .. } => ("names", Some(names)),
+        Belief::Workload { expected, .. } => ("identity", Some(expected)),
+    };
+    json!({
+        "mode": tls.own.to_string(),
+        "serverName": tls.server_name,
+        "verifies": verifies,
+        // Without any it is whoever is of the trust domain.
+        "names": names.filter(|names| !names.is_empty()),
+    })
+}
+
 /// Whether an endpoint takes requests, and why not.
 fn health(member: &Member, destination: &Destination) -> Value {
     let endpoint = &member.endpoint;
@@ -216,6 +238,7 @@ fn endpoint(member: &Member, destination: &Destination) -> Value {
         "address": endpoint.addr.to_string(),
         "weight": member.weight,
         "locality": member.locality,
+        "tls": channel(&member.channel),
         "available": endpoint.health.is_available(),
         "active": endpoint.active(),
         "requests": endpoint.requests(),

@@ -32,7 +32,7 @@ struct Entry {
     page: fn(&AdminState, Option<&str>) -> Answer,
 }
 
-const ENTRIES: [Entry; 11] = [
+const ENTRIES: [Entry; 12] = [
     Entry {
         method: Method::GET,
         path: "/",

@@ -222,7 +222,8 @@ async fn listeners_and_destinations_are_shown() {
                 "endpoints": ["127.0.0.1:9081"],
             }],
             "endpoints": [{
-                "address": "127.0.0.1:9081", "weight": 2, "locality": null, "available": true,
+                "address": "127.0.0.1:9081", "weight": 2, "locality": null, "tls": null,
+                "available": true,
                 "active": 0, "requests": 0, "failures": 0,
                 "health": {
                     "available": true, "ejected": null, "ejections": null, "streaks": null,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use config::analyze::analyze;
 use config::load::{Loaded, Loader};
 use config::mesh::{Mesh, MeshSettings, Viewer};
+use config::validate::UNVERIFIED;
 use config::{Problem, Resource, Severity};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -285,8 +286,9 @@ impl Configuration {
         self.watch(&loaded.resources);
         // A plan that cannot listen is dropped, which leaves the generation in use as it is.
         let viewer = self.compiler.viewer();
-        let (certificates, findings) =
-            Certificates::load(&mesh, viewer, identity, Some(&self.certificates));
+        let rules = mesh.destination_rules(viewer);
+        let before = Some(&self.certificates);
+        let (certificates, findings) = Certificates::load(&mesh, viewer, rules, identity, before);
         let tls = self.loader.locate(findings);
         if count_errors(&tls) > 0 {
             return Err(ReloadError::Problems(tls));
@@ -334,7 +336,11 @@ impl Configuration {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let known: HashSet<&Problem> = info.problems.iter().collect();
-        log_problems(problems.iter().filter(|problem| !known.contains(problem)));
+        log_problems(
+            problems
+                .iter()
+                .filter(|problem| !known.contains(problem) || problem.message == UNVERIFIED),
+        );
         *info = ConfigInfo {
             files: loaded.files,
             resources: by_kind(&loaded.resources),

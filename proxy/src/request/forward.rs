@@ -72,7 +72,9 @@ impl Call<'_> {
                     mut response,
                     hold,
                     spelling,
+                    peer,
                 } = *answer;
+                record.answered_from(peer.as_deref());
                 record.hold = hold;
                 record.spelling = spelling;
                 let headers = response.headers_mut();

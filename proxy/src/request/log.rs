@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use config::spiffe::SpiffeId;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Version};
 
@@ -33,10 +34,12 @@ pub(crate) struct LogFields {
     downstream_local: Option<SocketAddr>,
     downstream_remote: Option<SocketAddr>,
     authority: Option<HeaderValue>,
+    server_name: Box<str>,
+    caller: Option<SpiffeId>,
+    answerer: Option<SpiffeId>,
     user_agent: Option<HeaderValue>,
     x_forwarded_for: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
-    server_name: Box<str>,
     details: Cow<'static, str>,
     failure: String,
     route_name: Arc<str>,
@@ -88,10 +91,15 @@ impl LogFields {
             downstream_local: downstream.local,
             downstream_remote: downstream.peer,
             authority: None,
+            server_name: downstream.server_name().unwrap_or_default().into(),
+            caller: downstream
+                .security
+                .as_ref()
+                .and_then(|it| it.principal.clone()),
+            answerer: None,
             user_agent: None,
             x_forwarded_for: None,
             request_id: None,
-            server_name: downstream.server_name().unwrap_or_default().into(),
             details: Cow::Borrowed("via_upstream"),
             failure: String::new(),
             route_name: "".into(),
@@ -179,6 +187,11 @@ impl LogFields {
         self.service_time = Some(elapsed);
     }
 
+    /// Who answered, as he proved.
+    pub(crate) fn answered_from(&mut self, peer: &SpiffeId) {
+        self.answerer = Some(peer.clone());
+    }
+
     /// Why there was no other attempt where the rule allows one.
     pub(crate) fn refused(&mut self, refusal: Option<Refusal>) {
         self.retry_refused = refusal.map_or("", Refusal::as_str);
@@ -242,6 +255,8 @@ impl LogFields {
             downstream_local_address: self.downstream_local,
             downstream_remote_address: self.downstream_remote,
             requested_server_name: Text::from(&*self.server_name),
+            downstream_peer_uri_san: Text::from(uri(self.caller.as_ref())),
+            upstream_peer_uri_san: Text::from(uri(self.answerer.as_ref())),
             route_name: Text::from(&*self.route_name),
             virtual_service: Text::from(self.virtual_service.as_str()),
             rule: self.rule,
@@ -256,6 +271,10 @@ impl LogFields {
             ..Entry::at(self.start_time)
         }
     }
+}
+
+fn uri(id: Option<&SpiffeId>) -> &str {
+    id.map(SpiffeId::as_str).unwrap_or_default()
 }
 
 /// An error with all of its causes in one line.

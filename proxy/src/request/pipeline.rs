@@ -30,7 +30,12 @@ pub(crate) async fn serve(
     let explains = worker.explains(downstream, &arrived.head.headers);
     let logs = worker.logs() || explains;
     let log = logs.then(|| Box::new(LogFields::new(downstream, &arrived.head)));
-    let mut record = Box::new(Record::new(Rc::clone(&worker), &arrived.head, log));
+    let mut record = Box::new(Record::new(
+        Rc::clone(&worker),
+        downstream,
+        &arrived.head,
+        log,
+    ));
     record.account = explains.then(Rc::default);
     let body = watch(arrived.body.take(), &mut record);
     let response = match forward(&worker, downstream, arrived, body, &mut record).await {
@@ -49,7 +54,7 @@ pub(crate) fn refuse(
     let log = worker
         .logs()
         .then(|| Box::new(LogFields::unreadable(downstream)));
-    let mut record = Box::new(Record::unreadable(Rc::clone(worker), log));
+    let mut record = Box::new(Record::unreadable(Rc::clone(worker), downstream, log));
     let response = reply::reject(&Rejection::Malformed(malformed), &mut record);
     record.complete_with(response)
 }

@@ -13,16 +13,16 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::body::{Body, BodyError};
 use crate::inbound::Admission;
 use crate::message::spelling::Spelling;
-use crate::request::Rejection;
 use crate::request::explain::{Account, Explanation, Millis};
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::reply::{self, is_grpc};
 use crate::request::retry::Refusal;
 use crate::request::timeout::{Deadline, Expired, Upload};
+use crate::request::{Downstream, Rejection};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
-use crate::telemetry::metrics::{Outcome, RequestProtocol, Sample};
+use crate::telemetry::metrics::{Outcome, Proved, RequestProtocol, Sample};
 use crate::upstream::Hold;
 use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
@@ -34,8 +34,10 @@ use crate::worker::Worker;
 pub(crate) struct Record {
     worker: Rc<Worker>,
     started: Instant,
-    /// Labels of the traffic in metrics.
+    /// Labels of the traffic in metrics, but who called.
     pub(crate) traffic: TrafficId,
+    /// Who called, if that was proved.
+    caller: Option<Rc<Proved>>,
     /// Why the answer is not simply the upstream's.
     pub(crate) flags: Flags,
     /// None until there is an answer.
@@ -86,10 +88,11 @@ pub(crate) enum RecordedError {
 impl Record {
     pub(crate) fn new(
         worker: Rc<Worker>,
+        downstream: &Downstream,
         head: &http::request::Parts,
         log: Option<Box<LogFields>>,
     ) -> Self {
-        let mut record = Self::unreadable(worker, log);
+        let mut record = Self::unreadable(worker, downstream, log);
         record.grpc = is_grpc(&head.headers);
         record.head = head.method == Method::HEAD;
         record
@@ -110,11 +113,16 @@ impl Record {
     }
 
     /// The record of a request that could not be read.
-    pub(crate) fn unreadable(worker: Rc<Worker>, log: Option<Box<LogFields>>) -> Self {
+    pub(crate) fn unreadable(
+        worker: Rc<Worker>,
+        downstream: &Downstream,
+        log: Option<Box<LogFields>>,
+    ) -> Self {
         Self {
             worker,
             started: Instant::now(),
             traffic: TrafficId::UNKNOWN,
+            caller: downstream.proved.clone(),
             flags: Flags::default(),
             status: None,
             grpc: false,
@@ -168,6 +176,16 @@ impl Record {
         self.grpc
     }
 
+    /// Who answered, if that was proved.
+    pub(crate) fn answered_from(&mut self, peer: Option<&Proved>) {
+        let Some(peer) = peer else { return };
+        let metrics = self.worker.metrics.metrics();
+        self.traffic = peer.label(self.traffic, metrics);
+        if let Some(log) = &mut self.log {
+            log.answered_from(&peer.id);
+        }
+    }
+
     /// What was tried.
     pub(crate) fn attempted(
         &mut self,
@@ -212,7 +230,12 @@ impl Record {
             },
             grpc_status: self.grpc_status,
         };
-        self.worker.metrics.record(self.traffic, outcome, sample);
+        let metrics = &self.worker.metrics;
+        let traffic = match &self.caller {
+            Some(caller) => caller.label(self.traffic, metrics.metrics()),
+            None => self.traffic,
+        };
+        metrics.record(traffic, outcome, sample);
         if let Some(log) = &self.log {
             self.worker.log(&log.entry(outcome, sample));
         }

@@ -160,7 +160,7 @@ async fn enter(
         resumed,
     } = secured;
     worker.count_handshake(resumed);
-    downstream.security = Some(security);
+    downstream.secure(security);
     let first = BytesMut::new();
     Ok(Some(Entry::Http(Entered { io, agreed, first })))
 }

@@ -129,7 +129,7 @@ impl Compiler {
     /// Compiles a mesh as far as its table, so that its listeners can be tried first. A plan that is
     /// dropped leaves everything as it was.
     pub fn plan(&mut self, mesh: &Mesh, certificates: &Certificates) -> Planned<'_> {
-        self.registry.begin();
+        self.registry.begin(certificates);
         let (perspective, registry) = (&self.perspective, &mut self.registry);
         let mut plan = Plan::new(mesh, perspective, certificates, registry, &self.hosts);
         plan.admit(&mut self.issuers);

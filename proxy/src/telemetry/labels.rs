@@ -50,6 +50,8 @@ pub struct Traffic {
     pub destination_principal: Arc<str>,
     /// Cluster of the workload.
     pub destination_cluster: Arc<str>,
+    /// SPIFFE identity that the caller proved, in what a destination reports.
+    pub source_principal: Arc<str>,
 }
 
 /// The workload beside this proxy: the source of what it reports as source, the destination of what
@@ -91,6 +93,11 @@ impl TrafficId {
     pub(crate) const OVERFLOW_SOURCE: Self = Self(1);
     /// What is reported as destination after too many label sets were interned.
     pub(crate) const OVERFLOW_DESTINATION: Self = Self(2);
+
+    /// Whether it is one of these, which stand for no labels of their own.
+    pub(crate) fn is_constant(self) -> bool {
+        self <= Self::OVERFLOW_DESTINATION
+    }
 }
 
 // === impl Reporter ===
@@ -127,7 +134,8 @@ impl Traffic {
             destination_canonical_service: Arc::clone(&value),
             destination_canonical_revision: Arc::clone(&value),
             destination_principal: Arc::clone(&value),
-            destination_cluster: value,
+            destination_cluster: Arc::clone(&value),
+            source_principal: value,
         }
     }
 

@@ -12,6 +12,7 @@ mod health;
 mod mirrors;
 mod process;
 mod procfs;
+mod proved;
 mod rate_limits;
 mod retries;
 mod series;
@@ -44,6 +45,7 @@ pub use crate::telemetry::metrics::faults::FaultCounters;
 pub use crate::telemetry::metrics::mirrors::MirrorCounters;
 pub(crate) use crate::telemetry::metrics::mirrors::Mirrored;
 pub use crate::telemetry::metrics::process::{ProcessMetrics, Results};
+pub use crate::telemetry::metrics::proved::Proved;
 pub use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 pub use crate::telemetry::metrics::retries::RetryCounters;
 pub use crate::telemetry::metrics::tcp::TcpCounters;
@@ -147,6 +149,24 @@ impl Metrics {
     /// lives. After 65 536 different ones the number is that of the overflow series.
     pub fn intern(&self, reporter: Reporter, traffic: Traffic) -> TrafficId {
         locked(&self.traffics).intern(reporter, traffic)
+    }
+
+    /// The number of the labels that `change` makes of those with the number `id`. What stands for no
+    /// labels of its own stays as it is.
+    fn relabel(
+        &self,
+        id: TrafficId,
+        change: impl FnOnce(Reporter, Traffic) -> Traffic,
+    ) -> TrafficId {
+        if id.is_constant() {
+            return id;
+        }
+        let mut traffics = locked(&self.traffics);
+        let labels = traffics.labels(id);
+        traffics.intern(
+            labels.reporter,
+            change(labels.reporter, labels.traffic.clone()),
+        )
     }
 
     /// The recording side for one more worker.

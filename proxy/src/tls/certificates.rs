@@ -6,6 +6,7 @@
 
 mod files;
 mod gateway;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::tls::gateway::Acceptance;
 use crate::tls::identity::WorkloadIdentity;
 use crate::tls::pem;
 use gateway::Servers;
+pub(crate) use upstream::Clients;
 
 pub(crate) use files::named as named_files;
 
@@ -25,6 +27,7 @@ pub(crate) use files::named as named_files;
 #[derive(Debug, Default)]
 pub struct Certificates {
     servers: Arc<Servers>,
+    clients: Arc<Clients>,
     /// Who this workload is, if it can prove it.
     identity: Option<Arc<WorkloadIdentity>>,
 }
@@ -32,18 +35,25 @@ pub struct Certificates {
 // === impl Certificates ===
 
 impl Certificates {
-    /// Reads the files and secrets that the resources of `viewer` name; what is found wrong belongs to
-    /// the fields that name them. What is as `before` stays the same object.
-    pub fn load(
+    /// Reads the files and secrets that the resources of `viewer` name, and those that `rules` of
+    /// destinations do; what is found wrong belongs to the fields that name them. What is as `before`
+    /// stays the same object.
+    pub fn load<'r>(
         mesh: &Mesh,
         viewer: &Viewer,
+        rules: impl IntoIterator<Item = &'r Arc<Resource>>,
         identity: Option<Arc<WorkloadIdentity>>,
         before: Option<&Self>,
     ) -> (Self, Vec<(Arc<Resource>, Finding)>) {
-        let before = before.map(|before| &*before.servers);
-        let (servers, findings) = Servers::load(mesh, viewer, identity.as_ref(), before);
+        let of_servers = before.map(|before| &*before.servers);
+        let (servers, mut findings) = Servers::load(mesh, viewer, identity.as_ref(), of_servers);
+        let nothing = Clients::default();
+        let of_clients = before.map_or(&nothing, |before| &*before.clients);
+        let (clients, more) = Clients::load(rules, of_clients);
+        findings.extend(more);
         let loaded = Self {
             servers: Arc::new(servers),
+            clients: Arc::new(clients),
             identity,
         };
         (loaded, findings)
@@ -53,8 +63,14 @@ impl Certificates {
     pub fn with_identity(&self, identity: Arc<WorkloadIdentity>) -> Self {
         Self {
             servers: Arc::new(self.servers.with_identity(&identity)),
+            clients: Arc::clone(&self.clients),
             identity: Some(identity),
         }
+    }
+
+    /// Certificates of our own and authorities for TLS towards upstreams.
+    pub(crate) fn clients(&self) -> &Arc<Clients> {
+        &self.clients
     }
 
     /// How TLS ends at `server`; none if it does not, or if something for it is missing.

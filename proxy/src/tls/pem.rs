@@ -70,7 +70,18 @@ pub(crate) fn authorities(chain: Vec<CertificateDer<'static>>) -> Result<RootCer
     Ok(roots)
 }
 
-/// What authorities revoked, by the lists in a text; at least one.
+/// What authorities revoked, by the lists in a file; at least one.
+///
+/// # Errors
+///
+/// As [`chain`].
+pub(crate) fn revocations(
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    revocations_in(&file(path)?)
+}
+
+/// The same, of a text.
 ///
 /// # Errors
 ///

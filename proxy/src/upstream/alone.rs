@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use crate::io::Io;
 use crate::table::opaque::Carriage;
+use crate::tls::client::{Channel, Speech};
 use crate::upstream::Upstream;
 use crate::upstream::breaker::{Pending, Place};
-use crate::upstream::connect::Open;
-use crate::upstream::destination::{Destination, TcpProbes};
+use crate::upstream::connect::{Fresh, Open};
+use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::{Active, Member};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::pool::{Claim, Home, Limits};
@@ -36,16 +37,23 @@ impl Upstream {
         let active = member.endpoint.begin();
         let limits = Limits::of(&destination.policy);
         let breaker = &destination.live.breaker;
-        let home = self.pool.home(&member.endpoint, breaker, limits);
+        // Whoever speaks TLS through us does not want ours around it.
+        let channel = match carriage {
+            Carriage::ByPolicy => &member.channel,
+            Carriage::Untouched => &Channel::Plain,
+        };
+        let home = self
+            .pool
+            .home(&member.endpoint, channel.id(), breaker, limits);
         let opened = match own_place(destination, &home).await {
-            Ok((place, _pending)) => match carriage {
-                Carriage::ByPolicy => self.connect(destination, member, place).await,
-                Carriage::Untouched => self.connect_plainly(destination, member, place).await,
-            },
+            Ok((place, _pending)) => {
+                let how = (channel, Speech::Opaque);
+                self.connect_by(destination, member, place, how).await
+            }
             Err(error) => Err(error),
         };
         match opened {
-            Ok((io, open)) => Ok(Alone { io, open, active }),
+            Ok(Fresh { io, open, .. }) => Ok(Alone { io, open, active }),
             Err(error) => {
                 if let UpstreamError::Overflow(_) | UpstreamError::Full = error {
                     member.endpoint.unsent();
@@ -53,34 +61,6 @@ impl Upstream {
                     member.endpoint.failed();
                 }
                 Err(error)
-            }
-        }
-    }
-
-    /// Connects without a word of our own, whatever the policy says of TLS.
-    async fn connect_plainly(
-        &self,
-        destination: &Destination,
-        member: &Member,
-        place: Place,
-    ) -> Result<(Io, Open), UpstreamError> {
-        let policy = &destination.policy;
-        let probes = policy.tcp_keepalive.map(TcpProbes::as_option);
-        let addr = &member.endpoint.addr;
-        let connected = self
-            .connector
-            .connect(addr, policy.connect_timeout, probes.as_ref())
-            .await;
-        let process = &self.metrics.process;
-        match connected {
-            Ok(io) => {
-                process.upstream_connections.ok.inc();
-                let gauge = &process.upstream_connections_active;
-                Ok((io, Open::new(gauge, Some(place))))
-            }
-            Err(error) => {
-                process.upstream_connections.failed.inc();
-                Err(UpstreamError::Connect(error))
             }
         }
     }

@@ -10,9 +10,11 @@ use std::time::Duration;
 use prometheus::IntGauge;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::io::Io;
+use crate::telemetry::metrics::Proved;
+use crate::tls::client::{Channel, Secured, Shut, Speech, TlsError, TlsFault, refusal};
 use crate::upstream::breaker::Place;
 use crate::upstream::endpoint::EndpointAddr;
 
@@ -38,6 +40,12 @@ pub enum ConnectError {
     /// Another request's connect, for which this one waited, failed.
     #[error("connect: the connection that was being opened failed")]
     Shared(ConnectFault),
+    /// What was asked for cannot be done, and less is not done.
+    #[error("not opened: {0}")]
+    Shut(Shut),
+    /// The connection could not be secured.
+    #[error("secure the connection")]
+    Tls(#[source] TlsError),
     /// The other side does not speak HTTP/2, or ended the connection before it did.
     #[error("begin HTTP/2")]
     Handshake(#[source] Option<hyper::Error>),
@@ -57,8 +65,35 @@ pub enum ConnectFault {
     TimedOut,
     /// There was no common protocol.
     Handshake,
+    /// The connection could not be secured.
+    Tls(TlsFault),
+    /// What was asked for cannot be done.
+    Shut,
     /// Anything else, such as a limit of our own system.
     Other,
+}
+
+/// A connection that was opened.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) io: Io,
+    /// Counts it.
+    pub(crate) open: Open,
+    /// Whom the other side proved to be, if that is a workload.
+    pub(crate) peer: Option<Rc<Proved>>,
+}
+
+/// A connection that is wanted.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) addr: &'a EndpointAddr,
+    pub(crate) channel: &'a Channel,
+    /// What will be spoken on it.
+    pub(crate) speech: Speech,
+    /// Time for all of it.
+    pub(crate) limit: Duration,
+    /// Of the system, while it is silent.
+    pub(crate) probes: Option<&'a TcpKeepalive>,
 }
 
 /// Counts a connection as open until dropped.
@@ -84,6 +119,11 @@ impl ConnectError {
                 _ => ConnectFault::Other,
             },
             Self::Shared(fault) => *fault,
+            Self::Shut(_) => ConnectFault::Shut,
+            Self::Tls(error) => ConnectFault::Tls(error.fault()),
+            Self::Handshake(Some(error)) if refusal(error).is_some() => {
+                ConnectFault::Tls(TlsFault::Refused)
+            }
             Self::Handshake(_) => ConnectFault::Handshake,
             Self::Timeout(_) => ConnectFault::TimedOut,
         }
@@ -105,8 +145,8 @@ impl ConnectError {
                         | libc::EPERM
                 )
             ),
-            Self::Shared(ConnectFault::Other) => true,
-            Self::Shared(_) | Self::Handshake(_) | Self::Timeout(_) => false,
+            Self::Shut(_) | Self::Shared(ConnectFault::Other | ConnectFault::Shut) => true,
+            Self::Tls(_) | Self::Shared(_) | Self::Handshake(_) | Self::Timeout(_) => false,
         }
     }
 }
@@ -133,33 +173,52 @@ impl Drop for Open {
 // === impl Connector ===
 
 impl Connector {
-    /// Opens a connection within `limit`, with `probes` of the system while it is silent.
-    pub async fn connect(
-        &self,
-        addr: &EndpointAddr,
-        limit: Duration,
-        probes: Option<&TcpKeepalive>,
-    ) -> Result<Io, ConnectError> {
-        let opening = async {
-            match self {
-                Self::Network => open(addr).await,
-                Self::Custom(open) => open(addr).await,
-            }
-        };
-        let io = match timeout(limit, opening).await {
-            Ok(opened) => opened.map_err(ConnectError::Io)?,
-            Err(_) => return Err(ConnectError::Timeout(limit)),
-        };
-        if let (Some(probes), Io::Tcp(tcp)) = (probes, &io) {
-            let socket = SockRef::from(tcp);
-            socket.set_tcp_keepalive(probes).map_err(ConnectError::Io)?;
+    /// Opens a connection and secures it as it should be.
+    pub(crate) async fn reach(&self, wanted: Wanted<'_>) -> Result<Secured, ConnectError> {
+        match self {
+            Self::Network => reach(wanted).await,
+            Self::Custom(open) => reach_by(open(wanted.addr), &wanted).await,
         }
-        Ok(io)
     }
 }
 
+/// Opens a connection by the network and secures it as it should be.
+pub(crate) async fn reach(wanted: Wanted<'_>) -> Result<Secured, ConnectError> {
+    reach_by(open(wanted.addr), &wanted).await
+}
+
+async fn reach_by(
+    opening: impl Future<Output = io::Result<Io>>,
+    wanted: &Wanted<'_>,
+) -> Result<Secured, ConnectError> {
+    let tls = match wanted.channel {
+        Channel::Plain => None,
+        Channel::Tls(tls) => Some(tls),
+        Channel::Shut(why) => return Err(ConnectError::Shut(*why)),
+    };
+    let limit = wanted.limit;
+    let end = Instant::now() + limit;
+    let late = |_| ConnectError::Timeout(limit);
+    let io = timeout_at(end, opening).await.map_err(late)?;
+    let io = io.map_err(ConnectError::Io)?;
+    if let (Some(probes), Io::Tcp(tcp)) = (wanted.probes, &io) {
+        let socket = SockRef::from(tcp);
+        socket.set_tcp_keepalive(probes).map_err(ConnectError::Io)?;
+    }
+    let Some(tls) = tls else {
+        return Ok(Secured {
+            io,
+            peer: None,
+            resumed: None,
+        });
+    };
+    // In a box: a handshake is large, and most connections have none.
+    let secured = timeout_at(end, Box::pin(tls.secure(io, wanted.speech))).await;
+    secured.map_err(late)?.map_err(ConnectError::Tls)
+}
+
 /// Opens a connection by the network, however long that takes.
-pub(crate) async fn open(addr: &EndpointAddr) -> io::Result<Io> {
+async fn open(addr: &EndpointAddr) -> io::Result<Io> {
     match addr {
         EndpointAddr::Tcp(addr) => {
             let tcp = TcpStream::connect(addr).await?;
@@ -209,9 +268,19 @@ mod tests {
         let limit = Duration::from_secs(10);
 
         for (probes, on) in [(None, false), (Some(&probes), true)] {
-            let io = Connector::Network.connect(&addr, limit, probes).await;
-            let Ok(Io::Tcp(tcp)) = io else {
-                panic!("no connection: {io:?}");
+            let wanted = Wanted {
+                addr: &addr,
+                channel: &Channel::Plain,
+                speech: Speech::Http1,
+                limit,
+                probes,
+            };
+            let reached = Connector::Network.reach(wanted).await;
+            let Ok(Secured {
+                io: Io::Tcp(tcp), ..
+            }) = reached
+            else {
+                panic!("no connection: {reached:?}");
             };
             let socket = SockRef::from(&tcp);
 

@@ -195,6 +195,12 @@ impl Destination {
 // === impl DestinationKey ===
 
 impl DestinationKey {
+    /// What a workload of the mesh is asked for in TLS, in the form that proxies of Istio use:
+    /// `outbound_.9080_.v1_.reviews.default.svc.cluster.local`.
+    pub(crate) fn server_name(&self) -> String {
+        format!("outbound_.{}_.{}_.{}", self.port, self.subset, self.host)
+    }
+
     /// The host, with its port where that is not the default one: what a request calls it.
     pub(crate) fn authority(&self) -> HeaderValue {
         let text = match self.port {

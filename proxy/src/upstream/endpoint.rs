@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use tokio::time::Instant;
 
 use crate::telemetry::labels::TrafficId;
+use crate::tls::client::Channel;
 use crate::upstream::health::Health;
 use crate::upstream::idle_limit::IdleLimit;
 use crate::upstream::outlier::Streaks;
+use crate::upstream::pool::HomeKey;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ pub struct Member {
     pub traffic: TrafficId,
     /// `region/zone/subzone`, as far as it is known.
     pub locality: Option<Arc<str>>,
+    /// How it is spoken to below HTTP.
+    pub channel: Channel,
 }
 
 /// Counts a request as under way until dropped.
@@ -113,6 +117,18 @@ impl Endpoint {
     /// Counts an attempt without an answer.
     pub(crate) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    /// Where its connections are kept.
+    pub(crate) fn home(&self) -> HomeKey {
+        HomeKey {
+            endpoint: self.endpoint.id,
+            channel: self.channel.id(),
+        }
     }
 }
 

@@ -30,8 +30,9 @@ use crate::message::chunked::{ChunkError, Decoded};
 use crate::message::interim::Interim;
 use crate::message::line::LineAt;
 use crate::request::limits::Limits;
+use crate::telemetry::metrics::Proved;
 use crate::upstream::Answer;
-use crate::upstream::connect::Open;
+use crate::upstream::connect::{Fresh, Open};
 use crate::upstream::pool::Home;
 use decode::BodyDecoder;
 pub use decode::HeadError;
@@ -61,6 +62,8 @@ pub struct Connection {
     interim: u32,
     /// Whether the last read took all the room there was.
     filled: bool,
+    /// Whom the upstream proved to be.
+    peer: Option<Rc<Proved>>,
     _open: Open,
 }
 
@@ -157,7 +160,8 @@ pub(crate) struct Exchange<'a> {
 
 impl Connection {
     /// In a box, because it goes from the pool to a request and back again and again.
-    pub(crate) fn new(io: Io, open: Open) -> Box<Self> {
+    pub(crate) fn new(fresh: Fresh) -> Box<Self> {
+        let Fresh { io, open, peer } = fresh;
         Box::new(Self {
             io,
             opened: Instant::now(),
@@ -166,8 +170,14 @@ impl Connection {
             requests: 0,
             interim: 0,
             filled: false,
+            peer,
             _open: open,
         })
+    }
+
+    /// Whom the upstream proved to be.
+    pub(crate) fn peer(&self) -> Option<Rc<Proved>> {
+        self.peer.clone()
     }
 
     /// Requests sent on it.
@@ -181,12 +191,12 @@ impl Connection {
     }
 
     /// Whether the connection, idle, is of no more use: closed by the peer or out of step.
-    pub(crate) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&mut self) -> bool {
         !self.buf.is_empty() || self.io.has_unexpected_input()
     }
 
     /// The same as the socket has it at this moment, for a system call.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         !self.buf.is_empty() || self.io.has_unexpected_input_now()
     }
 
@@ -229,7 +239,8 @@ impl Connection {
             Poll::Ready(Err(error @ ExchangeError::Io { .. })) => {
                 // Not the end: the upstream may have answered and closed early, and if not, the
                 // read will say so.
-                *failed = Some(error.or_unsent(sender.is_unsent()));
+                let unsent = sender.is_unsent() && self.io.tells_what_was_sent();
+                *failed = Some(error.or_unsent(unsent));
                 sender.abandon();
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -285,6 +296,9 @@ impl Connection {
             match ready!(self.poll_read(cx)) {
                 Ok(0) => return Poll::Ready(Err(ExchangeError::Closed { answered })),
                 Ok(_) => {}
+                Err(error) if is_cut(&error) => {
+                    return Poll::Ready(Err(ExchangeError::Closed { answered }));
+                }
                 Err(source) => {
                     return Poll::Ready(Err(match answered {
                         true => ExchangeError::Cut(source),
@@ -334,6 +348,7 @@ impl Connection {
         let kept = said.is_none_or(|said| home.heed(said));
         let reusable =
             keep_alive && kept && sender.as_ref().is_none_or(|sender| !sender.is_abandoned());
+        let peer = self.peer();
         let body = match decoder.take_whole(&mut self.buf) {
             _ if status == StatusCode::SWITCHING_PROTOCOLS => Body::Tunnel(Box::new(Switched {
                 conn: self,
@@ -366,7 +381,9 @@ impl Connection {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        Answer::new(response, Some(spelling))
+        let mut answer = Answer::new(response, Some(spelling));
+        answer.peer = peer;
+        answer
     }
 
     /// Drops the memory that a connection has no use for while it rests.
@@ -411,9 +428,9 @@ impl Asked<'_> {
 
 impl Switched {
     /// A connection through which a client talks.
-    pub(crate) fn connected(io: Io, open: Open) -> Self {
+    pub(crate) fn connected(conn: Box<Connection>) -> Self {
         Self {
-            conn: Connection::new(io, open),
+            conn,
             protocol: None,
         }
     }
@@ -521,8 +538,18 @@ impl Reading {
                 Ok(0) if self.decoder.ends_with_stream() => return Poll::Ready(None),
                 Ok(0) => return Poll::Ready(Some(Err(ReadError::Truncated))),
                 Ok(_) => {}
+                // Where TLS ends without its farewell, somebody on the way may have cut it off: this is
+                // not the end even of a body that ends with its stream.
+                Err(error) if is_cut(&error) => {
+                    return Poll::Ready(Some(Err(ReadError::Truncated)));
+                }
                 Err(error) => return Poll::Ready(Some(Err(ReadError::Io(error)))),
             }
         }
     }
+}
+
+/// Whether TLS ended without its farewell (RFC 8446 §6.1); nothing else reports an end like this.
+fn is_cut(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }

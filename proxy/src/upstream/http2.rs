@@ -15,10 +15,10 @@ use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use crate::body::Body;
-use crate::io::Io;
+use crate::telemetry::metrics::Proved;
 use crate::upstream::UpstreamError;
 use crate::upstream::breaker::{Breaker, Place, Thresholds};
-use crate::upstream::connect::{ConnectError, ConnectFault, Open};
+use crate::upstream::connect::{ConnectError, ConnectFault, Fresh};
 use crate::upstream::destination::{Ping, Policy};
 use crate::upstream::pool::{Home, Limits};
 use conn::Shared;
@@ -117,7 +117,7 @@ impl Slot {
         &self,
         home: &Home,
         terms: &Terms,
-        open: impl AsyncFnOnce(Place) -> Result<(Io, Open), UpstreamError>,
+        open: impl AsyncFnOnce(Place) -> Result<Fresh, UpstreamError>,
     ) -> Result<Stream, UpstreamError> {
         let mut until = None;
         let mut pending = None;
@@ -182,14 +182,14 @@ impl Slot {
         &self,
         terms: &Terms,
         place: Place,
-        open: impl AsyncFnOnce(Place) -> Result<(Io, Open), UpstreamError>,
+        open: impl AsyncFnOnce(Place) -> Result<Fresh, UpstreamError>,
     ) -> Result<Stream, UpstreamError> {
         let opened = Rc::new(Opened::default());
         *self.opening.borrow_mut() = Some(Rc::clone(&opened));
         let opening = Opening { slot: self, opened };
         let conn = async {
-            let (io, counted) = open(place).await?;
-            let conn = Shared::open(io, counted, terms.ping, terms.wait, &self.room).await;
+            let fresh = open(place).await?;
+            let conn = Shared::open(fresh, terms.ping, terms.wait, &self.room).await;
             conn.map_err(UpstreamError::Connect)
         };
         match conn.await {
@@ -296,6 +296,11 @@ impl Stream {
     /// Whether the connection had served before and nothing was going on when this began.
     pub(crate) fn rested(&self) -> bool {
         self.rested
+    }
+
+    /// Whom the upstream proved to be.
+    pub(crate) fn peer(&self) -> Option<Rc<Proved>> {
+        self.conn.peer.clone()
     }
 
     /// Sends a request and waits for the head of its answer.

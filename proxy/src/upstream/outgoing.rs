@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use http::header::HeaderValue;
+use http::uri::Scheme;
 use http::{Request, Uri, Version, header};
 
 use crate::body::Body;
@@ -97,14 +98,15 @@ impl Outgoing {
         }
     }
 
-    /// The request in the terms of HTTP/2; takes the body along.
-    pub(super) fn take_as_http2(&mut self, attempt: u32) -> Request<Body> {
+    /// The request in the terms of HTTP/2, for a connection in the scheme of this one; takes the body
+    /// along.
+    pub(super) fn take_as_http2(&mut self, attempt: u32, scheme: Scheme) -> Request<Body> {
         self.settle_headers();
         let mut request = Request::new(std::mem::take(&mut self.body));
         *request.method_mut() = self.head.method.clone();
         *request.version_mut() = Version::HTTP_2;
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(scheme)
             .authority(self.authority.as_bytes())
             .path_and_query(self.target())
             .build();

@@ -36,9 +36,18 @@ const ASK_AFTER: Duration = Duration::from_millis(5);
 /// One worker's connections.
 #[derive(Debug, Default)]
 pub struct Pool {
-    endpoints: RefCell<FxHashMap<u64, Rc<Home>>>,
+    homes: RefCell<FxHashMap<HomeKey, Rc<Home>>>,
     /// Rung when somebody, on any worker, waits for what rests here.
     bell: Arc<Bell>,
+}
+
+/// Whose connections serve for each other: those to one endpoint that are secured alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct HomeKey {
+    /// Number of the endpoint.
+    pub(crate) endpoint: u64,
+    /// Number of the channel to it.
+    pub(crate) channel: u64,
 }
 
 /// When connections end, as configuration has it.
@@ -52,7 +61,7 @@ pub(crate) struct Limits {
     pub(crate) requests: u32,
 }
 
-/// The connections of one worker to one endpoint.
+/// The connections of one worker to one endpoint that are secured alike.
 #[derive(Debug)]
 pub(crate) struct Home {
     endpoint: Arc<Endpoint>,
@@ -101,15 +110,21 @@ impl Limits {
 // === impl Pool ===
 
 impl Pool {
-    /// The connections to `endpoint`, with the limits that apply from now on.
+    /// The connections to `endpoint` through a channel, by its number, with the limits that apply
+    /// from now on.
     pub(crate) fn home(
         &self,
         endpoint: &Arc<Endpoint>,
+        channel: u64,
         breaker: &Arc<Breaker>,
         limits: Limits,
     ) -> Rc<Home> {
-        let mut endpoints = self.endpoints.borrow_mut();
-        let home = endpoints.entry(endpoint.id).or_insert_with(|| {
+        let mut homes = self.homes.borrow_mut();
+        let key = HomeKey {
+            endpoint: endpoint.id,
+            channel,
+        };
+        let home = homes.entry(key).or_insert_with(|| {
             breaker.ring(&self.bell);
             Rc::new(Home {
                 endpoint: Arc::clone(endpoint),
@@ -126,11 +141,11 @@ impl Pool {
         Rc::clone(home)
     }
 
-    /// Closes what rested too long or was closed by its peer, and everything to endpoints that are
-    /// not among `known`.
-    pub(crate) fn sweep(&self, known: &FxHashSet<u64>, now: Instant) {
-        self.endpoints.borrow_mut().retain(|id, home| {
-            if known.contains(id) {
+    /// Closes what rested too long or was closed by its peer, and everything to endpoints, or through
+    /// channels, that are not among `known`.
+    pub(crate) fn sweep(&self, known: &FxHashSet<HomeKey>, now: Instant) {
+        self.homes.borrow_mut().retain(|key, home| {
+            if known.contains(key) {
                 home.sweep(now);
                 return true;
             }
@@ -145,7 +160,7 @@ impl Pool {
     pub(crate) async fn attend(&self) {
         loop {
             self.bell.rung().await;
-            let homes: Vec<_> = self.endpoints.borrow().values().cloned().collect();
+            let homes: Vec<_> = self.homes.borrow().values().cloned().collect();
             for home in homes {
                 home.give_up();
             }
@@ -154,7 +169,7 @@ impl Pool {
 
     /// Idle HTTP/1.1 connections.
     pub fn idle(&self) -> usize {
-        self.endpoints
+        self.homes
             .borrow()
             .values()
             .map(|home| home.idle.borrow().len())
@@ -173,7 +188,7 @@ impl Home {
         let limit = self.endpoint.idle_limit.within(limit);
         let mut closes = Closes::default();
         let mut found = None;
-        while let Some(Idle { conn, since }) = idle.pop() {
+        while let Some(Idle { mut conn, since }) = idle.pop() {
             let rest = now.saturating_duration_since(since);
             let closed = match rest < ASK_AFTER {
                 true => conn.is_stale(),

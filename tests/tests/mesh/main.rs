@@ -38,4 +38,5 @@ mod sticky;
 mod timeouts;
 mod tls;
 mod tokens;
+mod upstream_tls;
 mod weights;

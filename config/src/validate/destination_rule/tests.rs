@@ -275,6 +275,42 @@ fn localities_do_not_overlap_and_total_100() {
     ]);
 }
 
+/// Said at the field wherever it is set.
+const UNVERIFIED: &str = "warning: tls.insecureSkipVerify: the server is not verified: whoever is on the \
+                          way to it can read and change what is sent";
+
+#[test]
+fn a_rule_that_verifies_nobody_is_a_warning() {
+    let policy = |mode: &str| json!({"tls": {"mode": mode, "insecureSkipVerify": true}});
+    assert_policies(&[
+        (policy("SIMPLE"), &[UNVERIFIED]),
+        // Workloads are verified whatever is written.
+        (policy("ISTIO_MUTUAL"), &[]),
+        (policy("DISABLE"), &[]),
+    ]);
+}
+
+#[test]
+fn a_server_is_asked_for_by_the_name_of_a_host() {
+    for (sni, taken) in [
+        ("api.example.com", true),
+        ("api.example.com.", true),
+        ("outbound_.80_._.reviews.default.svc.cluster.local", true),
+        ("localhost", true),
+        ("10.0.0.1", false),
+        ("*.example.com", false),
+        ("a..b", false),
+        ("-a.test", false),
+        ("a b", false),
+    ] {
+        let policy = json!({"tls": {"mode": "SIMPLE", "sni": sni}});
+        let problem = "is no name that a server can be asked for; no connection is opened, got";
+        let warning = format!("warning: tls.sni: {problem} \"{sni}\"");
+        let expected: &[&str] = if taken { &[] } else { &[&warning] };
+        assert_policies(&[(policy, expected)]);
+    }
+}
+
 #[test]
 fn tls_modes_need_their_files() {
     let tls = |fields: Value| json!({"tls": fields});
@@ -290,7 +326,10 @@ fn tls_modes_need_their_files() {
         ),
         (
             tls(json!({"mode": "SIMPLE", "insecureSkipVerify": true, "subjectAltNames": ["a"]})),
-            &["tls.subjectAltNames: must not be set when insecureSkipVerify is true"],
+            &[
+                UNVERIFIED,
+                "tls.subjectAltNames: must not be set when insecureSkipVerify is true",
+            ],
         ),
         (
             tls(json!({"mode": "SIMPLE", "credentialName": "configmap://other/c"})),

@@ -154,6 +154,7 @@ fn destinations() -> Destinations {
         weight: 2,
         traffic: TrafficId::UNKNOWN,
         locality: None,
+        channel: Default::default(),
     };
     let destination = Destination {
         key: DestinationKey {

@@ -116,6 +116,7 @@ mod tests {
             weight: 1,
             traffic: TrafficId::UNKNOWN,
             locality: None,
+            channel: Default::default(),
         }
     }
 

@@ -111,6 +111,8 @@ fn connect(fault: ConnectFault) -> Row {
         ConnectFault::Unreachable => unavailable(NOT_CONNECTED, "connect_unreachable"),
         ConnectFault::TimedOut => unavailable("connection timeout", "connect_timeout"),
         ConnectFault::Handshake => unavailable(NOT_CONNECTED, "connect_no_http2"),
+        ConnectFault::Tls(fault) => unavailable(NOT_CONNECTED, fault.detail()),
+        ConnectFault::Shut => unavailable(NOT_CONNECTED, "connect_not_secured"),
         ConnectFault::Other => unavailable(NOT_CONNECTED, "connect_failure"),
     }
 }

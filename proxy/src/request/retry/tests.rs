@@ -13,6 +13,7 @@ fn member(port: u16, locality: Option<&str>) -> Member {
         weight: 1,
         traffic: TrafficId::UNKNOWN,
         locality: locality.map(Arc::from),
+        channel: Default::default(),
     }
 }
 

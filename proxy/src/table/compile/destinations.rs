@@ -1,6 +1,7 @@
 //! Destinations: which there are, their numbers, and their endpoints.
 
 mod build;
+mod channel;
 mod host;
 
 use std::collections::BTreeSet;
@@ -13,11 +14,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Perspective, Resolved};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::certificates::Certificates;
 use crate::upstream::destination::{
     Destination, DestinationId, DestinationKey, Destinations, Protocol,
 };
 use crate::upstream::endpoint::EndpointAddr;
 use crate::upstream::question::Place as ServicePlace;
+use channel::Means;
 pub(super) use host::{Host, same};
 
 /// From where a host is looked up, which decides the services that count.
@@ -65,6 +68,7 @@ pub(super) struct Generation {
     /// What was looked up; `None` for hosts that nobody serves.
     found: FxHashMap<(View, Arc<str>), Option<Arc<Host>>>,
     used: FxHashMap<Place, Blueprint>,
+    means: Means,
 }
 
 /// Every destination that the routes of the current generation lead to.
@@ -79,6 +83,8 @@ pub(super) struct Registry {
     ids: FxHashMap<Place, DestinationId>,
     free: Vec<DestinationId>,
     built: FxHashMap<Place, (Blueprint, Arc<Destination>)>,
+    /// What they are secured with.
+    built_with: Means,
     resolved: Resolved,
     /// Names whose addresses changed since the last build.
     changed_names: FxHashSet<Arc<str>>,
@@ -96,6 +102,7 @@ impl Registry {
             ids: FxHashMap::default(),
             free: Vec::new(),
             built: FxHashMap::default(),
+            built_with: Means::default(),
             resolved: Resolved::default(),
             changed_names: FxHashSet::default(),
         }
@@ -107,8 +114,11 @@ impl Registry {
 
     /// Begins a generation: nothing is in use until a route says so. One that was begun before and
     /// not committed is given up.
-    pub(super) fn begin(&mut self) {
-        self.next = Generation::default();
+    pub(super) fn begin(&mut self, certificates: &Certificates) {
+        self.next = Generation {
+            means: Means::of(certificates),
+            ..Generation::default()
+        };
     }
 
     /// Makes the generation that was begun the current one and returns the names that it needs.
@@ -252,10 +262,13 @@ impl Registry {
             self.free.extend(self.ids.remove(&place));
         }
         let used = std::mem::take(&mut self.current.used);
+        let secured_alike = self.built_with.is_same(&self.current.means);
         for (place, blueprint) in &used {
             let before = self.built.get(place);
             let fresh = before.is_some_and(|(made_of, _)| {
-                made_of.is_same(blueprint) && !self.concerns_changed_name(blueprint)
+                let secured_alike = secured_alike || blueprint.is_own();
+                let same = made_of.is_same(blueprint) && secured_alike;
+                same && !self.concerns_changed_name(blueprint)
             });
             if !fresh {
                 let before = before.map(|(_, destination)| Arc::clone(destination));
@@ -265,6 +278,7 @@ impl Registry {
             }
         }
         self.current.used = used;
+        self.built_with = self.current.means.clone();
         self.changed_names.clear();
         let places = self
             .ids
@@ -304,6 +318,14 @@ impl Blueprint {
                 Some(format!("{}/{}", meta.namespace, meta.name).into())
             }
             Self::Workload(_) => None,
+        }
+    }
+
+    /// Whether it is the own workload, which is next to us.
+    fn is_own(&self) -> bool {
+        match self {
+            Self::Host(_) => false,
+            Self::Workload(_) => true,
         }
     }
 

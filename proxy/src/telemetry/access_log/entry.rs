@@ -67,7 +67,11 @@ pub struct Entry<'a> {
     pub requested_server_name: Text<'a>,
     /// Name of the rule, or `default`.
     pub route_name: Text<'a>,
-    /// `namespace/name` of the `VirtualService`. From here on only in JSON.
+    /// Identity that the downstream proved. From here on only in JSON.
+    pub downstream_peer_uri_san: Text<'a>,
+    /// Identity that the upstream proved.
+    pub upstream_peer_uri_san: Text<'a>,
+    /// `namespace/name` of the `VirtualService`.
     pub virtual_service: Text<'a>,
     /// Position of the rule in it.
     pub rule: Option<u32>,
@@ -120,6 +124,8 @@ impl<'a> Entry<'a> {
             downstream_remote_address: None,
             requested_server_name: none,
             route_name: none,
+            downstream_peer_uri_san: none,
+            upstream_peer_uri_san: none,
             virtual_service: none,
             rule: None,
             destination_rule: none,

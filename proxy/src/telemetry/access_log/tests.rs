@@ -66,7 +66,8 @@ fn a_json_line_has_istios_names_and_ours() {
             + r#""upstream_local_address":"10.1.0.4:41000","#
             + r#""downstream_local_address":"127.0.0.1:15001","#
             + r#""downstream_remote_address":"127.0.0.1:53122","requested_server_name":null,"#
-            + r#""route_name":"default","virtual_service":"default/reviews","rule":1,"#
+            + r#""route_name":"default","downstream_peer_uri_san":null,"#
+            + r#""upstream_peer_uri_san":null,"virtual_service":"default/reviews","rule":1,"#
             + r#""destination_rule":"default/reviews","subset":"v1","attempts":2,"retry_refused":null,"#
             + r#""rate_limit":null}"#
     );

@@ -4,6 +4,7 @@
 //! string at once, about 100 MiB for 10 000 series, where a piece of text needs 64 KiB.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
@@ -181,7 +182,14 @@ impl Scrape {
         match (outcome, reporter) {
             (None, _) => write_source(&mut out, &self.overflowed),
             (Some(_), Reporter::Source) => write_source(&mut out, &self.identity),
-            (Some(_), Reporter::Destination) => write_source(&mut out, &Identity::unknown()),
+            (Some(_), Reporter::Destination) => {
+                let principal = Arc::clone(&labels.traffic.source_principal);
+                let caller = Identity {
+                    principal,
+                    ..Identity::unknown()
+                };
+                write_source(&mut out, &caller);
+            }
         }
         write_destination(&mut out, labels);
         let Some(outcome) = outcome else {
@@ -192,7 +200,8 @@ impl Scrape {
         };
         let security = match reporter {
             Reporter::Source => UNKNOWN,
-            Reporter::Destination => "none",
+            Reporter::Destination if *labels.traffic.source_principal == *UNKNOWN => "none",
+            Reporter::Destination => "mutual_tls",
         };
         let (flags, code) = (outcome.flags.to_string(), outcome.code.to_string());
         let values = [outcome.protocol.as_str(), &flags, security, &code];

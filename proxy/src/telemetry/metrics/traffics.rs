@@ -97,6 +97,7 @@ impl Traffics {
             destination_canonical_revision: value(traffic.destination_canonical_revision),
             destination_principal: value(traffic.destination_principal),
             destination_cluster: value(traffic.destination_cluster),
+            source_principal: value(traffic.source_principal),
         }
     }
 }

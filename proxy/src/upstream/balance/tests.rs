@@ -19,6 +19,7 @@ fn members(weights: &[u32]) -> Vec<Member> {
         weight: *weight,
         traffic: TrafficId::UNKNOWN,
         locality: None,
+        channel: Default::default(),
     };
     (1..).zip(weights).map(member).collect()
 }

@@ -98,7 +98,7 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
 }
 
 async fn check(target: Arc<Target>) -> Option<Result<(), String>> {
-    let result = probe::run(&target.addr, &target.check).await?;
+    let result = probe::run(&target).await?;
     Some(result.map_err(|failure| failure.text()))
 }
 

@@ -1,14 +1,15 @@
-//! One check: connect, ask, judge the answer. In plain text, on a connection of its own.
+//! One check: connect, ask, judge the answer. On a connection of its own, secured as those of requests
+//! are.
 
 use std::error::Error as _;
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use config::annotation::Probe;
+use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -19,9 +20,10 @@ use tokio::time::{Instant, timeout};
 
 use super::check::Check;
 use super::grpc;
+use super::schedule::Target;
 use crate::io::Io;
-use crate::upstream::connect;
-use crate::upstream::endpoint::EndpointAddr;
+use crate::tls::client::Speech;
+use crate::upstream::connect::{self, ConnectError, Wanted};
 
 /// Largest head of an answer, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -39,8 +41,8 @@ const HELD_UP: Duration = Duration::from_millis(500);
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("connect")]
-    Connect(#[source] io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("exchange")]
     Exchange(#[from] hyper::Error),
     #[error("request")]
@@ -53,24 +55,33 @@ pub(super) enum Failure {
     TimedOut(Duration),
 }
 
-/// Checks the endpoint at `addr` once. No result if it was not the endpoint that took too long.
-pub(super) async fn run(addr: &EndpointAddr, check: &Check) -> Option<Result<(), Failure>> {
-    let limit = check.written.timeout.get();
+/// Checks a target once. No result if it was not the endpoint that took too long.
+pub(super) async fn run(target: &Target) -> Option<Result<(), Failure>> {
+    let limit = target.check.written.timeout.get();
     let began = Instant::now();
-    match timeout(limit, attempt(addr, check)).await {
+    match timeout(limit, attempt(target)).await {
         Ok(result) => Some(result),
         Err(_) if began.elapsed() > limit + HELD_UP => None,
         Err(_) => Some(Err(Failure::TimedOut(limit))),
     }
 }
 
-async fn attempt(addr: &EndpointAddr, check: &Check) -> Result<(), Failure> {
-    let io = connect::open(addr).await.map_err(Failure::Connect)?;
+async fn attempt(target: &Target) -> Result<(), Failure> {
+    let check = &target.check;
+    let scheme = target.channel.scheme();
+    let wanted = Wanted {
+        addr: &target.addr,
+        channel: &target.channel,
+        speech: speech(check),
+        limit: check.written.timeout.get(),
+        probes: None,
+    };
+    let io = connect::reach(wanted).await?.io;
     match &check.written.probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, statuses } => {
             let status = match check.http2 {
-                true => get_http2(io, check, path).await?,
+                true => get_http2(io, check, scheme, path).await?,
                 false => get_http1(io, check, path).await?,
             };
             match statuses.contains(&status.as_u16()) {
@@ -78,7 +89,15 @@ async fn attempt(addr: &EndpointAddr, check: &Check) -> Result<(), Failure> {
                 false => Err(Failure::Status(status)),
             }
         }
-        Probe::Grpc { service } => ask_grpc(io, check, service).await,
+        Probe::Grpc { service } => ask_grpc(io, check, scheme, service).await,
+    }
+}
+
+/// What is spoken. A connection that is only opened is one for requests.
+fn speech(check: &Check) -> Speech {
+    match (&check.written.probe, check.http2) {
+        (Probe::Grpc { .. }, _) | (Probe::Http { .. } | Probe::Tcp, true) => Speech::Http2,
+        (Probe::Http { .. } | Probe::Tcp, false) => Speech::Http1,
     }
 }
 
@@ -95,15 +114,20 @@ async fn get_http1(io: Io, check: &Check, path: &str) -> Result<StatusCode, Fail
     Ok(response.status())
 }
 
-async fn get_http2(io: Io, check: &Check, path: &str) -> Result<StatusCode, Failure> {
-    let request = Request::get(uri(check, path)?)
+async fn get_http2(
+    io: Io,
+    check: &Check,
+    scheme: Scheme,
+    path: &str,
+) -> Result<StatusCode, Failure> {
+    let request = Request::get(uri(check, scheme, path)?)
         .header(header::USER_AGENT, USER_AGENT)
         .body(Full::default())?;
     exchange_http2(io, request, async |response| Ok(response.status())).await
 }
 
-async fn ask_grpc(io: Io, check: &Check, service: &str) -> Result<(), Failure> {
-    let request = Request::post(uri(check, grpc::PATH)?)
+async fn ask_grpc(io: Io, check: &Check, scheme: Scheme, service: &str) -> Result<(), Failure> {
+    let request = Request::post(uri(check, scheme, grpc::PATH)?)
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
@@ -128,8 +152,8 @@ async fn ask_grpc(io: Io, check: &Check, service: &str) -> Result<(), Failure> {
     .await
 }
 
-fn uri(check: &Check, path: &str) -> Result<Uri, http::Error> {
-    let uri = Uri::builder().scheme("http").authority(&*check.authority);
+fn uri(check: &Check, scheme: Scheme, path: &str) -> Result<Uri, http::Error> {
+    let uri = Uri::builder().scheme(scheme).authority(&*check.authority);
     uri.path_and_query(path).build()
 }
 

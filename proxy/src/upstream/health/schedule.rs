@@ -3,7 +3,7 @@
 mod lanes;
 
 use std::collections::BTreeMap;
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::check::Check;
 use super::keeper::CHECKS_MAX;
 use super::verdict::Verdict;
 use super::{Ailment, Checked};
+use crate::tls::client::{Channel, TlsClient};
 use crate::upstream::destination::{Destinations, Live};
 use crate::upstream::endpoint::{Endpoint, EndpointAddr};
 use lanes::Lanes;
@@ -27,10 +28,12 @@ type Due = (Instant, u64);
 
 /// Where is asked, and what. The destinations that share it (a host and its subsets) share the
 /// checks.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(super) struct Target {
     pub(super) addr: EndpointAddr,
     pub(super) check: Arc<Check>,
+    /// As requests are sent.
+    pub(super) channel: Channel,
 }
 
 /// All endpoints that are checked.
@@ -88,7 +91,7 @@ impl Schedule {
                     live: Arc::clone(&destination.live),
                 };
                 match check {
-                    Some(check) => self.add(subject, check, now),
+                    Some(check) => self.add(subject, check, &member.channel, now),
                     None => subject.forget(),
                 }
             }
@@ -117,10 +120,11 @@ impl Schedule {
         waits
     }
 
-    fn add(&mut self, subject: Subject, check: &Arc<Check>, now: Instant) {
+    fn add(&mut self, subject: Subject, check: &Arc<Check>, channel: &Channel, now: Instant) {
         let target = Target {
             addr: check.addr(&subject.endpoint.addr),
             check: Arc::clone(check),
+            channel: channel.clone(),
         };
         if let Some(tracked) = self.targets.get_mut(&target) {
             if let Some(checked) = &tracked.checked {
@@ -212,6 +216,34 @@ fn phase(target: &Target) -> Duration {
     target.addr.hash(&mut hasher);
     let share = (hasher.finish() >> 32) as f64 / f64::from(u32::MAX);
     target.check.written.interval.get().mul_f64(share / 2.0)
+}
+
+// === impl Target ===
+
+impl Target {
+    /// A certificate that was renewed makes another target, lest checks go on with the old one; what
+    /// is known of the endpoint stays.
+    fn key(&self) -> (&EndpointAddr, &Check, *const TlsClient) {
+        let tls = match &self.channel {
+            Channel::Tls(tls) => Arc::as_ptr(tls),
+            Channel::Plain | Channel::Shut(_) => std::ptr::null(),
+        };
+        (&self.addr, &self.check, tls)
+    }
+}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Target {}
+
+impl Hash for Target {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 // === impl Tracked ===

@@ -349,7 +349,7 @@ impl Sender {
         self.state = State::Flush;
     }
 
-    /// Writes the buffers out.
+    /// Writes the buffers out, down to the socket: TLS takes more than it has sent.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -359,7 +359,11 @@ impl Sender {
         loop {
             let head_rest = &head[self.head_sent.min(head.len())..];
             if head_rest.is_empty() && self.is_drained() {
-                return Poll::Ready(Ok(()));
+                let flushed = ready!(Pin::new(&mut *io).poll_flush(cx));
+                return Poll::Ready(flushed.map_err(|source| ExchangeError::Io {
+                    unsent: false,
+                    source,
+                }));
             }
             let written = if self.is_drained() {
                 ready!(Pin::new(&mut *io).poll_write(cx, head_rest))

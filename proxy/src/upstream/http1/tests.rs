@@ -27,7 +27,11 @@ fn open() -> Open {
 fn connected() -> (Box<Connection>, Upstream) {
     let (near, far) = tokio::io::duplex(1 << 20);
     (
-        Connection::new(Io::Memory(near), open()),
+        Connection::new(Fresh {
+            io: Io::Memory(near),
+            open: open(),
+            peer: None,
+        }),
         Upstream {
             io: far,
             pool: Pool::default(),
@@ -43,7 +47,7 @@ impl Upstream {
             age: None,
             requests: 0,
         };
-        self.pool.home(&self.endpoint, &Arc::default(), limits)
+        self.pool.home(&self.endpoint, 0, &Arc::default(), limits)
     }
 
     async fn read_head(&mut self) -> String {
@@ -282,7 +286,7 @@ async fn excess_bytes_make_a_connection_useless() {
     )
     .await;
 
-    let (conn, upstream) = connected();
+    let (mut conn, upstream) = connected();
     drop(upstream);
     assert!(idle <= 1);
     assert!(!conn.is_stale(), "a fresh connection has nothing left over");

@@ -19,8 +19,9 @@ use tokio::time::timeout;
 
 use crate::body::Body;
 use crate::io::Io;
+use crate::telemetry::metrics::Proved;
 use crate::upstream::breaker::Ending;
-use crate::upstream::connect::{ConnectError, Open};
+use crate::upstream::connect::{ConnectError, Fresh, Open};
 use crate::upstream::destination::Ping;
 use crate::upstream::http2::STREAMS_DEFAULT;
 use crate::upstream::pool::Limits;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) refused: Cell<bool>,
     /// Whoever waits for room on a connection of the endpoint.
     pub(super) room: Rc<Notify>,
+    /// Whom the upstream proved to be.
+    pub(super) peer: Option<Rc<Proved>>,
     /// Set when it ends for somebody who waits for its place.
     ending: Rc<RefCell<Option<Ending>>>,
     /// Tells the owner of the tasks, by being dropped with the last user, that it can end.
@@ -89,12 +92,12 @@ impl Shared {
     /// Begins HTTP/2 on `io` and waits for the upstream's first words: they tell how many streams it
     /// takes, and until then nothing shows that it speaks HTTP/2 at all.
     pub(super) async fn open(
-        io: Io,
-        counted: Open,
+        fresh: Fresh,
         ping: Option<Ping>,
         limit: Duration,
         room: &Rc<Notify>,
     ) -> Result<Self, ConnectError> {
+        let Fresh { io, open, peer } = fresh;
         let tasks = Tasks::default();
         let driver = Rc::clone(&tasks.0);
         let mut builder = http2::Builder::new(tasks);
@@ -119,7 +122,7 @@ impl Shared {
         let (in_use, unused) = oneshot::channel();
         let intake = Rc::new(Intake(RefCell::new(Some(connection))));
         let ending = Rc::default();
-        let place = (counted, Rc::clone(&ending));
+        let place = (open, Rc::clone(&ending));
         let owner = own(Rc::clone(&intake), Rc::clone(&driver), place, unused);
         tokio::task::spawn_local(owner);
         match timeout(limit, intake.settled(&driver)).await {
@@ -138,6 +141,7 @@ impl Shared {
             refused: Cell::new(false),
             room: Rc::clone(room),
             ending,
+            peer,
             _in_use: in_use,
         })
     }

@@ -6,7 +6,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::io::Io;
-use crate::upstream::connect::Open;
+use crate::upstream::connect::{Fresh, Open};
 use crate::upstream::endpoint::EndpointAddr;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -22,7 +22,11 @@ fn connected() -> (Box<Connection>, StdUnixStream) {
     let near = UnixStream::from_std(near).expect("a runtime");
     let gauge = prometheus::IntGauge::new("open", "open").expect("a valid name");
     (
-        Connection::new(Io::Unix(near), Open::new(&gauge, None)),
+        Connection::new(Fresh {
+            io: Io::Unix(near),
+            open: Open::new(&gauge, None),
+            peer: None,
+        }),
         far,
     )
 }
@@ -30,7 +34,7 @@ fn connected() -> (Box<Connection>, StdUnixStream) {
 struct Scene {
     pool: Pool,
     home: Rc<Home>,
-    known: FxHashSet<u64>,
+    known: FxHashSet<HomeKey>,
     start: Instant,
 }
 
@@ -38,8 +42,12 @@ impl Scene {
     fn new(limits: Limits) -> Self {
         let pool = Pool::default();
         let endpoint = Arc::new(Endpoint::new(EndpointAddr::Unix("/test".into())));
-        let home = pool.home(&endpoint, &Arc::default(), limits);
-        let known = [endpoint.id].into_iter().collect();
+        let home = pool.home(&endpoint, 0, &Arc::default(), limits);
+        let key = HomeKey {
+            endpoint: endpoint.id,
+            channel: 0,
+        };
+        let known = [key].into_iter().collect();
         let start = home.looked.get();
         Self {
             pool,

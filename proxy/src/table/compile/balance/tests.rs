@@ -72,6 +72,7 @@ fn asked(
         weight: 1,
         traffic: TrafficId::UNKNOWN,
         locality: None,
+        channel: Default::default(),
     };
     let here = Here {
         place: caller.locality.as_ref().map(Place::here),

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use config::mesh::{Address, Endpoint as Written, Resolution};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::channel::Built;
 use super::host::Host;
 use super::{Blueprint, Registry, Workload};
 use crate::table::compile::budget::{retry_limit, window};
 use crate::table::compile::{balance, outlier, policy};
 use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
+use crate::tls::client::Channel;
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{Destination, DestinationKey, Live, Policy};
 use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
@@ -35,7 +37,15 @@ impl Registry {
         };
         let (traffic, policy, balancer) = match blueprint {
             Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
-            Blueprint::Host(host) => self.to_host(host, key, &live, endpoint),
+            Blueprint::Host(host) => {
+                let built = Built {
+                    means: &self.current.means,
+                    host,
+                    key,
+                    before,
+                };
+                self.to_host(&built, &live, endpoint)
+            }
         };
         live.breaker
             .limit_connections(policy.thresholds.connections);
@@ -73,21 +83,26 @@ impl Registry {
             weight: 1,
             traffic,
             locality: None,
+            channel: Channel::Plain,
         };
         (traffic, policy, Balancer::least_request(vec![only]))
     }
 
     fn to_host(
         &self,
-        host: &Host,
-        key: &DestinationKey,
+        built: &Built<'_>,
         live: &Live,
         endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
     ) -> (TrafficId, Policy, Balancer) {
+        let (host, key) = (built.host, built.key);
         let service = Traffic::to_service(&host.name, &host.service.namespace);
         let traffic = self.metrics.intern(Reporter::Source, service.clone());
-        let (members, written) = self.members(host, key, &service, endpoint);
+        let (mut members, written) = self.members(host, key, &service, endpoint);
         let effective = host.policy.policy(subset(key), key.port);
+        let channel = effective.tls.as_ref().map(|tls| built.channel(tls));
+        for member in &mut members {
+            member.channel = channel.clone().unwrap_or_default();
+        }
         let here = self.perspective.here();
         let checks = outlier::has_checks(&host.policy);
         let layout = balance::layout(&written, &effective, checks, &here);
@@ -124,6 +139,7 @@ impl Registry {
                     weight: written.weight,
                     traffic,
                     locality: locality.clone(),
+                    channel: Channel::Plain,
                 });
                 members.1.push(written);
             }

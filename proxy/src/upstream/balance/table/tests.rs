@@ -20,6 +20,7 @@ fn member(host: u32, weight: u32) -> Member {
         weight,
         traffic: TrafficId::UNKNOWN,
         locality: None,
+        channel: Default::default(),
     }
 }
 

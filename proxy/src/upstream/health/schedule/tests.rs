@@ -27,6 +27,7 @@ fn destination(check: Option<&Arc<Check>>, endpoints: &[&Arc<Endpoint>]) -> Arc<
         weight: 1,
         traffic: TrafficId::UNKNOWN,
         locality: None,
+        channel: Default::default(),
     };
     Arc::new(Destination {
         key: DestinationKey {

@@ -36,6 +36,7 @@ fn destination(count: u16, rules: Option<Detection>) -> Arc<Destination> {
         weight: 1,
         traffic: TrafficId::UNKNOWN,
         locality: None,
+        channel: Default::default(),
     };
     let live = Arc::<Live>::default();
     if rules.is_some() {
