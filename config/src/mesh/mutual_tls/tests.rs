@@ -1,5 +1,7 @@
 //! Istio's precedence, case by case.
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::mesh::fixture::{mesh, viewer};
 
@@ -43,7 +45,7 @@ fn the_workload_wins_over_the_namespace_and_that_over_the_mesh() {
     let of_workload = policy("shop", "b", &format!("{OURS}, {PERMISSIVE}"));
     let of_another = policy("shop", "c", &format!("{THEIRS}, {STRICT}"));
 
-    assert_eq!(accepts(&[of_mesh.clone()]), same(Accepts::MutualTls));
+    assert_eq!(accepts(from_ref(&of_mesh)), same(Accepts::MutualTls));
     assert_eq!(
         accepts(&[of_mesh.clone(), of_namespace.clone(), of_another.clone()]),
         same(Accepts::Plain)
@@ -96,7 +98,7 @@ fn of_one_level_the_oldest_wins() {
 fn a_selector_in_the_root_namespace_selects_nobody() {
     let of_root = policy("istio-system", "a", &format!("{OURS}, {STRICT}"));
 
-    assert_eq!(accepts(&[of_root.clone()]), same(Accepts::Both));
+    assert_eq!(accepts(from_ref(&of_root)), same(Accepts::Both));
     let root = mesh(&of_root).mutual_tls(&viewer("istio-system", &["app=a"]));
     assert_eq!(root.every_port, Accepts::Both);
 }
@@ -106,7 +108,7 @@ fn a_selector_without_labels_is_for_the_namespace() {
     let empty = policy("shop", "a", &format!("selector: {{}}, {STRICT}"));
     let of_workload = policy("shop", "b", &format!("{OURS}, {DISABLE}"));
 
-    assert_eq!(accepts(&[empty.clone()]), same(Accepts::MutualTls));
+    assert_eq!(accepts(from_ref(&empty)), same(Accepts::MutualTls));
     assert_eq!(accepts(&[empty, of_workload]), same(Accepts::Plain));
 }
 
