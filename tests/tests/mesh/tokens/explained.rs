@@ -29,6 +29,8 @@ async fn explained(policy: &str, token: &str) -> String {
     let at = "gateway/default/edge";
     let arguments = [
         "explain",
+        "--from",
+        "istio=ingressgateway",
         path,
         "-H",
         &header,
