@@ -159,14 +159,19 @@ impl Registry {
         }
         let viewer = &self.perspective.viewer;
         let policy = mesh.policy(viewer, name, Some(&service.namespace));
+        let accepts = match self.next.means.has_identity() {
+            true => host::accepts(mesh, service),
+            false => Vec::new(),
+        };
         let before = self.current.hosts.get(&key);
-        let host = match before.filter(|host| host.is_made_of(service, &policy)) {
+        let host = match before.filter(|host| host.is_made_of(service, &policy, &accepts)) {
             Some(host) => Arc::clone(host),
             None => Arc::new(Host {
                 name: Arc::clone(&key.0),
                 owner: Arc::clone(&key.1),
                 service: Arc::clone(service),
                 policy,
+                accepts,
             }),
         };
         self.next.hosts.insert(key, Arc::clone(&host));

@@ -1,6 +1,7 @@
 //! From YAML to the table: which listeners, which hosts, and what stays the same object.
 
 mod beside;
+mod channels;
 mod generations;
 mod hosts;
 mod limits;
@@ -16,7 +17,7 @@ use config::mesh::MeshSettings;
 use crate::table::host::VirtualHost;
 use crate::table::{Bind, Direction, Listener, PortRule, UnknownHost};
 use crate::telemetry::labels::Identity;
-use crate::upstream::destination::Protocol;
+use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::EndpointAddr;
 
 const REVIEWS: &str = "

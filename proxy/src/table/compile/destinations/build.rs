@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use config::mesh::{Address, Endpoint as Written, Resolution};
+use config::resource::destination_rule::ClientTls;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::channel::Built;
@@ -99,10 +100,7 @@ impl Registry {
         let traffic = self.metrics.intern(Reporter::Source, service.clone());
         let (mut members, written) = self.members(host, key, &service, endpoint);
         let effective = host.policy.policy(subset(key), key.port);
-        let channel = effective.tls.as_ref().map(|tls| built.channel(tls));
-        for member in &mut members {
-            member.channel = channel.clone().unwrap_or_default();
-        }
+        secure(built, effective.tls.as_ref(), &mut members, &written);
         let here = self.perspective.here();
         let checks = outlier::has_checks(&host.policy);
         let layout = balance::layout(&written, &effective, checks, &here);
@@ -181,6 +179,31 @@ impl Registry {
                     .map(|ip| EndpointAddr::Tcp(SocketAddr::new(*ip, target)))
                     .collect()
             }
+        }
+    }
+}
+
+/// Says how the members are spoken to: as the rule asks, and where it says nothing in mutual TLS to
+/// those that take it.
+fn secure(
+    built: &Built<'_>,
+    tls: Option<&ClientTls>,
+    members: &mut [Member],
+    written: &[&Written],
+) {
+    if let Some(tls) = tls {
+        let channel = built.channel(tls);
+        members
+            .iter_mut()
+            .for_each(|it| it.channel = channel.clone());
+        return;
+    }
+    let mut of_mesh = None;
+    for (member, written) in members.iter_mut().zip(written) {
+        let target = written.ports.get(built.key.port);
+        if target.is_some_and(|port| built.host.takes_mutual_tls(written, port)) {
+            let channel = of_mesh.get_or_insert_with(|| built.channel_of_mesh());
+            member.channel = channel.clone();
         }
     }
 }

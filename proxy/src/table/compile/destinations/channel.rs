@@ -37,6 +37,11 @@ impl Means {
         }
     }
 
+    /// Whether we can prove who we are.
+    pub(super) fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Whether whatever is secured with them stays as it is.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let same_identity = match (&self.identity, &other.identity) {
@@ -59,6 +64,14 @@ impl Built<'_> {
             ClientTlsMode::IstioMutual => self.to_workload(tls),
         };
         made.map_or_else(Channel::Shut, Channel::Tls)
+    }
+
+    /// Where no rule says anything: as workloads of the mesh speak to each other.
+    pub(super) fn channel_of_mesh(&self) -> Channel {
+        self.channel(&ClientTls {
+            mode: Some(ClientTlsMode::IstioMutual),
+            ..ClientTls::default()
+        })
     }
 
     /// To a server that is known by the names of hosts.
