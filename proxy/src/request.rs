@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use config::spiffe::SpiffeId;
 use http::{HeaderValue, Request};
 use hyper::body::{Body as _, Incoming};
 
@@ -107,6 +108,11 @@ impl Downstream {
             ending: None,
             peer_text: OnceCell::new(),
         }
+    }
+
+    /// Whom the caller proved to be.
+    pub(crate) fn principal(&self) -> Option<&SpiffeId> {
+        self.security.as_ref()?.principal.as_ref()
     }
 
     /// Takes in what TLS says of the connection.

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::spiffe::SpiffeId;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Response};
 
@@ -181,6 +182,10 @@ pub(crate) fn facts<'r>(
         source: match direction {
             Direction::Outbound => &limits.own,
             Direction::Inbound | Direction::Gateway => limits.sources.find(peer),
+        },
+        principal: match direction {
+            Direction::Outbound => None,
+            Direction::Inbound | Direction::Gateway => downstream.principal().map(SpiffeId::as_str),
         },
         source_ip: ip.and_then(|ip| ip.to_str().ok()).unwrap_or_default(),
         host,

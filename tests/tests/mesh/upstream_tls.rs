@@ -3,6 +3,7 @@
 
 mod believed;
 mod data;
+mod mesh;
 mod terms;
 
 use std::fmt::Write as _;

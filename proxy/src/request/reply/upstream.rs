@@ -176,6 +176,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::tls::client::{Shut, TlsError};
     use crate::upstream::connect::ConnectError;
     use crate::upstream::http1::HeadError;
 
@@ -205,6 +206,7 @@ mod tests {
         };
 
         let before = |answered| ExchangeError::Closed { answered };
+        let expired = rustls::Error::from(rustls::CertificateError::Expired);
         let rows = [
             (unable(ConnectionRefused), Flags::UF, "connect_refused"),
             (unable(HostUnreachable), Flags::UF, "connect_unreachable"),
@@ -218,6 +220,16 @@ mod tests {
                 UpstreamError::Connect(ConnectError::Handshake(None)),
                 Flags::UF,
                 "connect_no_http2",
+            ),
+            (
+                UpstreamError::Connect(ConnectError::Shut(Shut::Identity)),
+                Flags::UF,
+                "connect_not_secured",
+            ),
+            (
+                UpstreamError::Connect(ConnectError::Tls(TlsError::from(expired))),
+                Flags::UF,
+                "connect_certificate_expired",
             ),
             (
                 exchange(true, lost(ConnectionReset)),

@@ -16,6 +16,8 @@ pub struct Facts<'r> {
     pub view: RequestView<'r>,
     /// Who sent it.
     pub source: &'r Source,
+    /// Whom the sender proved to be, of what comes in.
+    pub principal: Option<&'r str>,
     /// The address that its connection comes from; empty for a Unix socket.
     pub source_ip: &'r str,
     /// The host that it is for.
@@ -96,7 +98,7 @@ impl Dimension {
             Part::Workload => &facts.source.workload,
             Part::Version => &facts.source.version,
             Part::Namespace => &facts.source.namespace,
-            Part::Principal => &facts.source.principal,
+            Part::Principal => facts.principal.unwrap_or(&facts.source.principal),
             Part::Ip => facts.source_ip,
             Part::Host => &facts.host,
             Part::Method => facts.view.method,
