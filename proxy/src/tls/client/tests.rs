@@ -172,6 +172,37 @@ async fn each_fault_of_a_certificate_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_its_own_authority_is_believed_if_that_is_written() {
+    let certified = |name: &str, knob: Knob| {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names = vec![host(name)];
+        knob(&mut params);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let provider = aws_lc_rs::default_provider();
+        let chain = vec![certificate.der().clone()];
+        Arc::new(CertifiedKey::from_der(chain, key, &provider).expect("they fit"))
+    };
+    let (own, other) = (certified("a.test", plain), certified("a.test", plain));
+    let expired = certified("a.test", |it| it.not_after = date_time_ymd(2001, 1, 1));
+    let elsewhere = certified("b.test", plain);
+
+    for (shown, written, believed) in [
+        (&own, &own, true),
+        (&other, &own, false),
+        (&expired, &expired, false),
+        (&elsewhere, &elsewhere, false),
+    ] {
+        let authorities = Authorities::new(written.cert.clone(), vec![]);
+        let authorities = Arc::new(authorities.expect("an authority"));
+        let client = client(terms(&authorities, &["a.test"]));
+        assert_eq!(fault(&client, shown).await.is_none(), believed);
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_bears_one_of_the_names_whatever_kind_it_is() {
     let ours = Authority::new("ours");
     let authorities = ours.believed(vec![]);
