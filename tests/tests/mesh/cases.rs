@@ -1,7 +1,8 @@
 //! What the product was asked for, with the YAML as it was given; only ports and endpoints differ.
 
+use tests::origin::Protocol;
 use tests::yaml::Service;
-use tests::{Http1, Origin, Port, Proxy};
+use tests::{Authority, Http1, Origin, Port, Proxy};
 
 const HELLOWORLD: &str = "helloworld.default.svc.cluster.local";
 const REVIEWS: &str = "reviews.default.svc.cluster.local";
@@ -150,10 +151,12 @@ spec:
 
 #[tokio::test]
 async fn case_2_a_canary_gets_its_share_whatever_the_request() {
-    let origins = [Origin::named("v1").await, Origin::named("v2").await];
+    let ours = Authority::new("cluster.local");
+    let roots = ours.identity_dir("default", "edge");
+    let tls = ours.leaf_named(&[], &[HELLOWORLD]).sign().server(&[]);
+    let secured = async |name| Origin::secured(Protocol::Http1, name, tls.clone()).await;
+    let origins = [secured("v1").await, secured("v2").await];
     let port = Port::reserve();
-    // The policy names limits and TLS that concern no HTTP origin of this test: what has no effect
-    // yet is a warning, and the split works.
     let rule = "apiVersion: networking.istio.io/v1alpha3
 kind: DestinationRule
 metadata: {name: helloworld-destination}
@@ -162,9 +165,13 @@ spec:
   subsets:
   - {name: v1, labels: {version: v1}}
   - {name: v2, labels: {version: v2}}
-  trafficPolicy: {tls: {mode: SIMPLE}, connectionPool: {tcp: {maxConnections: 100}}}
+  trafficPolicy:
+    tls: {mode: SIMPLE, caCertificates: ROOTS}
+    connectionPool: {tcp: {maxConnections: 100}}
 ---
 ";
+    let file = roots.file("root-cert.pem").display().to_string();
+    let rule = rule.replace("ROOTS", &file);
     let service = Service::new(HELLOWORLD)
         .version(origins[0].addr(), "v1")
         .version(origins[1].addr(), "v2");
@@ -172,7 +179,7 @@ spec:
         [
             &edge_gateway(&port),
             &canary(weights),
-            rule,
+            rule.as_str(),
             &service.to_string(),
         ]
         .concat()
