@@ -13,4 +13,5 @@ mod slow;
 mod tls;
 mod tokens;
 mod tools;
+mod upstream_tls;
 mod websocket;
