@@ -14,6 +14,7 @@ use self::stage::Stage;
 mod edit;
 mod page;
 mod report;
+mod security;
 mod seen;
 mod share;
 mod split;
@@ -81,6 +82,15 @@ pub(crate) async fn run(meshproxy: &Meshproxy, layout: Layout) -> anyhow::Result
     report.note(
         "rate-limit: one version of a caller is limited",
         trouble::rate_limit(&mut stage).await,
+    );
+
+    report.note(
+        "details cannot call ratings",
+        security::strangers(&stage).await,
+    );
+    report.note(
+        "nobody gets in without a certificate",
+        security::plain_text(&stage).await,
     );
 
     let ends = stage.close().await;

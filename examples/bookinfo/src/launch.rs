@@ -21,6 +21,9 @@ use crate::service::{Instance, Service, server};
 use crate::sidecar::{Identity, OwnPorts, Sidecar};
 use crate::workload::{WORKLOADS, Workload};
 
+/// Service account of the proxy at the door.
+const GATEWAY_ACCOUNT: &str = "bookinfo-gateway";
+
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Bookinfo {
@@ -81,6 +84,7 @@ impl Bookinfo {
 
         let places: Vec<Place> = started.iter().map(|(place, _)| *place).collect();
         write(&layout, page_addr, &places)?;
+        certify(meshproxy, &layout).await?;
         let mut gateway = start_gateway(meshproxy, &layout)?;
         let mut parts = Vec::with_capacity(started.len());
         for (place, served) in started {
@@ -202,6 +206,7 @@ fn write(layout: &Layout, page: SocketAddr, places: &[Place]) -> anyhow::Result<
     let config = layout.config();
     replace(&config.join("registry.yaml"), &manifest::registry(places))?;
     replace(&config.join("gateway.yaml"), &manifest::gateway(page))?;
+    replace(&config.join("security.yaml"), manifest::SECURITY)?;
     for place in places {
         let path = layout.workload(place.workload.name);
         replace(&path, &manifest::sidecar(place))?;
@@ -209,11 +214,19 @@ fn write(layout: &Layout, page: SocketAddr, places: &[Place]) -> anyhow::Result<
     Ok(())
 }
 
+/// Makes a certificate for each service account.
+async fn certify(meshproxy: &Meshproxy, layout: &Layout) -> anyhow::Result<()> {
+    let accounts = WORKLOADS.iter().map(Workload::service_account);
+    let accounts = accounts.chain([GATEWAY_ACCOUNT.to_owned()]).collect();
+    meshproxy.certify(&layout.certificates(), &accounts).await
+}
+
 fn start_gateway(meshproxy: &Meshproxy, layout: &Layout) -> anyhow::Result<Sidecar> {
     let identity = Identity {
         name: "gateway".to_owned(),
         labels: GATEWAY_LABELS.to_owned(),
-        service_account: "bookinfo-gateway".to_owned(),
+        service_account: GATEWAY_ACCOUNT.to_owned(),
+        certificate: layout.identity(GATEWAY_ACCOUNT),
         config: vec![layout.config()],
     };
     let ports = OwnPorts::reserve().context("reserve ports for the gateway")?;
@@ -229,6 +242,7 @@ fn start_sidecar(
         name: workload.name.to_owned(),
         labels: workload.labels(),
         service_account: workload.service_account(),
+        certificate: layout.identity(&workload.service_account()),
         config: vec![layout.config(), layout.workload(workload.name)],
     };
     let ports = OwnPorts::reserve().context("reserve ports for a sidecar")?;

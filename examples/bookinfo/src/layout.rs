@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::workload::NAMESPACE;
+
 /// Paths below one folder, which belongs to one process at a time.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -64,6 +66,17 @@ impl Layout {
     /// What only the proxy `name` reads.
     pub(crate) fn workload(&self, name: &str) -> PathBuf {
         self.root.join("workload").join(format!("{name}.yaml"))
+    }
+
+    /// The certificates of all proxies.
+    pub(crate) fn certificates(&self) -> PathBuf {
+        self.root.join("certificates")
+    }
+
+    /// What the proxies of a service account prove themselves with.
+    pub(crate) fn identity(&self, service_account: &str) -> PathBuf {
+        let folder = format!("{NAMESPACE}.{service_account}");
+        self.certificates().join(folder)
     }
 
     /// What the proxy `name` writes.

@@ -8,6 +8,8 @@ use crate::workload::{NAMESPACE, PRODUCTPAGE, SERVICE_PORT, Workload};
 
 /// Labels of the gateway's proxy, as `--labels` takes them.
 pub(crate) const GATEWAY_LABELS: &str = "istio=ingressgateway";
+/// `security.yaml`: who may call whom.
+pub(crate) const SECURITY: &str = include_str!("../security.yaml");
 /// Host that answers with the mark of the configuration in force; only `--check` asks it.
 pub(crate) const MARK_HOST: &str = "mark.default.svc.cluster.local";
 
@@ -42,7 +44,8 @@ pub(crate) fn registry(places: &[Place]) -> String {
         }
         yaml += &format!(
             "  - address: {ip}\n    ports:\n      http: {port}\n    labels:\n      app: {app}\n      \
-             version: {version}\n    serviceAccount: {account}\n",
+             version: {version}\n      security.istio.io/tlsMode: istio\n    serviceAccount: \
+             {account}\n",
             ip = ingress.ip(),
             port = ingress.port(),
             version = workload.version,

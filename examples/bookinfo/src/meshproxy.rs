@@ -1,5 +1,6 @@
 //! The `meshproxy` program: where it is, how it is built, what its `check` says.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use tokio::process::Command;
+
+use crate::workload::NAMESPACE;
 
 /// Variables that would change what every proxy does behind our back.
 const ENVIRONMENT_PREFIX: &str = "MESHPROXY_";
@@ -66,6 +69,36 @@ impl Meshproxy {
             }
         }
         command
+    }
+
+    /// Lets the program make certificates in `folder` for these service accounts.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub(crate) async fn certify(
+        &self,
+        folder: &Path,
+        service_accounts: &BTreeSet<String>,
+    ) -> anyhow::Result<()> {
+        let mut command = self.command();
+        command.arg("dev-certs").arg("--out").arg(folder);
+        for account in service_accounts {
+            command
+                .arg("--identity")
+                .arg(format!("{NAMESPACE}/{account}"));
+        }
+        let output = command
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("run meshproxy dev-certs")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("meshproxy dev-certs: {}", said.trim());
+        }
+        Ok(())
     }
 
     /// Lets the program check `paths`.

@@ -38,6 +38,8 @@ pub(crate) struct Identity {
     pub(crate) labels: String,
     /// `--service-account`.
     pub(crate) service_account: String,
+    /// Folder of its certificate.
+    pub(crate) certificate: PathBuf,
     /// Files and folders it reads.
     pub(crate) config: Vec<PathBuf>,
 }
@@ -89,6 +91,7 @@ impl Sidecar {
             ("--name", identity.name.clone()),
             ("--labels", identity.labels.clone()),
             ("--service-account", identity.service_account.clone()),
+            ("--identity-dir", identity.certificate.display().to_string()),
             ("--bind", "127.0.0.1".to_owned()),
             ("--admin-addr", ports.admin.addr().to_string()),
             ("--metrics-addr", ports.metrics.addr().to_string()),

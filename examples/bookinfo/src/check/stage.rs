@@ -21,7 +21,7 @@ use crate::workload::{REVIEWS, SERVICE_PORT};
 use super::seen::{self, Seen};
 
 /// How long one request may take; faults delay by two seconds.
-const ASK_TIMEOUT: Duration = Duration::from_secs(8);
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a whole scenario may take until every sidecar has it.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two questions of the same kind.

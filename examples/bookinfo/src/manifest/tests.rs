@@ -52,6 +52,7 @@ fn everything(routes: &str) -> Vec<Arc<Resource>> {
     let page = SocketAddr::from((Ipv4Addr::LOCALHOST, 9080));
     let mut all = resources("registry.yaml", &registry(&places));
     all.extend(resources("gateway.yaml", &gateway(page)));
+    all.extend(resources("security.yaml", SECURITY));
     all.extend(resources("routes.yaml", routes));
     for place in &places {
         all.extend(resources("sidecar.yaml", &sidecar(place)));
