@@ -66,7 +66,6 @@ fn spec(document: &Value) -> Spec {
         "ServiceEntry" => Spec::ServiceEntry(read(spec)),
         "WorkloadEntry" => Spec::WorkloadEntry(read(spec)),
         "Sidecar" => Spec::Sidecar(read(spec)),
-        "PeerAuthentication" => Spec::PeerAuthentication(read(spec)),
         "RequestAuthentication" => Spec::RequestAuthentication(read(spec)),
         "RateLimitPolicy" => Spec::RateLimitPolicy(read(spec)),
         "Service" => Spec::Service(read(document)),

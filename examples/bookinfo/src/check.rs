@@ -92,14 +92,16 @@ pub(crate) async fn run(meshproxy: &Meshproxy, layout: Layout) -> anyhow::Result
         "nobody gets in without a certificate",
         security::plain_text(&stage).await,
     );
+    report.note("everything stops cleanly", close(stage).await);
+    Ok(report.finish())
+}
 
+/// Stops everything and says how it ended.
+async fn close(stage: Stage) -> anyhow::Result<String> {
     let ends = stage.close().await;
     let bad: Vec<_> = ends.iter().filter(|(_, end)| *end != Stop::Clean).collect();
-    let stopped = if bad.is_empty() {
-        Ok(format!("{} processes", ends.len()))
-    } else {
-        Err(anyhow::anyhow!("{bad:?}"))
-    };
-    report.note("everything stops cleanly", stopped);
-    Ok(report.finish())
+    match bad.is_empty() {
+        true => Ok(format!("{} processes", ends.len())),
+        false => Err(anyhow::anyhow!("{bad:?}")),
+    }
 }

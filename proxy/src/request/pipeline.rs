@@ -92,13 +92,13 @@ async fn forward(
         .listener(&downstream.bind)
         .ok_or(Rejection::UnknownHost)?;
     check_connection(listener, downstream)?;
-    let random = || worker.upstream.random_wide();
     let reception = Reception {
         downstream,
         direction: listener.direction,
         limits: &worker.limits,
         explains: record.account.is_some(),
     };
+    let random = || worker.upstream.random_wide();
     let mut outgoing = headers::receive(arrived, body, &reception, random)?;
     let (admitted, answer_headers) = match &listener.admission {
         Some(admission) => {
@@ -116,9 +116,7 @@ async fn forward(
     }
     let routed = found?;
     let route = &*routed.rule.route;
-    if let Some(log) = &mut record.log {
-        log.rule(routed.rule);
-    }
+    record.rule(routed.rule);
     let call = Call {
         worker,
         downstream,

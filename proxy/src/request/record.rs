@@ -20,6 +20,7 @@ use crate::request::reply::{self, is_grpc};
 use crate::request::retry::Refusal;
 use crate::request::timeout::{Deadline, Expired, Upload};
 use crate::request::{Downstream, Rejection};
+use crate::table::rules::Rule;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
 use crate::telemetry::metrics::{Outcome, Proved, RequestProtocol, Sample};
@@ -96,6 +97,13 @@ impl Record {
         record.grpc = is_grpc(&head.headers);
         record.head = head.method == Method::HEAD;
         record
+    }
+
+    /// The rule that was found.
+    pub(crate) fn rule(&mut self, rule: &Rule) {
+        if let Some(log) = &mut self.log {
+            log.rule(rule);
+        }
     }
 
     /// The answer comes from the proxy itself, as a rule asks.

@@ -17,6 +17,8 @@ use crate::table::route::DirectResponse;
 use crate::upstream::UpstreamError;
 pub(crate) use upstream::broken;
 
+/// What somebody learns who is not let in, whatever the reason.
+const DENIED: &str = "RBAC: access denied";
 /// Header that carries the cause of an answer of our own.
 const X_ERROR: HeaderName = HeaderName::from_static("x-meshproxy-error");
 /// Tells clients of Envoy that a limit was reached and nothing was sent.
@@ -162,6 +164,14 @@ pub(crate) fn attempt_detail(error: &UpstreamError) -> &'static str {
     upstream::cause(error, "").detail
 }
 
+/// What an authorizer said, if it is text.
+fn text_of(body: &[u8]) -> Cow<'static, str> {
+    match std::str::from_utf8(body) {
+        Ok(text) => Cow::Owned(text.to_owned()),
+        Err(_) => Cow::Borrowed(""),
+    }
+}
+
 fn cause(rejection: &Rejection) -> Cause {
     let of = |status, text, detail| Cause {
         status,
@@ -172,11 +182,7 @@ fn cause(rejection: &Rejection) -> Cause {
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
         Rejection::Malformed(malformed) => of(malformed.status(), "", malformed.detail()),
-        Rejection::PlainText => of(
-            StatusCode::FORBIDDEN,
-            "RBAC: access denied",
-            "mutual_tls_required",
-        ),
+        Rejection::PlainText => of(StatusCode::FORBIDDEN, DENIED, "mutual_tls_required"),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
         Rejection::Misdirected => of(StatusCode::MISDIRECTED_REQUEST, "", "misdirected_request"),
         Rejection::Blocked => of(StatusCode::BAD_GATEWAY, "", "host_not_in_registry"),
@@ -191,16 +197,9 @@ fn cause(rejection: &Rejection) -> Cause {
         Rejection::UnknownDestination => {
             of(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
         }
-        Rejection::Denied(_) => of(
-            StatusCode::FORBIDDEN,
-            "RBAC: access denied",
-            "rbac_access_denied",
-        ),
+        Rejection::Denied(_) => of(StatusCode::FORBIDDEN, DENIED, "rbac_access_denied"),
         Rejection::DeniedOutside(refusal) => Cause {
-            text: match std::str::from_utf8(&refusal.body) {
-                Ok(text) => Cow::Owned(text.to_owned()),
-                Err(_) => Cow::Borrowed(""),
-            },
+            text: text_of(&refusal.body),
             ..of(refusal.status, "", "ext_authz_denied")
         },
         Rejection::AuthorizerFailed(undecided) => of(undecided.status, "", "ext_authz_error"),

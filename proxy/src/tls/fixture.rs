@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
-use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, Error, RootCertStore};
 
-use crate::tls::verify::Trust;
+use crate::tls::mutual::{VERSIONS, own_certificate, owned, provider};
+use crate::tls::verify::{ServerVerifier, Trust};
 
 pub(crate) const DOMAIN: &str = "cluster.local";
 pub(crate) const WORKLOAD: &str = "spiffe://cluster.local/ns/shop/sa/cart";
@@ -72,4 +73,27 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0).expect("signed");
         (certificate, key)
     }
+}
+
+/// How a workload enters another, which must be one of `expected` if there are any:
+/// identities as they are written, `spiffe://…`.
+///
+/// # Errors
+///
+/// When the parts do not fit.
+pub(crate) fn client(
+    certified: &Arc<CertifiedKey>,
+    trust: &Trust,
+    expected: impl IntoIterator<Item = Box<str>>,
+    protocols: &[&[u8]],
+) -> Result<ClientConfig, Error> {
+    let provider = provider();
+    let servers = ServerVerifier::new(trust, expected, &provider);
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(VERSIONS)?
+        .dangerous() // What the library calls any other rule than its own; see `verify`.
+        .with_custom_certificate_verifier(Arc::new(servers))
+        .with_client_cert_resolver(own_certificate(certified));
+    config.alpn_protocols = owned(protocols);
+    Ok(config)
 }

@@ -7,9 +7,9 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::ticketer::TicketRotator;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
+use rustls::{Error, ServerConfig, SupportedProtocolVersion};
 
-use crate::tls::verify::{ClientVerifier, ServerVerifier, Trust};
+use crate::tls::verify::{ClientVerifier, Trust};
 
 /// Versions between workloads. Older ones are not spoken (RFC 8996).
 pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -68,38 +68,15 @@ pub(crate) fn server(
     Ok(config)
 }
 
-/// How a workload enters another, which must be one of `expected` if there are any:
-/// identities as they are written, `spiffe://…`.
-///
-/// # Errors
-///
-/// As [`server`].
-pub(crate) fn client(
-    certified: &Arc<CertifiedKey>,
-    trust: &Trust,
-    expected: impl IntoIterator<Item = Box<str>>,
-    protocols: &[&[u8]],
-) -> Result<ClientConfig, Error> {
-    let provider = provider();
-    let servers = ServerVerifier::new(trust, expected, &provider);
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(VERSIONS)?
-        .dangerous() // What the library calls any other rule than its own; see `verify`.
-        .with_custom_certificate_verifier(Arc::new(servers))
-        .with_client_cert_resolver(own_certificate(certified));
-    config.alpn_protocols = owned(protocols);
-    Ok(config)
-}
-
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn own_certificate(certified: &Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
+pub(super) fn own_certificate(certified: &Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
     Arc::new(SingleCertAndKey::from(Arc::clone(certified)))
 }
 
-fn owned(protocols: &[&[u8]]) -> Vec<Vec<u8>> {
+pub(super) fn owned(protocols: &[&[u8]]) -> Vec<Vec<u8>> {
     protocols.iter().map(|it| it.to_vec()).collect()
 }
 

@@ -28,6 +28,7 @@ fn what_is_written_for_every_field_is_accepted() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn what_no_proxy_could_hold_is_an_error_at_its_place() {
     for (spec, path) in [
         ("{action: DENY}", "spec.rules"),

@@ -61,11 +61,7 @@ fn everything(routes: &str) -> Vec<Arc<Resource>> {
 }
 
 fn mesh(resources: &[Arc<Resource>]) -> Mesh {
-    let settings = MeshSettings {
-        domain: "cluster.local".to_owned(),
-        root_namespace: "istio-system".to_owned(),
-    };
-    Mesh::new(resources, settings)
+    Mesh::new(resources, MeshSettings::default())
 }
 
 fn viewer(labels: &str) -> Viewer {

@@ -5,7 +5,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConnection, ServerConnection};
 
 use super::*;
-use crate::tls::fixture::{Authority, DOMAIN, Knob, WORKLOAD};
+use crate::tls::fixture::{self, Authority, DOMAIN, Knob, WORKLOAD};
 use crate::tls::mutual;
 
 /// More flights than any handshake has.
@@ -50,7 +50,7 @@ fn as_client(ours: &Authority, theirs: &Arc<CertifiedKey>) -> Result<(), Error> 
     for version in mutual::VERSIONS {
         let server = mutual::server(&own, &trust, &[version]).expect("a server");
         let server = ServerConnection::new(Arc::new(server)).expect("a server");
-        let client = mutual::client(theirs, &trust, [], mutual::HTTP1_ALPN).expect("a client");
+        let client = fixture::client(theirs, &trust, [], mutual::HTTP1_ALPN).expect("a client");
         let name = ServerName::try_from("any").expect("a name");
         let client = ClientConnection::new(Arc::new(client), name).expect("a client");
         results.push(shake_hands(client, server).1);
@@ -70,7 +70,7 @@ fn as_server(ours: &Authority, theirs: &Arc<CertifiedKey>, expected: &[&str]) ->
     let server = mutual::server(theirs, &trust, mutual::VERSIONS).expect("a server");
     let server = ServerConnection::new(Arc::new(server)).expect("a server");
     let expected = expected.iter().map(|it| Box::from(*it));
-    let client = mutual::client(&own, &trust, expected, mutual::HTTP2_ALPN).expect("a client");
+    let client = fixture::client(&own, &trust, expected, mutual::HTTP2_ALPN).expect("a client");
     let name = ServerName::try_from("any").expect("a name");
     let client = ClientConnection::new(Arc::new(client), name).expect("a client");
     shake_hands(client, server).0
@@ -182,7 +182,7 @@ fn a_client_without_a_certificate_is_not_let_in() {
     let trust = ours.trust(&[DOMAIN]);
     let server = mutual::server(&own, &trust, mutual::VERSIONS).expect("a server");
     let server = ServerConnection::new(Arc::new(server)).expect("a server");
-    let mut client = mutual::client(&own, &trust, [], &[]).expect("a client");
+    let mut client = fixture::client(&own, &trust, [], &[]).expect("a client");
     client.client_auth_cert_resolver = Arc::new(Nobody);
     let name = ServerName::try_from("any").expect("a name");
     let client = ClientConnection::new(Arc::new(client), name).expect("a client");

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::tls::fixture::{Authority, DOMAIN, WORKLOAD};
+use crate::tls::fixture::{self, Authority, DOMAIN, WORKLOAD};
 
 /// Room for a whole handshake.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -23,7 +23,7 @@ fn identity(authority: &Authority) -> WorkloadIdentity {
 
 fn client(authority: &Authority, protocols: &[&[u8]]) -> ClientConfig {
     let own = authority.leaf(&[WORKLOAD], |_| {});
-    mutual::client(&own, &authority.trust(&[DOMAIN]), [], protocols).expect("a client")
+    fixture::client(&own, &authority.trust(&[DOMAIN]), [], protocols).expect("a client")
 }
 
 /// Shakes hands with a client whose first bytes come in pieces of a size; the client reads until the

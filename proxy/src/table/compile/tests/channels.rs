@@ -63,7 +63,7 @@ fn certificates(authority: &Authority) -> Certificates {
     authority.write_identity(folder.path(), |_| ());
     let aliases = ["old.local".to_owned()];
     let identity = WorkloadIdentity::read(folder.path(), &aliases).expect("an identity");
-    Certificates::load([], Some(Arc::new(identity)), &Certificates::default()).0
+    Certificates::default().with_identity(Arc::new(identity))
 }
 
 fn channels(compiler: &mut Compiler, documents: &[&str], with: &Certificates) -> Vec<Channel> {
