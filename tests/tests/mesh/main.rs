@@ -32,6 +32,7 @@ mod redirects;
 mod reload;
 mod restarts;
 mod retries;
+mod rotations;
 mod seen;
 mod sidecar;
 mod sticky;

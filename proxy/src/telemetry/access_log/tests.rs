@@ -69,7 +69,7 @@ fn a_json_line_has_istios_names_and_ours() {
             + r#""route_name":"default","downstream_peer_uri_san":null,"#
             + r#""upstream_peer_uri_san":null,"virtual_service":"default/reviews","rule":1,"#
             + r#""destination_rule":"default/reviews","subset":"v1","attempts":2,"retry_refused":null,"#
-            + r#""rate_limit":null}"#
+            + r#""rate_limit":null,"authorization_policy":null,"audit_policies":null,"dry_run":null}"#
     );
 }
 

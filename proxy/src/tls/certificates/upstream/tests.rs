@@ -97,7 +97,7 @@ fn what_is_wrong_with_a_file_is_said_at_the_field_that_names_it() {
         (
             "caCertificates: DIR/cert.pem",
             "caCertificates: DIR/cert.pem, caCrl: DIR/cert.pem",
-            Some("caCrl: must name a file with a list of revoked certificates"),
+            Some("caCrl: must have a revocation list"),
         ),
     ] {
         let scene = Scene::new(&MUTUAL.replacen(from, to, 1));
