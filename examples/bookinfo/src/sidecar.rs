@@ -97,6 +97,8 @@ impl Sidecar {
             ("--metrics-addr", ports.metrics.addr().to_string()),
             ("--health-addr", ports.health.addr().to_string()),
             ("--workers", "1".to_owned()),
+            // The log of a proxy says who asked for what, and which policy refused it.
+            ("--access-log", "text".to_owned()),
         ];
         for (flag, value) in flags {
             command.arg(flag).arg(value);

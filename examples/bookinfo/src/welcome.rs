@@ -31,6 +31,11 @@ pub(crate) fn text(bookinfo: &Bookinfo, routes: Routes) -> String {
     }
     let _ = write!(
         text,
+        "\nWho may call whom is decided in\n\n  {}\n",
+        shown(&layout.config().join("security.yaml")),
+    );
+    let _ = write!(
+        text,
         "\nAll other YAML is beside it and in {}, logs are in {}.\nCtrl-C stops everything.",
         shown(&layout.root().join("workload")),
         shown(&layout.root().join("logs")),
