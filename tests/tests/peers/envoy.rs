@@ -127,7 +127,7 @@ async fn a_strict_envoy_is_called_and_learns_who_calls() {
             authority.identity_dir("default", "server"),
         );
         let origin = Origin::named("shop").await;
-        let tls = downstream_tls(spoken, &server);
+        let tls = downstream_tls(&server);
         let envoy = Envoy::start(&bootstrap(spoken, Some(tls), None, origin.addr())).await;
 
         let edge = calling(spoken, &envoy, &client, "server").await;
@@ -152,7 +152,7 @@ async fn an_envoy_that_is_another_workload_than_expected_gets_no_request() {
         authority.identity_dir("default", "server"),
     );
     let origin = Origin::named("shop").await;
-    let tls = downstream_tls(Spoken::Http1, &server);
+    let tls = downstream_tls(&server);
     let envoy = Envoy::start(&bootstrap(Spoken::Http1, Some(tls), None, origin.addr())).await;
 
     let edge = calling(Spoken::Http1, &envoy, &client, "somebody-else").await;
@@ -209,16 +209,23 @@ spec:
 
 /// The side of Envoy that calls, and that takes only `expected` for the server.
 fn upstream_tls(spoken: Spoken, identity: &IdentityDir, expected: &str) -> Value {
-    let mut context = common(spoken, identity, &json!({"exact": expected}));
+    // What Istio has its proxies offer.
+    let protocols: &[&str] = match spoken {
+        Spoken::Http1 => &["istio-http/1.1", "istio", "http/1.1"],
+        Spoken::Http2 => &["istio-h2", "istio", "h2"],
+    };
+    let mut context = common(protocols, identity, &json!({"exact": expected}));
     context["@type"] = json!(format!("{TLS_API}.UpstreamTlsContext"));
     context["sni"] = json!("outbound_.80_._.shop.test");
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
 }
 
 /// The side of Envoy that is called, by workloads of the trust domain only.
-fn downstream_tls(spoken: Spoken, identity: &IdentityDir) -> Value {
+fn downstream_tls(identity: &IdentityDir) -> Value {
     let callers = json!({"prefix": "spiffe://cluster.local/"});
-    let mut context = common(spoken, identity, &callers);
+    // What Istio has its proxies agree to.
+    let protocols = &["istio-peer-exchange", "h2", "http/1.1", "http/1.0"];
+    let mut context = common(protocols, identity, &callers);
     context["@type"] = json!(format!("{TLS_API}.DownstreamTlsContext"));
     context["require_client_certificate"] = json!(true);
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
@@ -226,12 +233,8 @@ fn downstream_tls(spoken: Spoken, identity: &IdentityDir) -> Value {
 
 const TLS_API: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 
-fn common(spoken: Spoken, identity: &IdentityDir, peers: &Value) -> Value {
+fn common(protocols: &[&str], identity: &IdentityDir, peers: &Value) -> Value {
     let file = |name| json!({"filename": identity.file(name).display().to_string()});
-    let protocols = match spoken {
-        Spoken::Http1 => ["istio-http/1.1", "istio"],
-        Spoken::Http2 => ["istio-h2", "h2"],
-    };
     json!({"common_tls_context": {
         "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
         "alpn_protocols": protocols,
