@@ -1,7 +1,9 @@
 //! From files to what the workers see, at start and at every change: all or nothing.
 
+mod problems;
+mod sockets;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +12,7 @@ use config::analyze::analyze;
 use config::load::{Loaded, Loader};
 use config::mesh::{Mesh, MeshSettings, Viewer};
 use config::validate::UNVERIFIED;
-use config::{Problem, Resource, Severity};
+use config::{Problem, Resource};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -18,11 +20,10 @@ use super::identity::OwnIdentity;
 use crate::admin::{AdminState, ConfigInfo};
 use crate::bootstrap::Settings;
 use crate::jwks::Keeper as KeyKeeper;
-use crate::listener::{self, Bound};
 use crate::snapshot::Publisher;
 use crate::source::file::NamedFiles;
+use crate::table::Bind;
 use crate::table::compile::{Compiled, Compiler, Perspective};
-use crate::table::{Bind, Listener, Table};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{Certificates, named_files};
@@ -31,11 +32,11 @@ use crate::tls::identity::WorkloadIdentity;
 use crate::upstream::dns::{Resolver, Update};
 use crate::upstream::health::Keeper;
 use crate::worker::{Command, Handle};
+use problems::{ReloadError, chain, count_errors, log_problems};
+use sockets::{NewSockets, bind_new, warn_of_shut};
 
 /// Limit of the wait for the keys of issuers when the proxy starts.
 const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(3);
-/// Problems of one load that are logged one by one.
-const LOGGED_PROBLEMS_MAX: usize = 50;
 
 /// Everything between the files and the workers.
 pub(super) struct Configuration {
@@ -79,32 +80,6 @@ pub(super) struct Beginning {
     pub(super) metrics: Arc<Metrics>,
     pub(super) resolver: Resolver,
     pub(super) admin: Arc<AdminState>,
-}
-
-/// Why a change was not taken.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    #[error("{} in the configuration", count(.0))]
-    Problems(Vec<Problem>),
-    #[error("listen at {bind}")]
-    Bind { bind: Bind, source: io::Error },
-}
-
-/// Sockets for listeners that are new, by address.
-type NewSockets = BTreeMap<Bind, Vec<Bound>>;
-
-fn count(problems: &[Problem]) -> String {
-    match count_errors(problems) {
-        1 => "1 error".to_owned(),
-        errors => format!("{errors} errors"),
-    }
-}
-
-fn count_errors(problems: &[Problem]) -> usize {
-    let errors = problems.iter();
-    errors
-        .filter(|problem| problem.severity == Severity::Error)
-        .count()
 }
 
 // === impl Configuration ===
@@ -436,42 +411,6 @@ impl Configuration {
     }
 }
 
-/// Warns of each listener that is shut and was not before.
-fn warn_of_shut(table: &Table, before: &Table) {
-    let is_shut = |listener: &Listener| listener.transport.is_shut();
-    for listener in table.listeners.iter().filter(|it| is_shut(it)) {
-        if !before
-            .listener(&listener.bind)
-            .is_some_and(|it| is_shut(it))
-        {
-            tracing::warn!(
-                bind = %listener.bind,
-                name = listener.name,
-                "takes no connections: PeerAuthentication asks for STRICT mutual TLS, and there is \
-                 no --identity-dir"
-            );
-        }
-    }
-}
-
-/// Binds what the table listens at and nobody does yet, one socket for each worker.
-fn bind_new(
-    table: &Table,
-    listening: &BTreeSet<Bind>,
-    workers: usize,
-) -> Result<NewSockets, ReloadError> {
-    let binds = table.listeners.iter().map(|listener| &listener.bind);
-    let new = binds.filter(|bind| !listening.contains(*bind));
-    let bound = new.map(|bind| match listener::bind(bind, workers) {
-        Ok(sockets) => Ok((bind.clone(), sockets)),
-        Err(source) => Err(ReloadError::Bind {
-            bind: bind.clone(),
-            source,
-        }),
-    });
-    bound.collect()
-}
-
 /// Measures the steps of a reload.
 struct Stopwatch(Instant);
 
@@ -493,35 +432,4 @@ fn by_kind(resources: &[Arc<Resource>]) -> BTreeMap<String, usize> {
         *counts.entry(resource.kind().to_owned()).or_default() += 1;
     }
     counts
-}
-
-/// Logs problems, not more of them than a person would read.
-fn log_problems<'p>(problems: impl Iterator<Item = &'p Problem>) {
-    let mut problems = problems;
-    problems
-        .by_ref()
-        .take(LOGGED_PROBLEMS_MAX)
-        .for_each(log_problem);
-    match problems.count() {
-        0 => {}
-        more => tracing::warn!(more, "further problems: see `meshproxy check` or /config"),
-    }
-}
-
-fn log_problem(problem: &Problem) {
-    match problem.severity {
-        Severity::Error => tracing::error!("{problem}"),
-        Severity::Warning => tracing::warn!("{problem}"),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
 }
