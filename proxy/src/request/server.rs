@@ -144,7 +144,7 @@ async fn enter(
         }
         Some(Transport::Permissive(own) | Transport::Strict(Some(own))) if is_tls(&first) => {
             let _shaking = worker.handshakes.begin()?;
-            Box::pin(tls::workload::accept(own, &first, io)).await?
+            Box::pin(tls::workload::accept(own, first, io)).await?
         }
         Some(Transport::Strict(None)) => return Err(HandshakeError::NoIdentity),
         Some(Transport::Strict(Some(_))) => return Err(HandshakeError::PlainText),

@@ -2,14 +2,11 @@
 //! before anything is answered, as servers of one port may speak other versions of TLS, ask for
 //! other certificates, or leave TLS alone.
 
-use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustls::pki_types::UnixTime;
 use rustls::{HandshakeKind, ServerConfig};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
@@ -17,16 +14,12 @@ use crate::io::Io;
 use crate::table::host::HostTable;
 use crate::table::opaque::OpaqueRoute;
 use crate::tls::clients::{ClientRules, Leniency};
-use crate::tls::hello::{self, Hello};
 use crate::tls::identity::workload_of;
-use crate::tls::server::{HANDSHAKE_TIMEOUT, HandshakeError, Secured, agreed, shake_hands};
+use crate::tls::server::{
+    Greeting, HANDSHAKE_TIMEOUT, HandshakeError, Secured, agreed, greeting, refuse_old, shake_hands,
+};
 use crate::tls::verify::PeerFault;
 use crate::tls::{Security, forwarded};
-
-/// The alert that says that no version is spoken in common (RFC 8446 §6.2), in a record.
-const PROTOCOL_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
-/// Room for one read of a greeting.
-const READ_BYTES: usize = 4 * 1024;
 
 /// The servers of one port with TLS, by the names that clients ask for.
 pub type TlsServers = HostTable<TlsServer>;
@@ -89,7 +82,7 @@ async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeEr
         server_name,
         is_old,
         read,
-    } = greeting(&mut io).await?;
+    } = greeting(BytesMut::new(), &mut io).await?;
     let server = servers
         .find(&server_name)
         .ok_or(HandshakeError::UnknownName)?;
@@ -102,11 +95,7 @@ async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeEr
             security: Some(Security::unproved(server_name)),
             resumed: None,
         })),
-        TlsServer::Http(..) | TlsServer::Opaque(..) if is_old => {
-            // The client should know why; if it does not listen there is nobody to tell.
-            let _ = io.write_all(&PROTOCOL_VERSION).await;
-            Err(HandshakeError::OldVersion)
-        }
+        TlsServer::Http(..) | TlsServer::Opaque(..) if is_old => Err(refuse_old(&mut io).await),
         TlsServer::Http(acceptance, _) => {
             let secured = acceptance.accept(server_name, &read, io).await?;
             Ok(Arrived::Http(secured))
@@ -120,43 +109,6 @@ async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeEr
                 route: route.clone(),
                 resumed: Some(secured.resumed),
             }))
-        }
-    }
-}
-
-/// What a client said first.
-struct Greeting {
-    server_name: Box<str>,
-    /// The client speaks nothing newer than TLS 1.1.
-    is_old: bool,
-    /// All that was read to know it.
-    read: BytesMut,
-}
-
-/// Reads a client's greeting. While nothing comes it has no memory.
-async fn greeting(io: &mut Io) -> Result<Greeting, HandshakeError> {
-    let mut read = BytesMut::new();
-    loop {
-        let ready = poll_fn(|cx| io.poll_read_ready(cx)).await;
-        ready.map_err(HandshakeError::Greeting)?;
-        read.reserve(READ_BYTES);
-        let more = io.read_buf(&mut read).await;
-        if more.map_err(HandshakeError::Greeting)? == 0 {
-            let ended = io::ErrorKind::UnexpectedEof.into();
-            return Err(HandshakeError::Greeting(ended));
-        }
-        match hello::read(&read).map_err(HandshakeError::Hello)? {
-            Hello::Whole {
-                server_name,
-                is_old,
-            } => {
-                return Ok(Greeting {
-                    server_name,
-                    is_old,
-                    read,
-                });
-            }
-            Hello::Partial => {}
         }
     }
 }

@@ -2,20 +2,22 @@
 
 use std::cell::Cell;
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustls::ServerConfig;
 use rustls::server::{Accepted, Acceptor};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use crate::io::Io;
 use crate::tls::Security;
-use crate::tls::hello::HelloError;
+use crate::tls::hello::{self, Hello, HelloError};
 use crate::tls::verify::PeerFault;
 
 /// Limit of a handshake, from the connect on.
@@ -23,6 +25,10 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Handshakes of one worker at once, so that clients who begin many and end none are bounded in
 /// memory: each has some 20 KiB.
 const HANDSHAKES_MAX: usize = 4_096;
+/// Room for one read of a greeting.
+const READ_BYTES: usize = 4 * 1024;
+/// The alert that says that no version is spoken in common (RFC 8446 §6.2), in a record.
+const PROTOCOL_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
 /// HTTP/2 as ALPN names it (RFC 9113 §3.1).
 const ALPN_HTTP2: &[u8] = b"h2";
 
@@ -79,6 +85,51 @@ pub(crate) enum HandshakeError {
     Hello(#[source] HelloError),
     #[error("handshake")]
     Handshake(#[source] io::Error),
+}
+
+/// What a client said first.
+pub(crate) struct Greeting {
+    /// The name that it asks for; empty if it names none.
+    pub(crate) server_name: Box<str>,
+    /// The client speaks nothing newer than TLS 1.1.
+    pub(crate) is_old: bool,
+    /// All that was read to know it.
+    pub(crate) read: BytesMut,
+}
+
+/// Reads a client's greeting, which begins with what was `read` already. While nothing comes it has no
+/// memory.
+pub(crate) async fn greeting(mut read: BytesMut, io: &mut Io) -> Result<Greeting, HandshakeError> {
+    loop {
+        match hello::read(&read).map_err(HandshakeError::Hello)? {
+            Hello::Whole {
+                server_name,
+                is_old,
+            } => {
+                return Ok(Greeting {
+                    server_name,
+                    is_old,
+                    read,
+                });
+            }
+            Hello::Partial => {}
+        }
+        let ready = poll_fn(|cx| io.poll_read_ready(cx)).await;
+        ready.map_err(HandshakeError::Greeting)?;
+        read.reserve(READ_BYTES);
+        let more = io.read_buf(&mut read).await;
+        if more.map_err(HandshakeError::Greeting)? == 0 {
+            let ended = io::ErrorKind::UnexpectedEof.into();
+            return Err(HandshakeError::Greeting(ended));
+        }
+    }
+}
+
+/// Refuses a client that speaks nothing newer than TLS 1.1. It should know why; if it does not listen
+/// there is nobody to tell.
+pub(crate) async fn refuse_old(io: &mut Io) -> HandshakeError {
+    let _ = io.write_all(&PROTOCOL_VERSION).await;
+    HandshakeError::OldVersion
 }
 
 /// Shakes hands with a client whose greeting was `read`.

@@ -1,20 +1,18 @@
 //! TLS at the ports of a workload: mutual, told from plain text by the first byte.
 
-use std::io;
-use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::BytesMut;
 use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
-use rustls::server::Acceptor;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use crate::io::Io;
 use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::identity::{NameError, WorkloadIdentity, workload_of};
-use crate::tls::server::{Agreed, HANDSHAKE_TIMEOUT, HandshakeError, Secured};
+use crate::tls::server::{
+    self, Agreed, Greeting, HANDSHAKE_TIMEOUT, HandshakeError, Secured, greeting, refuse_old,
+};
 use crate::tls::verify::PeerFault;
 use crate::tls::{Security, forwarded, mutual};
 
@@ -29,7 +27,7 @@ pub(crate) fn is_tls(first: &[u8]) -> bool {
 /// Shakes hands with a client that began with `first`, which must prove who it is.
 pub(crate) async fn accept(
     identity: &WorkloadIdentity,
-    first: &[u8],
+    first: BytesMut,
     io: Io,
 ) -> Result<Secured, HandshakeError> {
     match timeout(HANDSHAKE_TIMEOUT, shake_hands(identity, first, io)).await {
@@ -40,19 +38,18 @@ pub(crate) async fn accept(
 
 async fn shake_hands(
     identity: &WorkloadIdentity,
-    first: &[u8],
-    io: Io,
+    first: BytesMut,
+    mut io: Io,
 ) -> Result<Secured, HandshakeError> {
-    let start = greeting(first, io).await?;
-    let server_name: Box<str> = start
-        .client_hello()
-        .server_name()
-        .unwrap_or_default()
-        .into();
-    let stream = start
-        .into_stream(Arc::clone(&identity.server))
-        .await
-        .map_err(HandshakeError::Handshake)?;
+    let Greeting {
+        server_name,
+        is_old,
+        read,
+    } = greeting(first, &mut io).await?;
+    if is_old {
+        return Err(refuse_old(&mut io).await);
+    }
+    let stream = server::shake_hands(&read, io, &identity.server).await?;
     let tls = stream.get_ref().1;
     let protocol = match tls.alpn_protocol() {
         Some(protocol) if mutual::is_http2(protocol) => Agreed::Http2,
@@ -77,30 +74,6 @@ async fn shake_hands(
         protocol,
         resumed,
     })
-}
-
-/// Reads the rest of the client's greeting.
-async fn greeting(mut first: &[u8], mut io: Io) -> Result<StartHandshake<Io>, HandshakeError> {
-    let mut acceptor = Acceptor::default();
-    while !first.is_empty() {
-        let read = acceptor.read_tls(&mut first);
-        read.map_err(HandshakeError::Greeting)?;
-    }
-    match acceptor.accept() {
-        Ok(Some(accepted)) => Ok(StartHandshake::from_parts(accepted, io)),
-        Ok(None) => LazyConfigAcceptor::new(acceptor, io)
-            .await
-            .map_err(HandshakeError::Greeting),
-        Err((error, mut alert)) => {
-            let mut bytes = Vec::new();
-            // Memory takes everything, and a client that does not listen need not hear it.
-            if alert.write_all(&mut bytes).is_ok() {
-                let _ = io.write_all(&bytes).await;
-            }
-            let error = io::Error::new(io::ErrorKind::InvalidData, error);
-            Err(HandshakeError::Greeting(error))
-        }
-    }
 }
 
 /// Whoever goes on with a session of before is not verified again, and the certificate may have

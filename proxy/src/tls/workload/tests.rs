@@ -1,5 +1,6 @@
 //! Handshakes through memory, with a client of the library.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::date_time_ymd;
@@ -45,7 +46,7 @@ async fn shake_hands_in(
     });
     let mut first = vec![0; piece];
     let read = far.read(&mut first).await.expect("a greeting");
-    let secured = accept(identity, &first[..read], Io::Memory(far)).await;
+    let secured = accept(identity, BytesMut::from(&first[..read]), Io::Memory(far)).await;
     let secured = match secured {
         Ok(mut secured) => {
             secured.io.write_all(b"x").await.expect("a byte");
@@ -155,7 +156,7 @@ async fn a_client_of_an_old_version_hears_why_it_is_refused() {
     hello.extend_from_slice(&[0, 0, 2, 0, 0x2f, 1, 0]);
     let (mut near, far): (DuplexStream, DuplexStream) = duplex(PIPE_BYTES);
 
-    let refused = accept(&identity, &hello, Io::Memory(far)).await;
+    let refused = accept(&identity, BytesMut::from(&hello[..]), Io::Memory(far)).await;
 
     let error = refused.expect_err("an old version");
     assert_eq!(error.cause(), "tls_incompatible");
@@ -170,10 +171,25 @@ async fn a_client_that_stops_in_its_handshake_is_not_waited_for_long() {
     let (_near, far) = duplex(PIPE_BYTES);
     let identity = identity(&Authority::new());
 
-    let ended = accept(&identity, &[HANDSHAKE], Io::Memory(far)).await;
+    let ended = accept(&identity, BytesMut::from(&[HANDSHAKE][..]), Io::Memory(far)).await;
 
     assert_eq!(ended.expect_err("no handshake").cause(), "tls_timeout");
     assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_that_is_longer_than_any_is_not_waited_for() {
+    let start = tokio::time::Instant::now();
+    let (_near, far) = duplex(PIPE_BYTES);
+    let identity = identity(&Authority::new());
+    // The beginning of a greeting that says that it has 20 KiB.
+    let hello = [HANDSHAKE, 3, 1, 0, 4, 1, 0, 0x50, 0];
+
+    let refused = accept(&identity, BytesMut::from(&hello[..]), Io::Memory(far)).await;
+
+    let error = refused.expect_err("no greeting");
+    assert_eq!(error.cause(), "tls_protocol_error");
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[test]
