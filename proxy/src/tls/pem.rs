@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 /// Largest file that is read, in bytes: a chain has a few certificates of a few KiB.
@@ -34,7 +34,7 @@ pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 /// What is wrong with it, in words that follow what names it.
 pub(crate) fn chain_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    chain.map_err(|error| format!("is not valid as PEM: {error}"))
+    chain.map_err(|error| format!("is not valid as PEM: {}", told(&error)))
 }
 
 /// The first private key in a file.
@@ -52,7 +52,7 @@ pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 ///
 /// As [`chain_in`].
 pub(crate) fn key_in(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| told(&error).to_owned())
 }
 
 /// Certificates as those of authorities.
@@ -90,10 +90,24 @@ pub(crate) fn revocations_in(
     pem: &[u8],
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-    let lists = lists.map_err(|error| format!("is not valid as PEM: {error}"))?;
+    let lists = lists.map_err(|error| format!("is not valid as PEM: {}", told(&error)))?;
     match lists.is_empty() {
         true => Err("must have a revocation list".to_owned()),
         false => Ok(lists),
+    }
+}
+
+/// What is wrong with a text. The library quotes lines of it, and where line ends were lost a line is all
+/// of a key.
+fn told(error: &Error) -> &'static str {
+    match error {
+        Error::MissingSectionEnd { .. } => "a section has no line for its end",
+        Error::IllegalSectionStart { .. } => "the line at which a section begins is malformed",
+        Error::Base64Decode(_) => "a section is not Base64",
+        Error::NoItemsFound => "it has no section of the kind",
+        Error::SectionTooLarge => "a section is too large",
+        // The library adds errors as it grows.
+        _ => "it cannot be read",
     }
 }
 
@@ -119,5 +133,31 @@ pub(crate) fn file(path: &Path) -> Result<Vec<u8>, String> {
         )),
         Ok(bytes) => Ok(bytes),
         Err(error) => Err(format!("cannot be read from \"{path}\": {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_a_key_is_quoted() {
+        for pem in [
+            "-----BEGIN PRIVATE KEY-----MIIsecret",
+            "-----BEGIN PRIVATE KEY-----MIIsecret-----END PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\nMIIsecret",
+            "-----BEGIN PRIVATE KEY-----\nMII?secret\n-----END PRIVATE KEY-----",
+            "MIIsecret",
+        ] {
+            let quoted = format!("{:?}", "MII".as_bytes());
+            let quoted = quoted.trim_matches(['[', ']']);
+            let told = [key_in(pem.as_bytes()).err(), chain_in(pem.as_bytes()).err()];
+            assert!(told[0].is_some(), "{pem:?}");
+
+            for told in told.into_iter().flatten() {
+                let is_quoted = told.contains("MII") || told.contains(quoted);
+                assert!(!is_quoted, "{told}");
+            }
+        }
     }
 }
