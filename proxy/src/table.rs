@@ -190,16 +190,22 @@ impl Listener {
                 let server = servers.find(&security.server_name);
                 server.is_none_or(|server| server.admits(security))
             }
+            // A gateway believes clients for other authorities than the workload does.
+            (
+                Transport::Plain | Transport::Permissive(_) | Transport::Strict(_),
+                Some(security),
+            ) => security.met.is_none(),
             // Who came before the listener changed finds no hosts.
             (Transport::Servers(_), None)
-            | (Transport::Plain | Transport::Permissive(_) | Transport::Strict(_), _) => true,
+            | (Transport::Plain | Transport::Permissive(_) | Transport::Strict(_), None) => true,
         }
     }
 
     /// Whether a connection must be in mutual TLS and is not: what it demands may have changed since
-    /// the connection came.
+    /// the connection came. What a client proved to a gateway is no proof here: a gateway may believe
+    /// authorities that are nobody to the mesh.
     pub(crate) fn demands_more_than(&self, security: Option<&Security>) -> bool {
-        let is_proved = || security.is_some_and(|security| security.principal.is_some());
+        let is_proved = || security.is_some_and(|it| it.principal.is_some() && it.met.is_none());
         matches!(self.transport, Transport::Strict(_)) && !is_proved()
     }
 
@@ -252,3 +258,6 @@ impl fmt::Display for Bind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
