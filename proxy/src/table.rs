@@ -133,10 +133,17 @@ pub enum UnknownHost {
 // === impl Table ===
 
 impl Table {
-    /// The policies of authorization of this proxy, which are the same at every listener that has any.
-    pub(crate) fn authorization(&self) -> Option<&Arc<Authorization>> {
-        let mut listeners = self.listeners.iter();
-        listeners.find_map(|it| it.admission.as_ref()?.authorization.as_ref())
+    /// The policies of authorization of its listeners. Most listeners have the same, which are told
+    /// once.
+    pub(crate) fn authorizations(&self) -> Vec<&Arc<Authorization>> {
+        let admissions = self.listeners.iter().filter_map(|it| it.admission.as_ref());
+        let mut all: Vec<&Arc<Authorization>> = Vec::new();
+        for one in admissions.filter_map(|it| it.authorization.as_ref()) {
+            if !all.iter().any(|known| Arc::ptr_eq(known, one)) {
+                all.push(one);
+            }
+        }
+        all
     }
 
     /// The listener at `bind`.

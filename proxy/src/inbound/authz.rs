@@ -78,6 +78,19 @@ pub(crate) struct Notes {
     pub(crate) tried: String,
 }
 
+// === impl Series ===
+
+impl FromIterator<Self> for Series {
+    fn from_iter<I: IntoIterator<Item = Self>>(all: I) -> Self {
+        let mut together = Self::default();
+        for one in all {
+            together.policies.extend(one.policies);
+            together.providers.extend(one.providers);
+        }
+        together
+    }
+}
+
 // === impl Authorization ===
 
 impl Authorization {

@@ -26,6 +26,7 @@ use config::mesh::{Mesh, Viewer};
 use rustc_hash::FxHashMap;
 
 use crate::bootstrap::Locality;
+use crate::inbound::authz::Series;
 use crate::jwks::Issuers;
 use crate::table::Table;
 use crate::telemetry::labels::Identity;
@@ -154,11 +155,12 @@ impl Compiler {
 
     /// Shows policies of authorization no longer that only another table has.
     fn forget_policies(&self, other: &Table, kept: &Table) {
-        let series = |table: &Table| table.authorization().map(|it| it.series());
-        if let Some(gone) = series(other) {
-            let counters = &self.metrics.process.authorization;
-            counters.forget(&gone, &series(kept).unwrap_or_default());
-        }
+        let series = |table: &Table| -> Series {
+            let all = table.authorizations().into_iter();
+            all.map(|it| it.series()).collect()
+        };
+        let counters = &self.metrics.process.authorization;
+        counters.forget(&series(other), &series(kept));
     }
 
     /// Notes the addresses that DNS gives for `name` by now; [`Self::refresh`] puts them to use.

@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use config::mesh::{Mesh, Viewer};
-use config::resource::request_authentication::JwtRule;
+use config::resource::request_authentication::{JwtRule, RequestAuthentication};
 use config::value::Duration;
 
 use crate::inbound::jwt::keys::Keys;
 use crate::inbound::jwt::{Authentication, KeySource};
 use crate::jwks::{Issuers, Origin, TIMEOUT_DEFAULT};
 
-/// The rules of all policies in the order of precedence; none if there is no rule.
-pub(super) fn compile(
-    mesh: &Mesh,
-    viewer: &Viewer,
+/// The rules of all policies in their order; none if there is no rule.
+pub(super) fn compile<'m>(
+    policies: impl IntoIterator<Item = &'m RequestAuthentication>,
     issuers: &mut Issuers,
 ) -> Option<Arc<Authentication>> {
-    let policies = mesh.request_authentications(viewer);
-    let rules = policies.flat_map(|(_, policy)| &policy.jwt_rules);
+    let rules = policies.into_iter().flat_map(|policy| &policy.jwt_rules);
     let rules = rules.map(|rule| (rule, keys(rule, issuers)));
     Authentication::new(rules).map(Arc::new)
 }

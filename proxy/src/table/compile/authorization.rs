@@ -5,12 +5,12 @@ mod rule;
 
 use std::sync::Arc;
 
-use config::Resource;
 use config::mesh::Mesh;
 use config::resource::authorization_policy::{Action as Written, AuthorizationPolicy};
 use config::spiffe::SpiffeId;
 
 use super::Perspective;
+use super::admission::Concerning;
 use super::destinations::Registry;
 use crate::inbound::authz::external::Asked;
 use crate::inbound::authz::policy::{Action, Policy, PolicyId};
@@ -18,18 +18,19 @@ use crate::inbound::authz::{Authorization, Tried};
 use crate::telemetry::metrics::AuthorizationCounters;
 use rule::RuleCompiler;
 
-/// The policies that concern this proxy; none if all may in.
+/// The policies that concern a port; none if all may in.
 pub(super) fn compile(
     mesh: &Mesh,
     perspective: &Perspective,
+    concerning: &[Concerning<'_>],
     registry: &mut Registry,
 ) -> Option<Arc<Authorization>> {
     let counters = registry.metrics().process.authorization.clone();
     let mut by_action = ByAction::default();
     let trust_domains = trust_domains(mesh, perspective);
-    for (resource, written) in mesh.authorization_policies(&perspective.viewer) {
-        let policy = policy(resource, written, &trust_domains, &counters);
-        let provider = written.provider.as_ref().map(|it| it.name.as_str());
+    for one in concerning {
+        let policy = policy(one, &trust_domains, &counters);
+        let provider = one.written.provider.as_ref().map(|it| it.name.as_str());
         by_action.add(policy, provider.unwrap_or_default());
     }
     let ByAction {
@@ -115,11 +116,15 @@ impl ByAction {
 }
 
 fn policy(
-    resource: &Resource,
-    written: &AuthorizationPolicy,
+    concerning: &Concerning<'_>,
     trust_domains: &[String],
     counters: &AuthorizationCounters,
 ) -> Policy {
+    let &Concerning {
+        resource,
+        written,
+        suffices,
+    } = concerning;
     let action = match written.action {
         Some(Written::Allow) | None => Action::Allow,
         Some(Written::Deny) => Action::Deny,
@@ -136,7 +141,9 @@ fn policy(
         allows: action == Action::Allow,
         trust_domains,
     };
-    let rules = written.rules.iter().map(|rule| compiler.rule(rule));
+    // Without rules it matches nothing, and what must be allowed must still be allowed by some.
+    let rules = written.rules.iter().filter(|_| suffices);
+    let rules = rules.map(|rule| compiler.rule(rule));
     Policy {
         rules: rules.collect(),
         matched: counters.of(&id, action, dry_run),

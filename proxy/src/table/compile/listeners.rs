@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::Resource;
-use config::mesh::{MESH_GATEWAY, Mesh, Routes, Service};
+use config::mesh::{MESH_GATEWAY, Mesh, Routes, Service, Viewer};
 use config::resource::virtual_service::HttpRoute;
 use rustc_hash::FxHashMap;
 
@@ -25,6 +25,7 @@ use crate::table::route::Route;
 use crate::table::rules::{Rule, Rules};
 use crate::table::{Bind, Listener};
 use crate::tls::certificates::Certificates;
+use gateway::Selectors;
 
 /// Virtual hosts by what they were made of, so that unchanged ones are not made again.
 pub(super) type HostCache = FxHashMap<CacheKey, Arc<Cached>>;
@@ -73,8 +74,10 @@ pub(super) struct Plan<'p> {
     cache: &'p HostCache,
     /// Of this one.
     made: HostCache,
-    /// What traffic must satisfy that comes to the workload or to a gateway.
+    /// What traffic must satisfy that comes to the workload.
     admission: Option<Arc<Admission>>,
+    /// The same at ports of gateways where it is something else.
+    at_gateways: FxHashMap<Bind, Option<Arc<Admission>>>,
     listeners: BTreeMap<Bind, Listener>,
 }
 
@@ -96,13 +99,34 @@ impl<'p> Plan<'p> {
             cache,
             made: HostCache::default(),
             admission: None,
+            at_gateways: FxHashMap::default(),
             listeners: BTreeMap::new(),
         }
     }
 
-    /// Lets in only what policies admit; comes before the listeners, which all have the same.
+    /// Lets in only what policies admit; comes before the listeners.
     pub(super) fn admit(&mut self, issuers: &mut Issuers) {
-        self.admission = admission::compile(self.mesh, self.perspective, self.registry, issuers);
+        let mut compile = |workloads: &[Viewer]| {
+            admission::compile(
+                self.mesh,
+                self.perspective,
+                workloads,
+                self.registry,
+                issuers,
+            )
+        };
+        self.admission = compile(std::slice::from_ref(&self.perspective.viewer));
+        let mut made: BTreeMap<Selectors, Option<Arc<Admission>>> = BTreeMap::new();
+        for (bind, selectors) in gateway::selectors(self.mesh, self.perspective) {
+            let admission = made.entry(selectors).or_insert_with_key(|selectors| {
+                let workloads = selectors.iter().map(|labels| Viewer {
+                    namespace: self.perspective.viewer.namespace.clone(),
+                    labels: labels.clone(),
+                });
+                compile(&workloads.collect::<Vec<_>>())
+            });
+            self.at_gateways.insert(bind, admission.clone());
+        }
     }
 
     /// The virtual host of `host`, from the cache if it would be the same again.

@@ -1,5 +1,6 @@
 //! From YAML to the table: which listeners, which hosts, and what stays the same object.
 
+mod admission;
 mod beside;
 mod channels;
 mod generations;

@@ -1,21 +1,25 @@
 //! The listeners of gateways: one for each address, with the hosts of its servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use config::mesh::{Protocol as Spoken, Routes};
+use config::mesh::{Mesh, Protocol as Spoken, Routes};
 use config::resource::gateway::{Server, ServerTlsMode};
 use config::{Resource, Spec};
 
 use super::{Frontend, Ingredients, Plan, bind_addr, every_request};
+use crate::table::compile::Perspective;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::redirect::Redirect;
 use crate::table::route::{Action, Route};
-use crate::table::{Direction, Listener, PortRule, Transport, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Transport, UnknownHost};
 use crate::tls::gateway::{TlsServer, TlsServers};
 
 /// Hosts by their names.
 type Hosts = Vec<(String, Arc<VirtualHost>)>;
+
+/// The selectors of the gateways that share a port: labels of the workloads that they are for.
+pub(super) type Selectors = BTreeSet<BTreeMap<String, String>>;
 
 /// What a server serves.
 enum Served {
@@ -47,16 +51,16 @@ impl Plan<'_> {
     }
 
     fn server(&mut self, gateway: &Resource, position: usize, server: &Server) {
-        let Some(port) = &server.port else { return };
-        let Ok(number) = u16::try_from(port.number) else {
+        let Some((bind, number)) = bind_of(server, self.perspective) else {
             return;
         };
+        let protocol = server.port.as_ref().map_or("", |port| &port.protocol);
         let name: Arc<str> = format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into();
         let frontend = Frontend {
             gateway: Arc::clone(&name),
             position,
         };
-        let served = match Spoken::parse(&port.protocol) {
+        let served = match Spoken::parse(protocol) {
             Some(spoken) if spoken.is_http() => {
                 Served::Plain(self.plain(gateway, server, &frontend))
             }
@@ -65,7 +69,8 @@ impl Plan<'_> {
             }
             Some(_) | None => return,
         };
-        let bind = bind_addr(server.bind.as_deref(), self.perspective.bind, number);
+        let admission = self.at_gateways.get(&bind).unwrap_or(&self.admission);
+        let admission = admission.clone();
         let listener = self
             .listeners
             .entry(bind.clone())
@@ -80,7 +85,7 @@ impl Plan<'_> {
                     Served::Tls(_) => Transport::Servers(TlsServers::default()),
                     Served::Plain(_) => Transport::Plain,
                 },
-                admission: self.admission.clone(),
+                admission,
             });
         match (served, &mut listener.transport) {
             (Served::Plain(hosts), Transport::Plain) => insert_all(&mut listener.hosts, hosts),
@@ -183,6 +188,35 @@ impl Plan<'_> {
         };
         by_host.into_iter().map(compile).collect()
     }
+}
+
+/// Which workloads this proxy stands for at the ports of gateways, if it has no labels by which
+/// policies could select it: those for which the gateways are. So a gateway is never open without the
+/// policies that are written for it.
+pub(super) fn selectors(mesh: &Mesh, perspective: &Perspective) -> BTreeMap<Bind, Selectors> {
+    let mut all: BTreeMap<Bind, Selectors> = BTreeMap::new();
+    if !perspective.viewer.labels.is_empty() {
+        return all;
+    }
+    for gateway in mesh.gateways(&perspective.viewer) {
+        let Spec::Gateway(spec) = &gateway.spec else {
+            continue;
+        };
+        for server in &spec.servers {
+            if let Some((bind, _)) = bind_of(server, perspective) {
+                let selectors = all.entry(bind).or_default();
+                selectors.insert(spec.selector.clone());
+            }
+        }
+    }
+    all
+}
+
+/// Where a server listens, and its port.
+fn bind_of(server: &Server, perspective: &Perspective) -> Option<(Bind, u16)> {
+    let number = u16::try_from(server.port.as_ref()?.number).ok()?;
+    let bind = bind_addr(server.bind.as_deref(), perspective.bind, number);
+    Some((bind, number))
 }
 
 fn redirects(server: &Server) -> bool {
