@@ -24,9 +24,17 @@ pub(crate) fn is_authority(host: &[u8]) -> bool {
             let address = std::str::from_utf8(address).unwrap_or_default();
             address.parse::<std::net::Ipv6Addr>().is_ok()
         }
-        None => !name.is_empty() && name.iter().all(is_name),
+        None => name.iter().all(is_name) && !is_nameless(name),
     };
     known && is_port(port)
+}
+
+/// Whether nothing is left of a name, or its end has no name before it, once the dot is taken off that
+/// stands for the root of DNS. Whoever takes off one dot and whoever takes off all would see two hosts
+/// where there are more.
+fn is_nameless(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    name.is_empty() || name.ends_with(b".")
 }
 
 /// Nothing, or a colon with a number or, as RFC 3986 §3.2.3 allows, without.
@@ -61,4 +69,28 @@ static NAME_BYTES: [bool; 256] = {
 
 fn is_name(byte: &u8) -> bool {
     NAME_BYTES[usize::from(*byte)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_ends_in_one_dot_at_most() {
+        for host in ["a.test", "a.test.", "a.test.:80", "a.test:", "[::1]:80"] {
+            assert!(is_authority(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "",
+            ".",
+            "..",
+            ":80",
+            ".:80",
+            "a.test..",
+            "a.test..:80",
+            "a@b",
+        ] {
+            assert!(!is_authority(host.as_bytes()), "{host}");
+        }
+    }
 }

@@ -199,7 +199,9 @@ fn host_name(mut content: Bytes<'_>) -> Option<Box<str>> {
         return None;
     }
     let name = std::str::from_utf8(name).ok()?;
-    Some(name.trim_end_matches('.').to_ascii_lowercase().into())
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // As in the names of hosts, more dots at the end are no name.
+    (!name.is_empty() && !name.ends_with('.')).then(|| name.to_ascii_lowercase().into())
 }
 
 // === impl Bytes ===

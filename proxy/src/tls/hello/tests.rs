@@ -125,6 +125,11 @@ fn names_that_are_none_are_refused() {
         bad[at] = byte;
         assert_eq!(read(&bad), Err(HelloError::Malformed), "{byte}");
     }
+    let mut dotted = good;
+    dotted[at + 8] = b'.';
+    assert_eq!(read(&dotted), whole("shop.tes"));
+    dotted[at + 7] = b'.';
+    assert_eq!(read(&dotted), Err(HelloError::Malformed));
 }
 
 #[test]
