@@ -329,10 +329,21 @@ fn tell_client(headers: &mut HeaderMap, client: Option<&HeaderValue>, direction:
         (Some(client), Direction::Gateway) => Some(client.clone()),
         (Some(_), Direction::Outbound) | (None, _) => None,
     };
-    headers.remove(&X_FORWARDED_CLIENT_CERT);
+    let alike = |name: &&HeaderName| is_alike(name, &X_FORWARDED_CLIENT_CERT);
+    let forged: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
     if let Some(told) = told {
         headers.insert(X_FORWARDED_CLIENT_CERT.clone(), told);
     }
+}
+
+/// Whether many applications take one name for the other: they do not tell `_` from `-`.
+pub(crate) fn is_alike(name: &HeaderName, other: &HeaderName) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let (name, other) = (name.as_str().bytes(), other.as_str().bytes());
+    name.len() == other.len() && name.map(plain).eq(other.map(plain))
 }
 
 /// Adds the caller to `x-forwarded-for`: behind all that is there, whatever the number of lines, so

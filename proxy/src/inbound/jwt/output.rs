@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::token::Token;
+use crate::request::headers::is_alike;
 
 /// The headers that a rule makes of a valid token.
 #[derive(Debug, Default)]
@@ -80,12 +81,7 @@ pub(super) fn clear(names: &[HeaderName], headers: &mut HeaderMap) {
     if names.is_empty() {
         return;
     }
-    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    let same = |a: &HeaderName, b: &HeaderName| {
-        let (a, b) = (a.as_str().bytes(), b.as_str().bytes());
-        a.len() == b.len() && a.map(plain).eq(b.map(plain))
-    };
-    let is_output = |name: &&HeaderName| names.iter().any(|output| same(output, name));
+    let is_output = |name: &&HeaderName| names.iter().any(|output| is_alike(output, name));
     let forged: Vec<HeaderName> = headers.keys().filter(is_output).cloned().collect();
     for name in forged {
         headers.remove(name);
