@@ -205,7 +205,7 @@ impl Configuration {
             return;
         }
         let certificates = self.certificates.with_identity(Arc::clone(own.current()));
-        let facts = certificates.facts(mesh.gateways(self.compiler.viewer()));
+        let facts = certificates.facts();
         let compiled = self.compiler.plan(mesh, &certificates).commit();
         let snapshot = self
             .publisher
@@ -379,7 +379,7 @@ impl Configuration {
             elapsed = ?started.elapsed(),
             "configuration in use"
         );
-        self.show_certificates(certificates.facts(mesh.gateways(self.compiler.viewer())));
+        self.show_certificates(certificates.facts());
         self.mesh = Some(mesh);
         self.certificates = certificates;
         self.note(loaded, snapshot.generation);

@@ -14,10 +14,9 @@ use config::mesh::{Mesh, Viewer};
 use config::resource::gateway::Server;
 use config::{Finding, Resource};
 
-use crate::tls::facts::{CertificateFacts, Purpose};
+use crate::tls::facts::CertificateFacts;
 use crate::tls::gateway::Acceptance;
 use crate::tls::identity::WorkloadIdentity;
-use crate::tls::pem;
 use gateway::Servers;
 pub(crate) use upstream::Clients;
 
@@ -78,23 +77,16 @@ impl Certificates {
         self.servers.acceptance(server)
     }
 
-    /// What the certificates in use say of themselves: those of the identity, and those that the
-    /// gateways among `resources` serve.
-    pub fn facts<'r>(
-        &self,
-        resources: impl IntoIterator<Item = &'r Arc<Resource>>,
-    ) -> Vec<CertificateFacts> {
-        let mut facts = Vec::new();
-        if let Some(identity) = &self.identity {
-            facts.extend(identity.facts.iter().cloned());
-        }
-        for file in files::served(resources) {
-            // One that cannot be read is not in use, and was reported.
-            let Ok(chain) = pem::chain(&file) else {
-                continue;
-            };
-            let read = |it| CertificateFacts::read(it, Purpose::Gateway, &file).ok();
-            facts.extend(chain.iter().filter_map(read));
+    /// What the certificates in use say of themselves, each once: those of the identity, of gateways,
+    /// and of rules for destinations.
+    pub fn facts(&self) -> Vec<CertificateFacts> {
+        let identity = self.identity.iter().flat_map(|it| &it.facts);
+        let servers = identity.chain(self.servers.facts()).cloned();
+        let mut facts: Vec<CertificateFacts> = Vec::new();
+        for one in servers.chain(self.clients.facts()) {
+            if !facts.contains(&one) {
+                facts.push(one);
+            }
         }
         facts
     }

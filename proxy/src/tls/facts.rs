@@ -17,7 +17,7 @@ use crate::tls::identity::NameError;
 pub struct CertificateFacts {
     /// What it is there for.
     pub purpose: Purpose,
-    /// Where it was read from.
+    /// Where it was read from: a file, or `Secret NAMESPACE/NAME`.
     pub file: PathBuf,
     /// Whom it is for, as RFC 4514 writes it; may be empty.
     pub subject: String,
@@ -41,6 +41,10 @@ pub enum Purpose {
     Root,
     /// Proves to clients from outside whose host a gateway serves.
     Gateway,
+    /// Proves to upstreams who we are, as a rule of destinations asks.
+    Client,
+    /// An authority that a gateway or a rule of destinations believes.
+    Authority,
 }
 
 // === impl CertificateFacts ===
@@ -71,6 +75,17 @@ impl CertificateFacts {
             not_before: time(parsed.validity().not_before),
             not_after: time(parsed.validity().not_after),
         })
+    }
+
+    /// The same of all `certificates` that can be read. One that cannot is not in use: whoever takes it
+    /// in tells of it.
+    pub(crate) fn of_all<'c>(
+        certificates: impl IntoIterator<Item = &'c CertificateDer<'static>>,
+        purpose: Purpose,
+        file: &Path,
+    ) -> Vec<Self> {
+        let read = |it| Self::read(it, purpose, file).ok();
+        certificates.into_iter().filter_map(read).collect()
     }
 
     /// Whether it is valid at a time.

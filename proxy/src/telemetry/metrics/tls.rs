@@ -121,6 +121,8 @@ impl Purpose {
             Self::Identity => "identity",
             Self::Root => "root",
             Self::Gateway => "gateway",
+            Self::Client => "client",
+            Self::Authority => "authority",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::resource::destination_rule::{ClientTls, DestinationRule, TrafficPolicy};
-use config::resource::gateway::{Gateway, ServerTls};
+use config::resource::gateway::Gateway;
 use config::{Resource, Spec};
 
 /// Every file that `resources` name, whether it is there or not.
@@ -21,26 +21,6 @@ pub(crate) fn named<'r>(
         }
     }
     files
-}
-
-/// The files of certificates by which gateways prove whose hosts they serve.
-pub(crate) fn served<'r>(
-    resources: impl IntoIterator<Item = &'r Arc<Resource>>,
-) -> BTreeSet<PathBuf> {
-    let specs = resources.into_iter().map(|resource| &resource.spec);
-    let gateways = specs.filter_map(|spec| match spec {
-        Spec::Gateway(gateway) => Some(gateway),
-        _ => None,
-    });
-    let servers = gateways.flat_map(|gateway| &gateway.servers);
-    let tls = servers.filter_map(|server| server.tls.as_ref());
-    let own = |tls: &ServerTls| {
-        let more = tls.tls_certificates.iter();
-        let more = more.map(|it| &it.server_certificate);
-        let all = std::iter::once(&tls.server_certificate).chain(more);
-        all.filter_map(file).collect::<Vec<_>>()
-    };
-    tls.flat_map(own).collect()
 }
 
 fn of_gateway(gateway: &Gateway) -> impl Iterator<Item = PathBuf> {
@@ -137,6 +117,5 @@ spec:
             texts(named(&loaded.resources)),
             "/a /b /c /d /e /f /g /h /i /j /k /l /m"
         );
-        assert_eq!(texts(served(&loaded.resources)), "/a /e /g");
     }
 }

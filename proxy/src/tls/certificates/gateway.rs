@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig, SignatureAlgorithm};
 
 use crate::tls::clients::{Hash, Leniency};
+use crate::tls::facts::CertificateFacts;
 use crate::tls::gateway::Acceptance;
 use crate::tls::identity::WorkloadIdentity;
 use crate::tls::mutual;
@@ -35,6 +36,8 @@ struct Made {
     /// Of what the files held.
     digest: Hash,
     acceptance: Arc<Acceptance>,
+    /// What they say of themselves.
+    facts: Arc<[CertificateFacts]>,
 }
 
 /// Shows the certificate that the client can verify, rather one whose key is quick to use.
@@ -105,6 +108,11 @@ impl Servers {
         self.made.get(&terms).map(|made| &made.acceptance)
     }
 
+    /// What the certificates in use say of themselves, but for the workload's own.
+    pub(super) fn facts(&self) -> impl Iterator<Item = &CertificateFacts> {
+        self.made.values().flat_map(|made| made.facts.iter())
+    }
+
     fn add(
         &mut self,
         server: &Server,
@@ -143,13 +151,15 @@ impl Servers {
 
 impl Made {
     fn new(terms: &Terms, sources: &Sources<'_>, before: Option<&Servers>) -> Result<Self, Lack> {
-        let material = Material::read(terms, sources)?;
+        let mut material = Material::read(terms, sources)?;
         let digest = material.digest;
+        let facts = std::mem::take(&mut material.facts).into();
         let same = before.and_then(|before| before.made.get(terms));
         if let Some(same) = same.filter(|made| made.digest == digest) {
             return Ok(Self {
                 digest,
                 acceptance: Arc::clone(&same.acceptance),
+                facts,
             });
         }
         let acceptance = acceptance(terms, material);
@@ -158,6 +168,7 @@ impl Made {
         Ok(Self {
             digest,
             acceptance: Arc::new(acceptance),
+            facts,
         })
     }
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateRevocationListDer;
 use rustls::sign::CertifiedKey;
 
 use crate::tls::client::{Authorities, AuthorityError};
+use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::pem;
 
 /// What stands for the system's authorities, as if none were named.
@@ -87,6 +88,20 @@ impl Clients {
     /// The authorities that a rule names, or the system's.
     pub(crate) fn authorities(&self, tls: &ClientTls) -> Option<&Arc<Authorities>> {
         self.authorities.get(&AuthorityFiles::of(tls))
+    }
+
+    /// What the certificates say of themselves, but for the system's authorities.
+    pub(super) fn facts(&self) -> impl Iterator<Item = CertificateFacts> {
+        let own = self.own.iter().flat_map(|(files, own)| {
+            let place = Path::new(&*files.certificate);
+            CertificateFacts::of_all(&own.cert, Purpose::Client, place)
+        });
+        let authorities = self.authorities.iter().flat_map(|(files, authorities)| {
+            let place = files.certificates.as_deref().unwrap_or(SYSTEM);
+            let certificates = authorities.certificates();
+            CertificateFacts::of_all(certificates, Purpose::Authority, Path::new(place))
+        });
+        own.chain(authorities)
     }
 
     /// Whether everything is the same object as in `other`.

@@ -102,6 +102,11 @@ impl Authorities {
         })
     }
 
+    /// Their certificates as they were read from files; none of the system's.
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.written.0
+    }
+
     /// Whether they were made of the same.
     pub(crate) fn is_made_of(
         &self,

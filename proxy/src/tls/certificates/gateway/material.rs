@@ -1,6 +1,6 @@
 //! What the servers of gateways need to end TLS, from files, secrets and the workload's identity.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -16,6 +16,7 @@ use rustls::{Error, RootCertStore};
 use super::Refusal;
 use super::terms::{Credentials, Terms};
 use crate::tls::clients::{Authorities, ClientRules, Demands, Hash};
+use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::identity::WorkloadIdentity;
 use crate::tls::pem;
 use crate::tls::verify::ClientVerifier;
@@ -36,6 +37,8 @@ pub(super) struct Material {
     pub(super) certified: Vec<Arc<CertifiedKey>>,
     /// Certificates of authorities, and what they revoked.
     clients: Option<Believed>,
+    /// What is said of what was read, but for the workload's own.
+    pub(super) facts: Vec<CertificateFacts>,
     /// Of everything that was read: equal material has equal ones.
     pub(super) digest: Hash,
 }
@@ -58,6 +61,7 @@ pub(super) enum Lack {
 struct Reader<'r, 's> {
     sources: &'r Sources<'s>,
     read: Context,
+    facts: Vec<CertificateFacts>,
 }
 
 // === impl Material ===
@@ -68,6 +72,7 @@ impl Material {
         let mut reader = Reader {
             sources,
             read: Context::new(&SHA256),
+            facts: Vec::new(),
         };
         let certified = reader.certified(&terms.credentials)?;
         let clients = match &terms.clients {
@@ -79,6 +84,7 @@ impl Material {
         Ok(Self {
             certified,
             clients,
+            facts: reader.facts,
             digest,
         })
     }
@@ -161,6 +167,7 @@ impl<'s> Reader<'_, 's> {
         let chain =
             pem::chain(Path::new(certificate)).map_err(|it| Lack::Wrong((certificate_at, it)))?;
         let key = pem::key(Path::new(key)).map_err(|it| Lack::Wrong((key_at, it)))?;
+        self.tell(&chain, Purpose::Gateway, Path::new(certificate));
         self.pair(chain, key).map_err(|error| {
             Lack::Wrong(match error {
                 Error::InconsistentKeys(_) => (
@@ -189,6 +196,7 @@ impl<'s> Reader<'_, 's> {
         if chain.is_empty() {
             return Err(wrong(certificate, "must have a certificate"));
         }
+        self.tell(&chain, Purpose::Gateway, &self.place_of(name));
         self.pair(chain, private).map_err(|error| match error {
             Error::InconsistentKeys(_) => wrong(key, &format!("must belong to {certificate}")),
             error => wrong(certificate, &format!("cannot be used: {error}")),
@@ -210,7 +218,7 @@ impl<'s> Reader<'_, 's> {
     }
 
     fn believed(&mut self, demands: &Demands) -> Result<Believed, Lack> {
-        let (roots, field) = match &demands.authorities {
+        let (roots, place, field) = match &demands.authorities {
             Authorities::Mesh => {
                 let identity = self.identity()?;
                 for root in &identity.trust.roots.roots {
@@ -219,13 +227,17 @@ impl<'s> Reader<'_, 's> {
                 }
                 return Ok(Believed::Mesh(identity));
             }
-            Authorities::File(file) => (pem::chain(Path::new(file)), "tls.caCertificates"),
-            Authorities::Secrets(names) => (
-                self.authorities_by_secret(names)?,
-                "tls.caCertCredentialName",
-            ),
+            Authorities::File(file) => {
+                let roots = pem::chain(Path::new(file));
+                (roots, PathBuf::from(file), "tls.caCertificates")
+            }
+            Authorities::Secrets(names) => {
+                let (roots, name) = self.authorities_by_secret(names)?;
+                (roots, self.place_of(name), "tls.caCertCredentialName")
+            }
         };
         let chain = roots.map_err(|problem| Lack::Wrong((field, problem)))?;
+        self.tell(&chain, Purpose::Authority, &place);
         for certificate in &chain {
             self.note(certificate);
         }
@@ -243,11 +255,11 @@ impl<'s> Reader<'_, 's> {
         Ok(Believed::Authorities(roots, revoked))
     }
 
-    /// The certificates of authorities in the first of these secrets that has any.
-    fn authorities_by_secret(
-        &mut self,
-        names: &[String],
-    ) -> Result<Result<Vec<CertificateDer<'static>>, String>, Lack> {
+    /// The certificates of authorities in the first of these secrets that has any, and its name.
+    fn authorities_by_secret<'n>(
+        &self,
+        names: &'n [String],
+    ) -> Result<(Result<Vec<CertificateDer<'static>>, String>, &'n str), Lack> {
         for name in names {
             let Some(secret) = self.secret(name) else {
                 continue;
@@ -257,7 +269,8 @@ impl<'s> Reader<'_, 's> {
                     continue;
                 };
                 let chain = pem::chain_in(&pem);
-                return Ok(chain.map_err(|it| format!("{place} of Secret \"{name}\" {it}")));
+                let chain = chain.map_err(|it| format!("{place} of Secret \"{name}\" {it}"));
+                return Ok((chain, name));
             }
         }
         let first = names.first().map_or("", String::as_str);
@@ -284,6 +297,18 @@ impl<'s> Reader<'_, 's> {
             "tls.credentialName",
             format!("no Secret \"{name}\" in namespace {namespace}; the server stays shut"),
         ))
+    }
+
+    /// What a secret is called where its certificates are told of.
+    fn place_of(&self, name: &str) -> PathBuf {
+        let namespace = &self.sources.viewer.namespace;
+        PathBuf::from(format!("Secret {namespace}/{name}"))
+    }
+
+    /// Notes what certificates say of themselves.
+    fn tell(&mut self, chain: &[CertificateDer<'static>], purpose: Purpose, place: &Path) {
+        let facts = CertificateFacts::of_all(chain, purpose, place);
+        self.facts.extend(facts);
     }
 
     /// Notes something that was read.

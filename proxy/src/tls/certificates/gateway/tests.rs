@@ -6,6 +6,7 @@ use rcgen::CertifiedKey;
 use tempfile::TempDir;
 
 use super::*;
+use crate::tls::facts::Purpose;
 
 /// A folder with a certificate and its key, and another key.
 fn folder() -> TempDir {
@@ -286,6 +287,20 @@ fn a_secret_with_authorities_alone_comes_first() {
 
     assert_eq!(findings, [""; 0]);
     assert_eq!(certificates.made.len(), 1);
+    let told = certificates.facts().map(|it| {
+        let place = it.file.display().to_string();
+        (it.purpose, place, it.names.join(" "))
+    });
+    let name = || "DNS:shop.test".to_owned();
+    let expected = [
+        (Purpose::Gateway, "Secret default/shop".to_owned(), name()),
+        (
+            Purpose::Authority,
+            "Secret default/shop-cacert".to_owned(),
+            name(),
+        ),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]

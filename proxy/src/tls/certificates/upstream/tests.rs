@@ -116,6 +116,22 @@ fn what_is_wrong_with_a_file_is_said_at_the_field_that_names_it() {
 }
 
 #[test]
+fn what_is_shown_and_believed_is_told() {
+    let (clients, _) = Scene::new(MUTUAL).load(&Clients::default());
+
+    let told = clients.facts().map(|it| {
+        let file = it
+            .file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        (it.purpose, file.unwrap_or_default())
+    });
+    let file = || "cert.pem".to_owned();
+    let expected = [(Purpose::Client, file()), (Purpose::Authority, file())];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn no_file_is_read_that_nothing_needs() {
     for tls in [
         "mode: DISABLE, caCertificates: DIR/gone.pem",
