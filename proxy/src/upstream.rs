@@ -499,11 +499,10 @@ impl Upstream {
             probes: probes.as_ref(),
         };
         let process = &self.metrics.process;
-        match self.connector.reach(wanted).await {
-            Ok(Secured { io, peer, resumed }) => {
-                if let Some(resumed) = resumed {
-                    process.tls.shook_hands(Side::Upstream, resumed);
-                }
+        let reached = self.connector.reach(wanted).await;
+        process.tls.reached(&reached);
+        match reached {
+            Ok(Secured { io, peer, .. }) => {
                 process.upstream_connections.ok.inc();
                 let gauge = &process.upstream_connections_active;
                 Ok(Fresh {
@@ -514,9 +513,6 @@ impl Upstream {
             }
             Err(error) => {
                 process.upstream_connections.failed.inc();
-                if let ConnectError::Tls(error) = &error {
-                    process.tls.failed(Side::Upstream, error.reason());
-                }
                 Err(UpstreamError::Connect(error))
             }
         }

@@ -129,7 +129,10 @@ impl Configuration {
             workers,
             listening: BTreeSet::new(),
             resolver,
-            keeper: Keeper::new(metrics.process.health_checks.clone()),
+            keeper: Keeper::new(
+                metrics.process.health_checks.clone(),
+                metrics.process.tls.clone(),
+            ),
             keys: KeyKeeper::new(metrics.process.jwks.clone()),
             metrics,
             admin,

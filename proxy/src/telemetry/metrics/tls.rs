@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Result};
 
 use crate::telemetry::metrics::process::Results;
+use crate::tls::client::Secured;
 use crate::tls::facts::{CertificateFacts, Purpose};
+use crate::upstream::connect::ConnectError;
 
 /// What is counted of TLS.
 #[derive(Debug, Clone)]
@@ -79,6 +81,18 @@ impl TlsMetrics {
     pub(crate) fn failed(&self, side: Side, reason: &'static str) {
         let labels = [side.as_str(), reason];
         self.failures.with_label_values(&labels).inc();
+    }
+
+    /// Counts the handshake of a connection to an upstream, if it had one.
+    pub(crate) fn reached(&self, result: &std::result::Result<Secured, ConnectError>) {
+        match result {
+            Ok(Secured {
+                resumed: Some(resumed),
+                ..
+            }) => self.shook_hands(Side::Upstream, *resumed),
+            Err(ConnectError::Tls(error)) => self.failed(Side::Upstream, error.reason()),
+            Ok(Secured { resumed: None, .. }) | Err(_) => {}
+        }
     }
 
     /// Shows until when certificates are valid: of each file the one that expires first.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::probe;
 use super::schedule::{Schedule, Target};
-use crate::telemetry::metrics::Results;
+use crate::telemetry::metrics::{Results, TlsMetrics};
 use crate::upstream::destination::Destinations;
 use crate::upstream::outlier::sweep::{LOOK_INTERVAL, Sweep};
 
@@ -28,12 +28,12 @@ pub struct Keeper {
 // === impl Keeper ===
 
 impl Keeper {
-    /// A keeper of no endpoint yet, which counts checks in `results`.
+    /// A keeper of no endpoint yet, which counts checks in `results` and their handshakes in `tls`.
     ///
     /// Must be called within a runtime, which runs the task.
-    pub fn new(results: Results) -> Self {
+    pub fn new(results: Results, tls: TlsMetrics) -> Self {
         let (minded, destinations) = watch::channel(Destinations::default());
-        let task = tokio::spawn(keep(destinations, results));
+        let task = tokio::spawn(keep(destinations, results, tls));
         Self { minded, task }
     }
 
@@ -50,7 +50,7 @@ impl Drop for Keeper {
 }
 
 /// Runs until nobody can say any more what is to be minded.
-async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
+async fn keep(mut minded: watch::Receiver<Destinations>, results: Results, tls: TlsMetrics) {
     let mut sweep = Sweep::default();
     let mut schedule = Schedule::default();
     let mut checks: JoinSet<Option<Result<(), String>>> = JoinSet::new();
@@ -64,7 +64,7 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
             let Some(target) = schedule.start(Instant::now()) else {
                 break schedule.due();
             };
-            let started = checks.spawn(check(Arc::clone(&target)));
+            let started = checks.spawn(check(Arc::clone(&target), tls.clone()));
             under_way.insert(started.id(), target);
         };
         tokio::select! {
@@ -97,8 +97,8 @@ async fn keep(mut minded: watch::Receiver<Destinations>, results: Results) {
     }
 }
 
-async fn check(target: Arc<Target>) -> Option<Result<(), String>> {
-    let result = probe::run(&target).await?;
+async fn check(target: Arc<Target>, tls: TlsMetrics) -> Option<Result<(), String>> {
+    let result = probe::run(&target, &tls).await?;
     Some(result.map_err(|failure| failure.text()))
 }
 

@@ -22,6 +22,7 @@ use super::check::Check;
 use super::grpc;
 use super::schedule::Target;
 use crate::io::Io;
+use crate::telemetry::metrics::TlsMetrics;
 use crate::tls::client::Speech;
 use crate::upstream::connect::{self, ConnectError, Wanted};
 
@@ -55,18 +56,19 @@ pub(super) enum Failure {
     TimedOut(Duration),
 }
 
-/// Checks a target once. No result if it was not the endpoint that took too long.
-pub(super) async fn run(target: &Target) -> Option<Result<(), Failure>> {
+/// Checks a target once. No result if it was not the endpoint that took too long. Its handshake counts
+/// in `tls` like any other.
+pub(super) async fn run(target: &Target, tls: &TlsMetrics) -> Option<Result<(), Failure>> {
     let limit = target.check.written.timeout.get();
     let began = Instant::now();
-    match timeout(limit, attempt(target)).await {
+    match timeout(limit, attempt(target, tls)).await {
         Ok(result) => Some(result),
         Err(_) if began.elapsed() > limit + HELD_UP => None,
         Err(_) => Some(Err(Failure::TimedOut(limit))),
     }
 }
 
-async fn attempt(target: &Target) -> Result<(), Failure> {
+async fn attempt(target: &Target, tls: &TlsMetrics) -> Result<(), Failure> {
     let check = &target.check;
     let scheme = target.channel.scheme();
     let wanted = Wanted {
@@ -76,7 +78,9 @@ async fn attempt(target: &Target) -> Result<(), Failure> {
         limit: check.written.timeout.get(),
         probes: None,
     };
-    let io = connect::reach(wanted).await?.io;
+    let reached = connect::reach(wanted).await;
+    tls.reached(&reached);
+    let io = reached?.io;
     match &check.written.probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, statuses } => {

@@ -253,6 +253,10 @@ async fn health_checks_speak_as_requests_do() {
     let error = checks[1]["lastError"].as_str().unwrap_or_default();
     assert!(error.contains("secure the connection"), "{error}");
     assert_eq!(good.last().target, "/healthz");
+    let metrics = edge.proxy.metrics().await;
+    let upstream = [("side", "upstream")];
+    assert!(metrics.sum("meshproxy_tls_handshakes_total", &upstream) > 0.0);
+    assert!(metrics.sum("meshproxy_tls_handshake_failures_total", &upstream) > 0.0);
     for _ in 0..5 {
         assert_eq!(get(&edge).await.brief(), (200, "good"));
     }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::IntCounter;
 
-use crate::telemetry::labels::TrafficId;
-use crate::telemetry::metrics::Results;
+use crate::telemetry::labels::{Identity, TrafficId};
+use crate::telemetry::metrics::{Metrics, Results};
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{DestinationKey, Destinations, Live, Policy};
 use crate::upstream::endpoint::{EndpointAddr, Member};
@@ -201,10 +201,12 @@ async fn a_look_that_is_due_when_a_generation_begins_looks_at_that_one() {
     let counter = || IntCounter::new("checks", "Checks.").expect("a legal name");
     // Two that are ready at once may go in either order: many turns find the wrong one.
     for _ in 0..20 {
-        let keeper = Keeper::new(Results {
+        let results = Results {
             ok: counter(),
             failed: counter(),
-        });
+        };
+        let metrics = Metrics::new(Identity::unknown(), 1);
+        let keeper = Keeper::new(results, metrics.process.tls.clone());
         let strict = destination(2, Some(rules(50)));
         let lax = reloaded(&strict, Some(rules(100)));
         keeper.mind(&only(&strict));
