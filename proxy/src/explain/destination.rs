@@ -39,6 +39,7 @@ pub(super) fn describe(
         port: key.port,
         destination_rule: compiled.rule.as_deref().map(str::to_owned),
         labels: labels(key, mesh, viewer),
+        tls: tls(key, mesh, viewer),
         algorithm: compiled.balancer.algorithm(),
         affinity: affinity(compiled, decided, cookie.as_ref()),
         retry_limit: policy_of.retries.to_string(),
@@ -113,6 +114,14 @@ fn labels(key: &DestinationKey, mesh: &Mesh, viewer: &Viewer) -> BTreeMap<String
     let policy = mesh.policy(viewer, &key.host, None);
     let subset = policy.subset(&key.subset);
     subset.map(|it| it.labels.clone()).unwrap_or_default()
+}
+
+/// What the rules of a destination say of TLS. Without a proxy there are no certificates to speak it by,
+/// so that this is not what was made of them.
+fn tls(key: &DestinationKey, mesh: &Mesh, viewer: &Viewer) -> Option<String> {
+    let subset = (!key.subset.is_empty()).then_some(&*key.subset);
+    let policy = mesh.policy(viewer, &key.host, None);
+    policy.policy(subset, key.port).tls.as_ref().map(words::tls)
 }
 
 /// Names among the endpoints of a destination's host.

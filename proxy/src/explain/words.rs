@@ -1,6 +1,7 @@
 //! Policies in words.
 
 use config::annotation::{HealthCheck, Probe};
+use config::resource::destination_rule::{ClientTls, ClientTlsMode};
 
 use crate::upstream::outlier::{Detection, ErrorCodes, LocalFailures};
 
@@ -44,6 +45,33 @@ pub(super) fn detection(rules: &Detection) -> String {
     }
 }
 
+/// How a rule has endpoints spoken to below HTTP.
+pub(super) fn tls(tls: &ClientTls) -> String {
+    let written = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let mode = tls.mode.unwrap_or(ClientTlsMode::Disable);
+    let mut words = match mode {
+        ClientTlsMode::Disable => return "none: plain text".to_owned(),
+        ClientTlsMode::Simple => "SIMPLE".to_owned(),
+        ClientTlsMode::Mutual => match written(&tls.client_certificate) {
+            Some(file) => format!("MUTUAL with {file}"),
+            None => "MUTUAL".to_owned(),
+        },
+        ClientTlsMode::IstioMutual => "ISTIO_MUTUAL".to_owned(),
+    };
+    if let Some(name) = written(&tls.sni) {
+        words += &format!(", asks for {name}");
+    }
+    match (mode, tls.insecure_skip_verify) {
+        (ClientTlsMode::Simple | ClientTlsMode::Mutual, Some(true)) => words += ", believes anyone",
+        (_, _) if tls.subject_alt_names.is_empty() => {}
+        (_, _) => words += &format!(", believes {}", tls.subject_alt_names.join(" or ")),
+    }
+    if written(&tls.credential_name).is_some() {
+        words += "; shut, as credentialName has no source";
+    }
+    words
+}
+
 /// What is asked of an endpoint, how often, and what follows.
 pub(super) fn check(check: &HealthCheck) -> String {
     let HealthCheck {
@@ -73,8 +101,38 @@ pub(super) fn check(check: &HealthCheck) -> String {
 mod tests {
     use std::time::Duration;
 
+    use serde_json::json;
+
     use super::*;
     use crate::upstream::outlier::Comparison;
+
+    #[test]
+    fn what_a_rule_says_of_tls_is_told_in_a_line() {
+        for (written, told) in [
+            (json!({"mode": "DISABLE"}), "none: plain text"),
+            (json!({"mode": "SIMPLE"}), "SIMPLE"),
+            (
+                json!({"mode": "SIMPLE", "sni": "a.test", "insecureSkipVerify": true}),
+                "SIMPLE, asks for a.test, believes anyone",
+            ),
+            (
+                json!({"mode": "MUTUAL", "clientCertificate": "/c.pem", "subjectAltNames": ["a", "b"]}),
+                "MUTUAL with /c.pem, believes a or b",
+            ),
+            (
+                json!({"mode": "ISTIO_MUTUAL", "insecureSkipVerify": true}),
+                "ISTIO_MUTUAL",
+            ),
+            (
+                json!({"mode": "SIMPLE", "credentialName": "c"}),
+                "SIMPLE; shut, as credentialName has no source",
+            ),
+        ] {
+            let rule = serde_json::from_value(written).expect("a rule");
+
+            assert_eq!(tls(&rule), told);
+        }
+    }
 
     #[test]
     fn what_takes_an_endpoint_out_is_said_in_a_sentence() {

@@ -20,6 +20,8 @@ pub(crate) struct Destination {
     pub(crate) destination_rule: Option<String>,
     /// Labels that make up the subset.
     pub(crate) labels: BTreeMap<String, String>,
+    /// How endpoints are spoken to below HTTP, in words; none where no rule says anything.
+    pub(crate) tls: Option<String>,
     pub(crate) algorithm: &'static str,
     /// Present where a key ties requests to endpoints.
     pub(crate) affinity: Option<Affinity>,

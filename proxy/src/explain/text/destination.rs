@@ -14,6 +14,9 @@ pub(super) fn destination(out: &mut impl Write, destination: &Destination) -> io
     if !destination.labels.is_empty() {
         inner(out, "labels", pairs(&destination.labels))?;
     }
+    if let Some(tls) = &destination.tls {
+        inner(out, "tls", tls)?;
+    }
     inner(out, "balancing", destination.algorithm)?;
     if let Some(affinity) = &destination.affinity {
         let key = key(affinity.key, affinity.cookie.as_deref());
