@@ -267,6 +267,11 @@ impl Draft<'_> {
             rules.push(jwt.rule());
             triggers.extend(&jwt.trigger_rules);
         }
+        let mut origins = self.policy.origins.iter();
+        if origins.any(|it| it.jwt.trigger_rules.is_empty()) {
+            // What one origin says of paths says nothing of those that ask for a token on all of them.
+            triggers.clear();
+        }
         let mut spec = Map::new();
         place.target.select(&mut spec);
         spec.insert("jwtRules".to_owned(), rules.into());

@@ -122,3 +122,14 @@ fn a_port_that_is_not_known_is_a_loss_and_makes_nothing() {
     assert_eq!(made("Policy", spec), [] as [Value; 0]);
     assert_eq!(losses(&policy("Policy", spec)).len(), 1);
 }
+
+#[test]
+fn paths_of_one_origin_do_not_excuse_those_of_another() {
+    let jwt =
+        "{jwt: {issuer: a}}, {jwt: {issuer: b, triggerRules: [{includedPaths: [{exact: /b}]}]}}";
+
+    let made = made("Policy", &format!("{{origins: [{jwt}]}}"));
+
+    let rule = value("from: [{source: {notRequestPrincipals: ['*']}}]");
+    assert_eq!(made[2]["spec"]["rules"][0], rule, "on every path");
+}
