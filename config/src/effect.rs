@@ -90,8 +90,9 @@ const TABLE: &[Row] = &[
 
     row(WE, "network", Present, NoEffect("networks")),
 
-    row(RA, "targetRef", Present, NoEffect("a policy for a resource by name; workloads and gateways are chosen by selector")),
-    row(RA, "targetRefs", Present, NoEffect("a policy for resources by name; workloads and gateways are chosen by selector")),
+    row(RA, "targetRef", Present, NoEffect("a policy for a resource by name, so that no token is looked at; workloads and gateways are chosen by selector")),
+    row(RA, "targetRefs", Present, NoEffect("a policy for resources by name, so that no token is looked at; workloads and gateways are chosen by selector")),
+    row(RA, "jwtRules[].presence", Present, NoEffect("requests without a token pass; an AuthorizationPolicy with requestPrincipals ['*'] asks for one")),
 
     row(SC, "inboundConnectionPool", Present, NoEffect("inbound connection limits")),
     row(SC, "ingress[].tls", Present, NoEffect("TLS of a sidecar listener")),

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::resource::gateway::Server;
+use crate::resource::mesh_config::PathNormalization;
 use crate::resource::secret::Secret;
 use crate::resource::virtual_service::Delegate;
 use crate::resource::{Metadata, Resource, Spec};
@@ -66,6 +67,8 @@ pub struct MeshSettings {
     /// Proxies in front of this one that are believed whom they got a request from; the rest of
     /// `x-forwarded-for` is the client's own word.
     pub trusted_proxies: u32,
+    /// How far paths are brought to normal form before policies look at them.
+    pub path_normalization: PathNormalization,
 }
 
 /// Who looks: drives `exportTo`, `Sidecar`, `workloadSelector` and `selector`.
@@ -102,6 +105,7 @@ impl Default for MeshSettings {
             root_namespace: "istio-system".to_owned(),
             trust_domains: Vec::new(),
             trusted_proxies: 0,
+            path_normalization: PathNormalization::default(),
         }
     }
 }

@@ -25,7 +25,11 @@ pub(super) fn check(
         let namespace = &other.meta.namespace;
         let in_reach = namespace == own || namespace == root || own == root;
         match &other.spec {
-            Spec::AuthorizationPolicy(other) => in_reach && asks(other),
+            Spec::AuthorizationPolicy(policy) => {
+                let is_held =
+                    policy.is_by_selector() && !AuthorizationPolicy::is_dry_run(&other.meta);
+                in_reach && is_held && asks(policy)
+            }
             _ => false,
         }
     };

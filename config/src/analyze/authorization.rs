@@ -1,12 +1,16 @@
 //! Authorization policies that can never do what they say: for nobody that is known, by identities
 //! that nobody has, by authorizers that cannot be asked.
 
+mod paths;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Context, Report};
 use crate::mesh::{Protocol, Viewer};
-use crate::resource::authorization_policy::{Action, AuthorizationPolicy, AuthorizationRule};
+use crate::resource::authorization_policy::{
+    Action, Attribute, AuthorizationPolicy, AuthorizationRule,
+};
 use crate::resource::mesh_config::Authorizer;
 use crate::resource::peer_authentication::MutualTlsMode;
 use crate::resource::{Resource, Spec};
@@ -19,7 +23,12 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     check_selector(context, resources, resource, policy, report);
+    if !policy.is_by_selector() {
+        return;
+    }
     check_identities(context, resources, resource, policy, report);
+    paths::check(context, resource, policy, report);
+    check_remote(context, resource, policy, report);
     let provider = policy.provider.as_ref().map(|it| it.name.as_str());
     if policy.action == Some(Action::Custom)
         && let Some(name) = provider.filter(|name| !name.is_empty())
@@ -151,6 +160,42 @@ fn disabling<'r>(
         .or_else(|| modes(root, None));
     let (peers, mode) = found?;
     (mode == MutualTlsMode::Disable).then_some(peers)
+}
+
+/// Addresses of clients behind other proxies, where no proxy is believed.
+fn check_remote(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    policy: &AuthorizationPolicy,
+    report: &mut Report,
+) {
+    if context.mesh.settings().trusted_proxies > 0 {
+        return;
+    }
+    let mut warn = |place: String| {
+        let message = "is the address of the connection, which may be that of a proxy in front: \
+                       numTrustedProxies of MeshConfig says how many are believed"
+            .to_owned();
+        report.warn(resource, place, message);
+    };
+    for (at, rule) in policy.rules.iter().enumerate() {
+        for (from, source) in rule.from.iter().enumerate() {
+            let source = source.source.as_ref();
+            let looks = |values: &[String]| !values.is_empty();
+            let place = format!("spec.rules[{at}].from[{from}].source");
+            if source.is_some_and(|it| looks(&it.remote_ip_blocks)) {
+                warn(format!("{place}.remoteIpBlocks"));
+            }
+            if source.is_some_and(|it| looks(&it.not_remote_ip_blocks)) {
+                warn(format!("{place}.notRemoteIpBlocks"));
+            }
+        }
+        for (when, condition) in rule.when.iter().enumerate() {
+            if Attribute::parse(&condition.key) == Ok(Attribute::RemoteIp) {
+                warn(format!("spec.rules[{at}].when[{when}].key"));
+            }
+        }
+    }
 }
 
 fn check_provider(

@@ -1,5 +1,7 @@
 //! One table: what is written, and what is said of it.
 
+mod authorization;
+
 use super::*;
 use crate::mesh::MeshSettings;
 use crate::mesh::fixture::resources;

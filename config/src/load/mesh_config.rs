@@ -14,10 +14,11 @@ use crate::yaml;
 /// Name of the `ConfigMap` that Istio's proxies are configured by.
 const CONFIG_MAP: &str = "istio";
 /// Fields of `MeshConfig` that count.
-const USED: [&str; 5] = [
+const USED: [&str; 6] = [
     "trustDomain",
     "trustDomainAliases",
     "rootNamespace",
+    "pathNormalization",
     "extensionProviders",
     "defaultConfig",
 ];

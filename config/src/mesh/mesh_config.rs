@@ -2,7 +2,7 @@
 
 use super::kinds::Kinds;
 use super::{Mesh, MeshSettings};
-use crate::resource::mesh_config::{ExtensionProvider, MeshConfig};
+use crate::resource::mesh_config::{ExtensionProvider, MeshConfig, PathNormalization};
 use crate::resource::{Metadata, Spec};
 
 // === impl Kinds ===
@@ -25,6 +25,10 @@ impl Kinds {
         settings.trusted_proxies = topology
             .num_trusted_proxies
             .unwrap_or(settings.trusted_proxies);
+        // The stronger of two: a form that a policy counts on must not be taken away from it.
+        let wanted = config.path_normalization.normalization;
+        let wanted = wanted.unwrap_or(settings.path_normalization);
+        settings.path_normalization = settings.path_normalization.max(wanted);
         settings
     }
 
@@ -49,6 +53,12 @@ impl Mesh {
         Some((found, &meta.namespace))
     }
 
+    /// How far a `MeshConfig` wants paths to be brought to normal form at least.
+    pub fn wanted_normalization(&self) -> Option<PathNormalization> {
+        let (config, _) = self.kinds.mesh_config()?;
+        config.path_normalization.normalization
+    }
+
     /// Names of all providers.
     pub(crate) fn provider_names(&self) -> impl Iterator<Item = &str> {
         let config = self.kinds.mesh_config();
@@ -63,6 +73,7 @@ impl Mesh {
 mod tests {
     use crate::load::parse;
     use crate::mesh::{Mesh, MeshSettings};
+    use crate::resource::mesh_config::PathNormalization;
 
     const CONFIG_MAP: &str = "
 apiVersion: v1
@@ -74,6 +85,7 @@ data:
     trustDomain: td1
     trustDomainAliases: [td2]
     defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}
+    pathNormalization: {normalization: MERGE_SLASHES}
     extensionProviders:
     - name: opa
       envoyExtAuthzGrpc: {service: opa.auth.svc.cluster.local, port: 9191}
@@ -87,11 +99,42 @@ data:
         assert_eq!(mesh.settings().root_namespace, "root");
         assert_eq!(mesh.settings().trust_domains, ["td1", "td2"]);
         assert_eq!(mesh.settings().trusted_proxies, 2);
+        let merged = PathNormalization::MergeSlashes;
+        assert_eq!(mesh.settings().path_normalization, merged);
+        assert_eq!(mesh.wanted_normalization(), Some(merged));
         assert!(
             mesh.provider("opa")
                 .is_some_and(|(it, _)| it.authorizer().is_some())
         );
         assert!(mesh.provider("other").is_none());
+    }
+
+    #[test]
+    fn the_stronger_normal_form_of_paths_counts() {
+        use PathNormalization::{Base, DecodeAndMergeSlashes, MergeSlashes, None};
+        for (given, written, expected) in [
+            (Base, "NONE", Base),
+            (None, "DEFAULT", Base),
+            (Base, "DECODE_AND_MERGE_SLASHES", DecodeAndMergeSlashes),
+            (
+                DecodeAndMergeSlashes,
+                "MERGE_SLASHES",
+                DecodeAndMergeSlashes,
+            ),
+            (MergeSlashes, "BASE", MergeSlashes),
+        ] {
+            let text = CONFIG_MAP.replace("MERGE_SLASHES", written);
+            let loaded = parse("m.yaml", &text, "default");
+            assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+            let settings = MeshSettings {
+                path_normalization: given,
+                ..MeshSettings::default()
+            };
+
+            let mesh = Mesh::new(&loaded.resources, settings);
+
+            assert_eq!(mesh.settings().path_normalization, expected, "{written}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Vec<String>,
     /// Namespace whose policies are for all others.
     pub root_namespace: Option<String>,
+    /// How far proxies bring paths to normal form.
+    pub path_normalization: ProxyPathNormalization,
     /// Services that proxies ask or tell something.
     pub extension_providers: Vec<ExtensionProvider>,
     /// What proxies have in common.
@@ -26,6 +28,30 @@ pub struct MeshConfig {
     /// The document that it is a part of.
     #[serde(skip)]
     pub carrier: Carrier,
+}
+
+/// How far proxies bring paths to normal form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyPathNormalization {
+    /// How far; unset leaves it to each proxy.
+    pub normalization: Option<PathNormalization>,
+}
+
+/// A normal form of paths, each stronger than the one before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PathNormalization {
+    /// None at all.
+    None,
+    /// That of RFC 3986.
+    #[default]
+    #[serde(alias = "DEFAULT")]
+    Base,
+    /// The same, and slashes that follow one another become one.
+    MergeSlashes,
+    /// The same, once escaped slashes and backslashes are what they stand for.
+    DecodeAndMergeSlashes,
 }
 
 /// What proxies have in common.

@@ -47,6 +47,8 @@ pub struct JwtRule {
     pub forward_original_token: Option<bool>,
     /// Limit of fetching keys; unset means 5 s.
     pub timeout: Option<Duration>,
+    /// Whether there must be a token. Has no effect: one that is missing is asked for by policies.
+    pub presence: Option<String>,
     /// Claims whose text is a list with spaces between, beside `scope` and `permission`.
     pub space_delimited_claims: Vec<String>,
 }

@@ -13,6 +13,12 @@ use crate::validate::selector;
 /// Most rules of a policy.
 const RULES_MAX: usize = 512;
 
+/// What becomes of a policy for resources by name: in Istio, too, workloads and their gateways do not
+/// look at it, but those that the Gateway API makes do.
+const NOT_ENFORCED: &str = "is NOT ENFORCED, so that nobody is kept out by this policy: resources by \
+                            name are those of the Gateway API and its waypoints, which are not served \
+                            here; choose workloads and gateways by selector";
+
 /// Checks an `AuthorizationPolicy`.
 pub(crate) fn check(policy: &AuthorizationPolicy, meta: &Metadata, f: &mut Findings) {
     let (one, all) = (policy.target_ref.as_ref(), &policy.target_refs);
@@ -23,7 +29,7 @@ pub(crate) fn check(policy: &AuthorizationPolicy, meta: &Metadata, f: &mut Findi
         } else {
             "targetRefs"
         };
-        f.warn_in(field, "has no effect yet: policies for resources by name");
+        f.warn_in(field, NOT_ENFORCED);
     }
     if policy.rules.len() > RULES_MAX {
         f.error_in("rules", format!("must have at most {RULES_MAX} items"));

@@ -169,7 +169,10 @@ fn check_path(f: &mut Findings, path: &str) {
     } else if path.contains('?') || path.contains('#') {
         f.warn("never matches: paths are compared without query and fragment");
     } else if is_never_normal(path) {
-        f.warn("never matches: paths are compared in normal form, without dot segments and \\");
+        f.warn(
+            "never matches: paths are compared in normal form, without dot segments, \\ and \
+             escapes of what needs none",
+        );
     }
 }
 
@@ -178,7 +181,20 @@ fn is_never_normal(path: &str) -> bool {
     let inner = path.trim_matches('*');
     let mut segments = inner.split('/');
     let dots = segments.any(|it| matches!(it, "." | ".."));
-    dots || inner.contains('\\')
+    dots || inner.contains('\\') || has_needless_escape(inner.as_bytes())
+}
+
+/// Whether a character is percent-encoded that never needs to be (RFC 3986 §2.3).
+fn has_needless_escape(path: &[u8]) -> bool {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let is_unreserved = |code: u32| {
+        char::from_u32(code)
+            .is_some_and(|it| it.is_ascii_alphanumeric() || matches!(it, '-' | '.' | '_' | '~'))
+    };
+    path.windows(3).any(|it| {
+        let code = digit(it[1]).zip(digit(it[2]));
+        it[0] == b'%' && code.is_some_and(|(high, low)| is_unreserved(high * 16 + low))
+    })
 }
 
 fn check_condition(f: &mut Findings, condition: &Condition) {
@@ -211,9 +227,9 @@ fn check_condition(f: &mut Findings, condition: &Condition) {
             | Attribute::RequestPrincipal
             | Attribute::RequestAudiences
             | Attribute::RequestPresenter
-            | Attribute::RequestClaim(_)
             | Attribute::ConnectionSni
             | Attribute::Experimental => check_text(f, value),
+            Attribute::RequestClaim(_) => check_claim(f, value),
         });
     }
     if attribute == Attribute::Experimental {
@@ -221,6 +237,17 @@ fn check_condition(f: &mut Findings, condition: &Condition) {
             "key",
             "is not known here: a rule that allows never matches for it, any other rule matches as \
              if it were not there",
+        );
+    }
+}
+
+/// Checks a value that a claim may have.
+fn check_claim(f: &mut Findings, value: &str) {
+    check_text(f, value);
+    if matches!(value, "true" | "false") || value.parse::<f64>().is_ok() {
+        f.warn(
+            "is compared with texts alone: a claim that is a number or a boolean matches none of \
+             values and meets every notValues",
         );
     }
 }

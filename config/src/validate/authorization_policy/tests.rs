@@ -145,6 +145,31 @@ fn what_never_matches_or_matches_more_than_it_says_is_a_warning() {
         ),
         ("{action: AUDIT}", "spec.rules", "nothing is ever recorded"),
         (
+            "{rules: [{to: [{operation: {paths: [/%61dmin]}}]}]}",
+            "spec.rules[0].to[0].operation.paths[0]",
+            "normal form",
+        ),
+        (
+            "{rules: [{when: [{key: 'request.auth.claims[age]', values: ['18']}]}]}",
+            "spec.rules[0].when[0].values[0]",
+            "texts alone",
+        ),
+        (
+            "{rules: [{when: [{key: 'request.auth.claims[banned]', notValues: ['true']}]}]}",
+            "spec.rules[0].when[0].notValues[0]",
+            "texts alone",
+        ),
+        (
+            "{action: DENY, rules: [{}], targetRefs: [{kind: Service, name: a}]}",
+            "spec.targetRefs",
+            "NOT ENFORCED",
+        ),
+        (
+            "{rules: [{}], targetRef: {kind: ServiceEntry, group: networking.istio.io, name: a}}",
+            "spec.targetRef",
+            "NOT ENFORCED",
+        ),
+        (
             "{rules: [{when: [{key: 'experimental.envoy.filters.a[b]', values: [c]}]}]}",
             "spec.rules[0].when[0].key",
             "not known here",
