@@ -33,7 +33,7 @@ pub(crate) use http::{HttpAuthorizer, Names};
 pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Most headers that an answer may change.
+/// Most headers that an answer may change; one that changes more is no answer.
 const CHANGES_MAX: usize = 128;
 
 /// Policies that ask the same authorizer, which is asked once for all of them.
@@ -172,7 +172,9 @@ impl Asked {
         // In a box: few requests wait here.
         let asking = Box::pin(authorizer.exchange(arrival, outgoing));
         let answered = timeout(authorizer.timeout, asking).await;
-        match answered.unwrap_or(Err(Failure::NoAnswer)) {
+        let answered = answered.unwrap_or(Err(Failure::NoAnswer));
+        authorizer.clear(&mut outgoing.head.headers);
+        match answered {
             Ok(Answer::Allowed(changes)) => {
                 self.results.allowed.inc();
                 apply(changes.request, &mut outgoing.head.headers);
@@ -212,6 +214,15 @@ impl Asked {
 // === impl Authorizer ===
 
 impl Authorizer {
+    /// Takes away what only the authorizer may say of a request, as far as it is known beforehand: who
+    /// speaks gRPC names in its answer what has to go.
+    fn clear(&self, headers: &mut HeaderMap) {
+        match &self.speaks {
+            Speaks::Http(http) => http.clear(headers),
+            Speaks::Grpc => {}
+        }
+    }
+
     async fn exchange(
         &self,
         arrival: &Arrival<'_>,
@@ -243,13 +254,18 @@ impl Authorizer {
                 frame.and_then(|frame| message::decode(&frame).ok())
             }
         };
+        // Of too many changes none is left out: what is not done may be what the request must not have.
+        let answer = answer.filter(|answer| match answer {
+            Answer::Allowed(changes) => changes.request.len() <= CHANGES_MAX,
+            Answer::Denied(_) => true,
+        });
         answer.ok_or(Failure::NoAnswer)
     }
 }
 
 /// Changes headers of a request on its way to the upstream.
 fn apply(changes: Vec<Change>, headers: &mut HeaderMap) {
-    for change in changes.into_iter().take(CHANGES_MAX) {
+    for change in changes {
         match change {
             Change::Set(name, value) if may_change(&name) => {
                 headers.insert(name, value);

@@ -85,6 +85,12 @@ impl Patterns {
         self.0.iter().any(|pattern| pattern.matches(text))
     }
 
+    /// Whether a text is one of them, or begins or ends with one; any text at all does not count.
+    pub(crate) fn match_named(&self, text: &str) -> bool {
+        let mut patterns = self.0.iter();
+        patterns.any(|it| *it != Pattern::Any && it.matches(text))
+    }
+
     /// Whether the value of a header that is there is one of them. `*` is all that are there, also
     /// empty ones.
     pub(crate) fn match_present(&self, bytes: &[u8]) -> bool {

@@ -79,7 +79,13 @@ async fn an_authorizer_that_speaks_http_decides_and_changes_headers() {
     let edge = Edge::start(&documents(&origin, judge.addr(), "HTTP", &provider)).await;
     let mut client = edge.http1().await;
 
-    let key = [("x-key", "right"), ("x-user", "forged"), ("x-other", "1")];
+    let key = [
+        ("x-key", "right"),
+        ("x-user", "forged"),
+        ("x_user", "forged"),
+        ("x-other", "1"),
+        ("authorization", "Basic eDp5"),
+    ];
     let allowed = client.get_with(HOST, "/a?b=c", &key).await;
     let seen = origin.last();
     let asked = judge.last();
@@ -89,7 +95,9 @@ async fn an_authorizer_that_speaks_http_decides_and_changes_headers() {
     assert_eq!(allowed.brief(), (200, "shop"));
     assert_eq!(allowed.header("x-asked"), "GET /check/a?b=c 0");
     assert_eq!(allowed.header("x-secret"), "");
-    assert_eq!(seen.header("x-user"), "ada");
+    assert_eq!((seen.header("x-user"), seen.header("x_user")), ("ada", ""));
+    assert_eq!(seen.header("authorization"), "Basic eDp5");
+    assert_eq!(asked.header("authorization"), "Basic eDp5");
     assert_eq!(asked.header("x-key"), "right");
     assert_eq!(asked.header("x-other"), "", "only what is named is told");
     assert_eq!(asked.header("host"), HOST);
@@ -114,14 +122,23 @@ async fn without_an_answer_a_request_is_refused_unless_the_provider_fails_open()
     for (more, expected) in [
         ("", (403, "ext_authz_error")),
         (", statusOnError: '503'", (503, "ext_authz_error")),
-        (", failOpen: true", (200, "")),
+        (
+            ", failOpen: true, headersToUpstreamOnAllow: [x-user]",
+            (200, ""),
+        ),
     ] {
         let edge = Edge::start(&documents(&origin, broken.addr(), "HTTP", &http(more))).await;
 
-        let reply = edge.http1().await.get(HOST, "/a").await;
+        let forged = [("x-user", "forged"), ("X_User", "forged")];
+        let reply = edge.http1().await.get_with(HOST, "/a", &forged).await;
 
         let told = (reply.status.as_u16(), reply.header("x-meshproxy-error"));
         assert_eq!(told, expected, "{more}");
+        if expected.0 == 200 {
+            let seen = origin.last();
+            let users = [seen.header("x-user"), seen.header("x_user")];
+            assert_eq!(users, ["", ""], "nobody but the authorizer says who it is");
+        }
         let metrics = edge.proxy.metrics().await;
         let labels = [("provider", "judge"), ("result", "failed")];
         assert_eq!(

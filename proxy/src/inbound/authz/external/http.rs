@@ -44,6 +44,14 @@ impl Names {
     fn has(&self, name: &HeaderName) -> bool {
         self.0.match_one(name.as_str())
     }
+
+    /// Whether a name is meant, also with `_` for `-` and the other way round: many applications take
+    /// one for the other. A `*` alone means no name in particular.
+    fn names(&self, name: &HeaderName) -> bool {
+        let meant = |text: &str| self.0.match_named(text);
+        let name = name.as_str();
+        meant(name) || (name.contains('_') && meant(&name.replace('_', "-")))
+    }
 }
 
 // === impl HttpAuthorizer ===
@@ -68,7 +76,7 @@ impl HttpAuthorizer {
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
         for (name, value) in &outgoing.head.headers {
-            if self.request_headers.has(name) && may_be_told(name) {
+            if self.is_told(name) && may_be_told(name) {
                 headers.append(name, value.clone());
             }
         }
@@ -85,6 +93,22 @@ impl HttpAuthorizer {
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_LENGTH, length);
         Some(request)
+    }
+
+    /// Takes away what the authorizer says of a request by headers of its own, so that no client says it
+    /// in its place when the authorizer is silent. What the authorizer is told of is its to judge.
+    pub(super) fn clear(&self, headers: &mut HeaderMap) {
+        let names = headers.keys();
+        let forged = names.filter(|it| self.to_upstream.names(it) && !self.is_told(it));
+        let forged: Vec<HeaderName> = forged.filter(|it| may_change(it)).cloned().collect();
+        for name in forged {
+            headers.remove(name);
+        }
+    }
+
+    /// Whether it gets this header of a request: credentials always, as in Envoy.
+    fn is_told(&self, name: &HeaderName) -> bool {
+        *name == header::AUTHORIZATION || self.request_headers.has(name)
     }
 
     /// What an answer means: 200 lets the request pass, an error of the authorizer itself is none,
@@ -146,4 +170,52 @@ fn may_be_told(name: &HeaderName) -> bool {
         header::EXPECT,
     ];
     !is_hop_by_hop(name) && !own.contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(texts: &[&str]) -> Names {
+        let texts: Vec<String> = texts.iter().map(|it| (*it).to_owned()).collect();
+        Names::new(&texts)
+    }
+
+    fn left(to_upstream: &[&str], told: &[&str], sent: &[&str]) -> Vec<String> {
+        let authorizer = HttpAuthorizer {
+            path_prefix: "".into(),
+            request_headers: names(told),
+            additional: Box::default(),
+            to_upstream: names(to_upstream),
+            to_downstream: names(&[]),
+            to_refused: None,
+        };
+        let value = HeaderValue::from_static("forged");
+        let sent = sent
+            .iter()
+            .map(|it| (it.parse().expect("a name"), value.clone()));
+        let mut headers: HeaderMap = sent.collect();
+        authorizer.clear(&mut headers);
+        headers.keys().map(|it| it.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_an_authorizer_says_no_client_says_in_its_place() {
+        let of_authorizer = ["X-User", "x-auth-*"];
+
+        for forged in ["x-user", "X_USER", "x-auth-role", "x_auth_role", "x-auth-"] {
+            assert_eq!(left(&of_authorizer, &[], &[forged]), [""; 0], "{forged}");
+        }
+        assert_eq!(left(&of_authorizer, &[], &["x-users"]), ["x-users"]);
+    }
+
+    #[test]
+    fn what_the_authorizer_was_told_is_its_to_judge_and_nothing_is_lost_by_a_star() {
+        let sent = ["authorization", "cookie"];
+
+        assert_eq!(left(&sent, &["cookie"], &sent), sent);
+        assert_eq!(left(&sent, &[], &sent), ["authorization"]);
+        assert_eq!(left(&["*"], &[], &["accept"]), ["accept"]);
+        assert_eq!(left(&["host"], &[], &["host"]), ["host"], "which routes");
+    }
 }
