@@ -23,6 +23,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::request::explain::Network;
 use crate::request::limits::Limits;
+use crate::request::path::Normalization;
 pub use dev_certs::{Account, DevCertsArgs, ServerNames};
 pub use explain::ExplainArgs;
 use limits::LimitArgs;
@@ -172,6 +173,15 @@ pub struct CheckArgs {
     /// Namespace of documents that name none.
     #[arg(long, env = "MESHPROXY_NAMESPACE", default_value = "default", value_parser = namespace)]
     pub namespace: String,
+    /// How far the proxies bring paths to normal form, which policies count on.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        env = "MESHPROXY_PATH_NORMALIZATION",
+        default_value = "base"
+    )]
+    pub path_normalization: Normalization,
 }
 
 /// Arguments of `meshproxy test`.

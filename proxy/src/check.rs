@@ -33,7 +33,11 @@ fn problems(arguments: &CheckArgs) -> (Loaded, Vec<Problem>) {
     let mut problems = std::mem::take(&mut loaded.problems);
     // With a resource left out, others would be said to name what does not exist.
     if count(&problems, Severity::Error) == 0 {
-        let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+        let settings = MeshSettings {
+            path_normalization: arguments.path_normalization.into(),
+            ..MeshSettings::default()
+        };
+        let mesh = Mesh::new(&loaded.resources, settings);
         let mut findings = analyze(&mesh, &loaded.resources);
         // Without labels it opens every gateway.
         let viewer = Viewer {
@@ -108,6 +112,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::request::path::Normalization;
 
     const GOOD: &str = "
 apiVersion: networking.istio.io/v1
@@ -138,6 +143,7 @@ spec:
             paths: vec![folder.path().to_owned()],
             output: Output::Text,
             namespace: "default".into(),
+            path_normalization: Normalization::Base,
         };
         let (loaded, problems) = problems(&arguments);
         (folder, loaded, problems)
@@ -213,6 +219,7 @@ spec:
             paths: vec![PathBuf::from("/does/not/exist.yaml")],
             output: Output::Text,
             namespace: "default".into(),
+            path_normalization: Normalization::Base,
         };
 
         let (_, problems) = problems(&arguments);

@@ -30,6 +30,7 @@ use serde::Serialize;
 
 use crate::inbound::Admission;
 use crate::inbound::authz::Authorization;
+use crate::request::path::Normalization;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::rate_limit::RateLimits;
 use crate::tls::Security;
@@ -43,6 +44,8 @@ pub struct Table {
     pub listeners: Vec<Arc<Listener>>,
     /// How many requests may pass; none if nothing limits them.
     pub limits: Option<RateLimits>,
+    /// How far paths are brought to normal form at least; none leaves it to the proxy's flag.
+    pub normalization: Option<Normalization>,
 }
 
 /// One address that takes traffic, and the hosts it serves.
@@ -133,6 +136,12 @@ pub enum UnknownHost {
 // === impl Table ===
 
 impl Table {
+    /// How far paths are brought to normal form by a proxy with this flag: what is stronger, so that
+    /// neither of both who count on a form finds it missing.
+    pub(crate) fn normalization(&self, flag: Normalization) -> Normalization {
+        self.normalization.map_or(flag, |wanted| wanted.max(flag))
+    }
+
     /// The policies of authorization of its listeners. Most listeners have the same, which are told
     /// once.
     pub(crate) fn authorizations(&self) -> Vec<&Arc<Authorization>> {

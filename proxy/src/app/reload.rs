@@ -45,6 +45,8 @@ pub(super) struct Configuration {
     /// Who the workload is, if it can prove it.
     own: Option<OwnIdentity>,
     loader: Loader,
+    /// What flags say of the mesh.
+    settings: MeshSettings,
     mesh: Option<Mesh>,
     certificates: Certificates,
     compiler: Compiler,
@@ -122,6 +124,12 @@ impl Configuration {
             named_files,
             own,
             loader: Loader::new(&settings.namespace),
+            settings: MeshSettings {
+                // Whoever is believed under another name is meant by policies, too.
+                trust_domains: settings.trust_domain_aliases.clone(),
+                path_normalization: settings.limits.normalization.into(),
+                ..MeshSettings::default()
+            },
             mesh: None,
             certificates: Certificates::default(),
             compiler: Compiler::new(perspective, Arc::clone(&metrics)),
@@ -258,7 +266,7 @@ impl Configuration {
         }
         let mesh = match &self.mesh {
             Some(mesh) => mesh.next(&loaded.resources),
-            None => Mesh::new(&loaded.resources, MeshSettings::default()),
+            None => Mesh::new(&loaded.resources, self.settings.clone()),
         };
         let index = clock.lap();
         self.watch(&loaded.resources);

@@ -205,6 +205,7 @@ fn check_needs_paths_and_takes_a_format() {
         paths: paths.iter().map(PathBuf::from).collect(),
         output,
         namespace: "default".into(),
+        path_normalization: Normalization::Base,
     };
     for (arguments, expected) in [
         (&["check", "a", "b"][..], args(&["a", "b"], Output::Text)),

@@ -145,14 +145,12 @@ impl Walk<'_> {
     /// The request as the pipeline has it before it looks for a rule. The id that it would get is
     /// left out: it is another one each time.
     pub(super) fn received(&self) -> Result<Outgoing, Rejection> {
-        let limits = Limits {
-            normalization: self.asked.normalization,
-            ..Limits::default()
-        };
+        let table = &self.view.snapshot.table;
         let reception = Reception {
             downstream: &self.downstream,
             direction: self.listener.direction,
-            limits: &limits,
+            limits: &Limits::default(),
+            normalization: table.normalization(self.asked.normalization),
             explains: false,
         };
         let mut outgoing = headers::receive(self.asked.arrived(), Body::Empty, &reception, || 0)?;

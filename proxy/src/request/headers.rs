@@ -83,6 +83,8 @@ pub(crate) struct Reception<'r> {
     pub(crate) downstream: &'r Downstream,
     pub(crate) direction: Direction,
     pub(crate) limits: &'r Limits,
+    /// How far its path is brought to normal form.
+    pub(crate) normalization: Normalization,
     /// The caller may know what becomes of the request, and asks.
     pub(crate) explains: bool,
 }
@@ -108,7 +110,7 @@ pub(crate) fn receive(
         unite_lines(&mut head.headers)?;
     }
     let authority = authority(&head)?;
-    let rewritten = rewritten(&head.uri, reception.limits.normalization)?;
+    let rewritten = rewritten(&head.uri, reception.normalization)?;
     let headers = &mut head.headers;
     let mut present = Present::of(headers);
     if present.instruction {

@@ -6,6 +6,7 @@
 //! cover them.
 
 use clap::ValueEnum;
+use config::resource::mesh_config::PathNormalization;
 use http::uri::PathAndQuery;
 
 /// What is wrong with a path that has no normal form.
@@ -19,8 +20,9 @@ pub enum PathError {
     Nul,
 }
 
-/// How far a path is brought to normal form, as Istio's `meshConfig.pathNormalization` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+/// How far a path is brought to normal form, as Istio's `meshConfig.pathNormalization` has it: each
+/// stronger than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, ValueEnum)]
 pub enum Normalization {
     /// Not at all: what a rule of authorization says of a path, an upstream may read otherwise.
     None,
@@ -31,6 +33,30 @@ pub enum Normalization {
     MergeSlashes,
     /// The same, once escaped slashes and backslashes are what they stand for.
     DecodeAndMergeSlashes,
+}
+
+// === impl Normalization ===
+
+impl From<PathNormalization> for Normalization {
+    fn from(written: PathNormalization) -> Self {
+        match written {
+            PathNormalization::None => Self::None,
+            PathNormalization::Base => Self::Base,
+            PathNormalization::MergeSlashes => Self::MergeSlashes,
+            PathNormalization::DecodeAndMergeSlashes => Self::DecodeAndMergeSlashes,
+        }
+    }
+}
+
+impl From<Normalization> for PathNormalization {
+    fn from(ours: Normalization) -> Self {
+        match ours {
+            Normalization::None => Self::None,
+            Normalization::Base => Self::Base,
+            Normalization::MergeSlashes => Self::MergeSlashes,
+            Normalization::DecodeAndMergeSlashes => Self::DecodeAndMergeSlashes,
+        }
+    }
 }
 
 /// The normal form of `path` (without query), or `None` if it is in normal form already.

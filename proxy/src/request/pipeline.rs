@@ -16,8 +16,8 @@ use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
 use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
-use crate::table::Listener;
 use crate::table::route::{Action, Route};
+use crate::table::Listener;
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
 
@@ -96,6 +96,7 @@ async fn forward(
         downstream,
         direction: listener.direction,
         limits: &worker.limits,
+        normalization: snapshot.table.normalization(worker.limits.normalization),
         explains: record.account.is_some(),
     };
     let random = || worker.upstream.random_wide();

@@ -148,7 +148,11 @@ impl Compiler {
         let (limits, ledger) = limits.compile();
         Planned {
             compiler: self,
-            table: Arc::new(Table { listeners, limits }),
+            table: Arc::new(Table {
+                listeners,
+                limits,
+                normalization: mesh.wanted_normalization().map(Into::into),
+            }),
             made: Some((hosts, ledger)),
         }
     }

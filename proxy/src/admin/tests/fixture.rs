@@ -57,6 +57,7 @@ fn table() -> Table {
     }
     Table {
         limits: None,
+        normalization: None,
         listeners: vec![Arc::new(Listener {
             bind: Bind::Tcp(([127, 0, 0, 1], 15001).into()),
             name: "outbound".into(),

@@ -47,6 +47,11 @@ pub(super) fn authorization(documents: &[String]) -> Option<Arc<Authorization>> 
 }
 
 pub(super) fn compiled(mesh: &Mesh) -> Option<Arc<Authorization>> {
+    compiled_in(mesh, "cluster.local")
+}
+
+/// The same for a workload of this trust domain.
+fn compiled_in(mesh: &Mesh, trust_domain: &str) -> Option<Arc<Authorization>> {
     let perspective = Perspective {
         viewer: Viewer {
             namespace: "default".into(),
@@ -56,7 +61,7 @@ pub(super) fn compiled(mesh: &Mesh) -> Option<Arc<Authorization>> {
         cluster: "Kubernetes".into(),
         locality: None,
         bind: Ipv4Addr::UNSPECIFIED.into(),
-        principal: "spiffe://cluster.local/ns/default/sa/default".into(),
+        principal: format!("spiffe://{trust_domain}/ns/default/sa/default"),
     };
     let metrics = Metrics::new(Identity::unknown(), 100);
     let table = Compiler::new(perspective, metrics).compile(mesh).table;
@@ -157,6 +162,7 @@ fn verdict(authorization: Option<&Authorization>, case: &Case) -> String {
         downstream: &asked.downstream,
         direction: asked.direction,
         limits: &asked.limits,
+        normalization: asked.limits.normalization,
         explains: false,
     };
     let Ok(mut outgoing) = receive(arrived, Body::Empty, &reception, || 0) else {
@@ -203,6 +209,48 @@ fn every_case_of_the_tables_gets_its_verdict() {
 }
 
 #[test]
+fn cluster_local_in_a_policy_is_the_mesh_whatever_it_is_called_and_never_a_stranger() {
+    let policies = parse(
+        "p.yaml",
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n\
+         spec: {rules: [{from: [{source: {principals: [cluster.local/ns/a/sa/b]}}]}]}\n",
+        "default",
+    );
+    let mut resources = parse("g.yaml", GATEWAY, "default").resources;
+    resources.extend(policies.resources);
+    let of_aliases = |aliases: &[&str]| MeshSettings {
+        trust_domains: aliases.iter().map(|it| (*it).to_owned()).collect(),
+        ..MeshSettings::default()
+    };
+    for (own, aliases, peer, expected) in [
+        ("corp", &[][..], "corp", true),
+        ("corp", &[], "cluster.local", false),
+        ("corp", &["old"], "old", true),
+        ("corp", &["old"], "cluster.local", false),
+        ("corp", &["cluster.local"], "cluster.local", true),
+        ("cluster.local", &["old"], "old", true),
+        ("cluster.local", &[], "corp", false),
+    ] {
+        let mesh = Mesh::new(&resources, of_aliases(aliases));
+        let authorization = compiled_in(&mesh, own).expect("a policy");
+        let bind = Bind::Tcp(SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let mut downstream = Downstream::new(bind, None, None);
+        downstream.security = Some(Security {
+            principal: SpiffeId::parse(&format!("spiffe://{peer}/ns/a/sa/b")).ok(),
+            ..Security::unproved("".into())
+        });
+
+        let admitted = authorization.authorize_connection(&downstream);
+
+        assert_eq!(
+            admitted.is_ok(),
+            expected,
+            "{peer} of {own} and {aliases:?}"
+        );
+    }
+}
+
+#[test]
 fn a_denial_is_told_as_istio_tells_it() {
     let policies = ["policy d: {action: DENY, rules: [{to: [{operation: {paths: [/d]}}]}]}"];
     let text = format!(
@@ -217,6 +265,7 @@ fn a_denial_is_told_as_istio_tells_it() {
             downstream: &asked.downstream,
             direction: asked.direction,
             limits: &asked.limits,
+            normalization: asked.limits.normalization,
             explains: false,
         };
         let arrived = asked.arrived.expect("a request");

@@ -24,6 +24,7 @@ fn received(
         downstream: &downstream(),
         direction,
         limits: &Limits::default(),
+        normalization: Normalization::Base,
         explains: false,
     };
     receive(arrived, Body::Empty, &reception, || 0)

@@ -170,16 +170,23 @@ impl RuleCompiler<'_> {
     fn principals(&self, values: &[String]) -> Check {
         let mut all: Vec<String> = Vec::new();
         for value in values {
-            all.push(value.clone());
-            let Some((domain, rest)) = value.split_once('/') else {
-                continue;
-            };
-            let own =
-                domain == LOCAL_TRUST_DOMAIN || self.trust_domains.iter().any(|it| it == domain);
-            let others = self.trust_domains.iter().filter(|it| own && *it != domain);
-            all.extend(others.map(|other| format!("{other}/{rest}")));
+            match value.split_once('/') {
+                // Of a mesh that is called otherwise nobody is `cluster.local`: that would be a stranger.
+                Some((domain, rest)) if self.is_own(domain) => {
+                    let names = self.trust_domains.iter();
+                    all.extend(names.map(|name| format!("{name}/{rest}")));
+                }
+                Some(_) | None => all.push(value.clone()),
+            }
         }
         Check::Principal(patterns(&all))
+    }
+
+    /// Whether a trust domain in a policy means the mesh.
+    fn is_own(&self, domain: &str) -> bool {
+        let names_mesh = |name: &String| name == domain;
+        let local = domain == LOCAL_TRUST_DOMAIN && !self.trust_domains.is_empty();
+        local || self.trust_domains.iter().any(names_mesh)
     }
 
     /// `NAMESPACE/ACCOUNT`, or `ACCOUNT` of the policy's own namespace.
