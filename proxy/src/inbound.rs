@@ -4,6 +4,7 @@
 
 pub mod authz;
 pub mod jwt;
+pub(crate) mod standing;
 
 use std::cell::RefCell;
 use std::sync::Arc;

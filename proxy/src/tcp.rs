@@ -1,6 +1,7 @@
 //! The opaque path: connections that are not HTTP, or whose TLS is not ours to end.
 //!
-//! A connection is let in, routed once, connected, and carried. Whatever goes wrong before it is
+//! A connection is let in, routed once, connected, and carried for as long as policies let it in that
+//! come meanwhile. Whatever goes wrong before it is
 //! connected ends it with a reset: there is no language to say it in.
 
 pub(crate) mod carry;
@@ -14,6 +15,7 @@ use http::HeaderMap;
 
 use crate::drain::Ticket;
 use crate::inbound::authz::Denial;
+use crate::inbound::standing;
 use crate::request::Downstream;
 use crate::snapshot::Current;
 use crate::table::opaque::OpaqueRoute;
@@ -94,6 +96,7 @@ pub(crate) async fn serve(
             return record.refused(&refusal);
         }
     };
+    let admission = standing::admission(&snapshot, &downstream);
     // The connection may outlive many generations, and needs nothing of its own any more.
     drop(snapshot);
     let Alone {
@@ -102,9 +105,10 @@ pub(crate) async fn serve(
         active: _active,
     } = alone;
     let counted = record.open();
+    let refused = standing::connection_refused(&worker, &downstream, admission);
     let near = (&mut near, read);
     let far = (&mut far, BytesMut::new());
-    let carried = carry(near, far, &mut ticket, limits, |up, down| {
+    let carried = carry(near, far, &mut ticket, limits, refused, |up, down| {
         counted.passed(up, down);
     });
     let Carried { up, down, ended } = carried.await;

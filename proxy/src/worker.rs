@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use rustc_hash::FxHashSet;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::drain::Drain;
@@ -69,6 +70,8 @@ pub struct Worker {
     pub(crate) clock: Clock,
     /// Its requests that wait, if there is a limit of how long nothing may pass.
     idle: Option<Rc<Watch>>,
+    /// Wakes what outlives generations when there is another.
+    renewal: Notify,
 }
 
 /// What a worker is told.
@@ -217,6 +220,7 @@ async fn sweep(worker: Rc<Worker>) {
             generation = snapshot.generation;
             let members = snapshot.destinations.iter().flat_map(|it| it.members());
             known = members.map(Member::home).collect();
+            worker.renewal.notify_waiters();
         }
         worker.upstream.pool.sweep(&known, Instant::now());
         let before = std::mem::replace(&mut idle, worker.upstream.pool.idle());
@@ -250,6 +254,7 @@ impl Worker {
             tokens: Memory::default(),
             clock: Clock::default(),
             idle: None,
+            renewal: Notify::new(),
         }
     }
 
@@ -311,6 +316,11 @@ impl Worker {
     /// The configuration that a request sees from its beginning to its end.
     pub(crate) fn snapshot(&self) -> Current {
         self.reader.load()
+    }
+
+    /// Waits for another generation than that of the moment of the call, within a second or so.
+    pub(crate) fn renewed(&self) -> Notified<'_> {
+        self.renewal.notified()
     }
 
     /// Watches that one more request gets on, if there is a limit.

@@ -29,7 +29,7 @@ use crate::request::{Downstream, Rejection};
 use crate::table::Direction;
 use crate::upstream::Outgoing;
 use external::Asked;
-use facts::Facts;
+use facts::{Facts, Request};
 pub use judge::Denial;
 use judge::{Judgement, first, matched};
 use policy::{Action, Policy, PolicyId};
@@ -162,6 +162,24 @@ impl Authorization {
     /// Which policy would refuse it.
     pub fn tolerates(&self, downstream: &Downstream) -> Result<(), Denial> {
         self.judge_connection(&Facts::of_connection(downstream))
+    }
+
+    /// Whether a request that was let in may go on in its tunnel. Authorizers are not asked again.
+    ///
+    /// # Errors
+    ///
+    /// Which policy would refuse it.
+    pub(crate) fn tolerates_request(
+        &self,
+        downstream: &Downstream,
+        direction: Direction,
+        request: Request<'_>,
+    ) -> Result<(), Denial> {
+        let facts = Facts::of_parts(downstream, direction, self.trusted_hops, request);
+        match self.judge(&facts) {
+            Judgement::Allowed(_) => Ok(()),
+            Judgement::Denied(denial) => Err(denial),
+        }
     }
 
     fn judge_connection(&self, facts: &Facts<'_>) -> Result<(), Denial> {

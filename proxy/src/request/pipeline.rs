@@ -6,6 +6,7 @@ use http::header::HeaderName;
 use http::{HeaderValue, Response};
 
 use crate::body::{Body, Received, Watched};
+use crate::inbound::standing::Standing;
 use crate::inbound::{Admission, Arrival};
 use crate::request::cors::{self, Verdict};
 use crate::request::forward::Call;
@@ -17,7 +18,7 @@ use crate::request::route::{self, Routed};
 use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
 use crate::table::route::{Action, Route};
-use crate::table::Listener;
+use crate::table::{Direction, Listener};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
 
@@ -116,6 +117,11 @@ async fn forward(
         log.outgoing(&outgoing);
     }
     let routed = found?;
+    if outgoing.may_open_tunnel() && listener.direction != Direction::Outbound {
+        let (direction, judged) = (listener.direction, listener.admission.clone());
+        let standing = Standing::new(downstream, direction, &mut outgoing, judged);
+        record.standing = Some(Box::new(standing));
+    }
     let route = &*routed.rule.route;
     record.rule(routed.rule);
     let call = Call {

@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
 use crate::inbound::Admission;
+use crate::inbound::standing::Standing;
 use crate::message::spelling::Spelling;
 use crate::request::explain::{Account, Explanation, Millis};
 use crate::request::log::LogFields;
@@ -60,6 +61,8 @@ pub(crate) struct Record {
     pub(crate) hold: Option<Hold>,
     /// The end of its time, if it has one.
     pub(crate) deadline: Option<Deadline>,
+    /// By what a tunnel stays open; none where nobody asks who may in.
+    pub(crate) standing: Option<Box<Standing>>,
     /// How an HTTP/1 answer was written.
     pub(crate) spelling: Option<Spelling>,
 }
@@ -143,6 +146,7 @@ impl Record {
             log,
             hold: None,
             deadline: None,
+            standing: None,
             spelling: None,
         }
     }
@@ -339,6 +343,19 @@ impl Recorded {
                 self.body = body;
                 None
             }
+        }
+    }
+
+    /// What a tunnel goes on by when policies change, and where to learn that they did.
+    pub(crate) fn take_standing(&mut self) -> (Rc<Worker>, Option<Box<Standing>>) {
+        (Rc::clone(&self.record.worker), self.record.standing.take())
+    }
+
+    /// Notes that policies ended a tunnel.
+    pub(crate) fn refused_later(&mut self) {
+        self.record.flags |= Flags::UAEX;
+        if let Some(log) = &mut self.record.log {
+            log.answered_by("rbac_access_denied");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use crate::drain::Ticket;
+use crate::inbound::authz::Denial;
 use crate::io::Io;
 use crate::upstream::TcpLimits;
 
@@ -42,6 +43,9 @@ pub(crate) enum Broken {
     /// It lasted longer than it may.
     #[error("it lasted longer than it may")]
     Aged,
+    /// Policies that came meanwhile forbid it.
+    #[error("denied from now on: {0}")]
+    Refused(Denial),
 }
 
 /// One direction.
@@ -64,18 +68,23 @@ enum Fault {
 /// either side before, `near_read` and `far_read`, goes first. An end of one side is passed on as one;
 /// anything else that ends it is a reset on both, as an orderly end would tell that all was heard.
 ///
-/// `passed` is told how many bytes went up and down since it was told last.
+/// `refused` ends it, too, once it is ready. `passed` is told how many bytes went up and down since it was told last.
 pub(crate) async fn carry(
     (near, near_read): (&mut Io, BytesMut),
     (far, far_read): (&mut Io, BytesMut),
     ticket: &mut Ticket,
     limits: TcpLimits,
+    refused: impl Future<Output = Denial>,
     mut passed: impl FnMut(u64, u64),
 ) -> Carried {
     let (mut up, mut down) = (Flow::new(near_read), Flow::new(far_read));
     let end = limits.age.and_then(|age| Instant::now().checked_add(age));
     wait(ticket, limits.idle, end);
+    let mut refused = pin!(refused);
     let ended = poll_fn(|cx| {
+        if let Poll::Ready(denial) = refused.as_mut().poll(cx) {
+            return Poll::Ready(Err(Broken::Refused(denial)));
+        }
         // Who drains waits for the end; the wait for it is theirs to limit.
         ticket.is_told(cx);
         let (up_before, down_before) = (up.bytes, down.bytes);

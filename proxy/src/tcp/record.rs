@@ -118,6 +118,7 @@ impl<'r> Record<'r> {
             Err(Broken::Far(_)) => (Flags::UC, "upstream_reset"),
             Err(Broken::Idle) => (Flags::SI, "idle_timeout"),
             Err(Broken::Aged) => (Flags::DT, "max_duration_reached"),
+            Err(Broken::Refused(_)) => (Flags::UAEX, "rbac_access_denied"),
         };
         if let Err(broken) = &ended {
             tracing::debug!(

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http::header::HeaderValue;
 use http::uri::Scheme;
-use http::{Request, Uri, Version, header};
+use http::{Method, Request, Uri, Version, header};
 
 use crate::body::Body;
 use crate::body::replay::Recording;
@@ -57,6 +57,11 @@ pub(crate) struct Sending {
 // === impl Outgoing ===
 
 impl Outgoing {
+    /// Whether its connection may go on as one that is not HTTP.
+    pub(crate) fn may_open_tunnel(&self) -> bool {
+        self.upgrade.is_some() || self.head.method == Method::CONNECT
+    }
+
     /// What stands in the request line.
     pub fn target(&self) -> &str {
         match (&self.rewritten, self.head.uri.path_and_query()) {

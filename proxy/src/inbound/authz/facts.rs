@@ -78,8 +78,25 @@ impl<'r> Facts<'r> {
         hops: u32,
         outgoing: &'r Outgoing,
     ) -> Self {
+        let request = Request {
+            method: outgoing.head.method.as_str(),
+            target: outgoing.target(),
+            authority: outgoing.authority.to_str().unwrap_or_default(),
+            secure: downstream.security.is_some(),
+            headers: &outgoing.head.headers,
+            token: outgoing.token.as_deref(),
+        };
+        Self::of_parts(downstream, direction, hops, request)
+    }
+
+    /// The same of a request that is known by its parts.
+    pub(crate) fn of_parts(
+        downstream: &'r Downstream,
+        direction: Direction,
+        hops: u32,
+        request: Request<'r>,
+    ) -> Self {
         let connection = Self::of_connection(downstream);
-        let headers = &outgoing.head.headers;
         let remote_ip = match hops {
             0 => connection.source_ip,
             hops => {
@@ -89,19 +106,12 @@ impl<'r> Facts<'r> {
                     Direction::Inbound | Direction::Outbound => 0,
                 };
                 let place = usize::try_from(hops).unwrap_or(FORWARDED_MAX) - 1 + own;
-                forwarded_for(headers, place).or(connection.source_ip)
+                forwarded_for(request.headers, place).or(connection.source_ip)
             }
         };
         Self {
             remote_ip,
-            request: Some(Request {
-                method: outgoing.head.method.as_str(),
-                target: outgoing.target(),
-                authority: outgoing.authority.to_str().unwrap_or_default(),
-                secure: downstream.security.is_some(),
-                headers,
-                token: outgoing.token.as_deref(),
-            }),
+            request: Some(request),
             ..connection
         }
     }

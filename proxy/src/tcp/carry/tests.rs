@@ -1,5 +1,6 @@
 //! Both directions in memory, with paused time.
 
+use std::future::pending;
 use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -32,7 +33,10 @@ fn scene(limits: TcpLimits, near_read: &'static [u8]) -> Scene {
         let mut told = 0;
         let near = (&mut near, BytesMut::from(near_read));
         let far = (&mut far, BytesMut::new());
-        let carried = carry(near, far, &mut ticket, limits, |up, down| told += up + down).await;
+        let carried = carry(near, far, &mut ticket, limits, pending(), |up, down| {
+            told += up + down;
+        })
+        .await;
         (carried, told)
     });
     Scene {

@@ -395,3 +395,42 @@ spec:
     let refused = ask(&port, "one.test", "one.test", anonymous()).await;
     assert_eq!(refused, None, "without a certificate");
 }
+
+#[tokio::test]
+async fn a_policy_that_changes_ends_connections_that_it_forbids_and_no_others() {
+    let own = Authority::new("own.test");
+    let origin = echo(&own.leaf_named(&[], &["one.test"]).sign()).await;
+    let port = Port::reserve();
+    let yaml = gateway(&port, &[passthrough("one.test")])
+        + &service("one.test", origin)
+        + &by_name("one", "one.test", &to("one.test", "one.test"));
+    let policy = |from: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: shut}}
+spec: {{action: DENY, rules: [{{from: [{{source: {{ipBlocks: [{from}]}}}}]}}]}}
+---
+"
+        )
+    };
+    let proxy = Proxy::start_with(&yaml, &["--access-log", "json"]).await;
+    let connected = connect_to(port.addr(), "one.test", anonymous()).await;
+    let mut tls = connected.expect("nobody is forbidden");
+
+    proxy.apply(&(yaml.clone() + &policy("10.9.8.7"))).await;
+    tls.write_all(b"ping").await.expect("still open");
+    let mut back = [0; 4];
+    soon("an echo", tls.read_exact(&mut back))
+        .await
+        .expect("still open");
+    proxy.apply(&(yaml.clone() + &policy("127.0.0.0/8"))).await;
+
+    let ended = soon("an end", tls.read(&mut back)).await;
+    ended.expect_err("a reset");
+    let denied = |line: &str| line.contains("\"response_flags\":\"UAEX\"");
+    let line = proxy.stdout.line("a line of the connection", denied).await;
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["connection_termination_details"], "rbac_access_denied");
+    assert!(line["bytes_received"].as_u64() > Some(4), "{line}");
+}

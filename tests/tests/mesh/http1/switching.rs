@@ -1,9 +1,10 @@
 //! Connections that change what they speak, and tunnels.
 
 use tests::script::Peer;
-use tests::{Origin, Script, eventually};
+use tests::yaml::{self, Service};
+use tests::{Edge, Origin, Script, eventually};
 
-use super::{HOST, edge, logged, with_rules};
+use super::{HOST, RULES, edge, logged, with_rules};
 
 const SOCKET: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Key: x\r\n";
@@ -177,4 +178,41 @@ async fn connect_is_refused_where_no_rule_names_it() {
     let head = client.head().await;
     assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
     assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_ends_the_tunnels_that_it_forbids_and_no_others() {
+    let origin = Script::start(echo).await;
+    let documents = [
+        Service::new(HOST).at(origin.addr()).to_string(),
+        yaml::routes(HOST, RULES),
+    ];
+    let deny = |paths: &str| {
+        let policy = format!(
+            "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: shut}}
+spec: {{action: DENY, rules: [{{to: [{{operation: {{paths: [{paths}], methods: [GET]}}}}]}}]}}
+---
+"
+        );
+        let [service, routes] = &documents;
+        [service.clone(), routes.clone(), policy]
+    };
+    let edge = Edge::start_with(&documents, &["--access-log", "json"]).await;
+    let mut client = edge.wire().await;
+    client.say(get(SOCKET)).await;
+    client.until("hello").await;
+
+    edge.apply(&deny("/admin")).await;
+    client.say("ping").await;
+    assert_eq!(client.until("ping").await, "ping", "not forbidden");
+    edge.apply(&deny("/chat")).await;
+
+    assert_eq!(client.rest().await, (String::new(), false), "a reset");
+    let line = logged(&edge).await;
+    assert_eq!(
+        (&line["response_code"], &line["response_flags"]),
+        (&101.into(), &"UAEX".into())
+    );
 }

@@ -1,13 +1,14 @@
 //! A connection that switched protocols (RFC 9110 §7.8) or was connected through (§9.3.6): bytes
-//! both ways, until both sides have ended.
+//! both ways, until both sides have ended or policies that came meanwhile refuse the request.
 
+use std::future::pending;
 use std::rc::Rc;
 
 use http::Response;
 
 use super::wire::Wire;
 use crate::request::record::Recorded;
-use crate::tcp::carry::{Carried, carry};
+use crate::tcp::carry::{Broken, Carried, carry};
 use crate::upstream::TcpLimits;
 use crate::upstream::destination::IDLE_TIMEOUT;
 use crate::upstream::http1::Switched;
@@ -46,8 +47,18 @@ impl Tunnel {
         let (mut near, input, mut ticket) = wire.into_parts();
         let (mut far, output, _open) = upstream.into_parts();
         let (near, far) = ((&mut near, input), (&mut far, output));
-        let carried = carry(near, far, &mut ticket, LIMITS, |_, _| {}).await;
+        let (worker, standing) = recorded.take_standing();
+        let refused = async {
+            match standing {
+                Some(standing) => standing.refused(&worker).await,
+                None => pending().await,
+            }
+        };
+        let carried = carry(near, far, &mut ticket, LIMITS, refused, |_, _| {}).await;
         let Carried { up, down, ended } = carried;
+        if let Err(Broken::Refused(_)) = &ended {
+            recorded.refused_later();
+        }
         if let Err(broken) = ended {
             tracing::debug!(
                 error = &broken as &dyn std::error::Error,
