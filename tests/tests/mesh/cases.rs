@@ -1,5 +1,7 @@
 //! What the product was asked for, with the YAML as it was given; only ports and endpoints differ.
 
+mod security;
+
 use tests::origin::Protocol;
 use tests::yaml::Service;
 use tests::{Authority, Http1, Origin, Port, Proxy};
