@@ -13,7 +13,7 @@ use super::authz::facts::Request;
 use super::jwt::Token;
 use crate::request::Downstream;
 use crate::snapshot::Current;
-use crate::table::Direction;
+use crate::table::{Direction, Listener};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
 
@@ -71,24 +71,28 @@ async fn until_refused(
 // === impl Standing ===
 
 impl Standing {
-    /// What stands of a request that `judged` let in.
-    pub(crate) fn new(
+    /// What stands of a request that a listener let in and that may open a tunnel; none if it cannot,
+    /// or if nobody asks who may use the listener, now or later.
+    pub(crate) fn of_tunnel(
+        listener: &Listener,
         downstream: &Downstream,
-        direction: Direction,
         outgoing: &mut Outgoing,
-        judged: Option<Arc<Admission>>,
-    ) -> Self {
+    ) -> Option<Box<Self>> {
+        if !outgoing.may_open_tunnel() || listener.direction == Direction::Outbound {
+            return None;
+        }
+        // What later policies may look at is in its place.
         outgoing.settle_headers();
-        Self {
+        Some(Box::new(Self {
             downstream: downstream.clone(),
-            direction,
+            direction: listener.direction,
             method: outgoing.head.method.clone(),
             target: outgoing.target().into(),
             authority: outgoing.authority.clone(),
             headers: outgoing.head.headers.clone(),
             token: outgoing.token.clone(),
-            judged,
-        }
+            judged: listener.admission.clone(),
+        }))
     }
 
     /// Waits for a generation whose policies refuse the request.

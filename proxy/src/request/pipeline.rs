@@ -17,8 +17,8 @@ use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
 use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
+use crate::table::Listener;
 use crate::table::route::{Action, Route};
-use crate::table::{Direction, Listener};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
 
@@ -117,11 +117,7 @@ async fn forward(
         log.outgoing(&outgoing);
     }
     let routed = found?;
-    if outgoing.may_open_tunnel() && listener.direction != Direction::Outbound {
-        let (direction, judged) = (listener.direction, listener.admission.clone());
-        let standing = Standing::new(downstream, direction, &mut outgoing, judged);
-        record.standing = Some(Box::new(standing));
-    }
+    record.standing = Standing::of_tunnel(listener, downstream, &mut outgoing);
     let route = &*routed.rule.route;
     record.rule(routed.rule);
     let call = Call {

@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 use tests::yaml;
-use tests::{Edge, IdentityDir, binary};
+use tests::{Edge, IdentityDir, binary, eventually};
 
 use super::*;
 
@@ -212,9 +212,11 @@ async fn case_7_hosts_are_spoken_to_as_declared_encrypted_plain_or_not_at_all() 
                 ("reporter", "destination"),
                 ("connection_security_policy", policy),
             ];
-            let metrics = beside.metrics().await;
-            let sum = metrics.sum("istio_requests_total", &labels);
-            assert_eq!(sum, 1.0, "{host} {mode}");
+            let counted = async || {
+                let metrics = beside.metrics().await;
+                metrics.sum("istio_requests_total", &labels)
+            };
+            eventually(policy, counted, |counted| *counted == 1.0).await;
         }
     }
 }
