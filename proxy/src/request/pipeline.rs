@@ -88,10 +88,8 @@ async fn forward(
     record: &mut Record,
 ) -> Result<Response<Body>, Rejection> {
     let snapshot = worker.snapshot();
-    let listener = snapshot
-        .table
-        .listener(&downstream.bind)
-        .ok_or(Rejection::UnknownHost)?;
+    let listener = snapshot.table.listener(&downstream.bind);
+    let listener = listener.ok_or(Rejection::UnknownHost)?;
     check_connection(listener, downstream)?;
     let reception = Reception {
         downstream,
