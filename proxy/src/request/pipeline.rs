@@ -17,6 +17,7 @@ use crate::request::record::{Record, Recorded};
 use crate::request::route::{self, Routed};
 use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
+use crate::snapshot::Current;
 use crate::table::Listener;
 use crate::table::route::{Action, Route};
 use crate::upstream::Outgoing;
@@ -70,13 +71,15 @@ fn watch(body: Option<Received>, record: &mut Record) -> Body {
     Body::Watched(Watched::new(body, upload))
 }
 
-/// Refuses, and ends, a connection that came before its listener asked for mutual TLS.
-fn check_connection(listener: &Listener, downstream: &Downstream) -> Result<(), Rejection> {
+/// The listener of a connection. Refuses, and ends, one that came before it asked for mutual TLS.
+fn listener<'s>(snapshot: &'s Current, downstream: &Downstream) -> Result<&'s Listener, Rejection> {
+    let listener = snapshot.table.listener(&downstream.bind);
+    let listener = listener.ok_or(Rejection::UnknownHost)?;
     if listener.demands_more_than(downstream.security.as_ref()) {
         downstream.end_after_answer();
         return Err(Rejection::PlainText);
     }
-    Ok(())
+    Ok(listener)
 }
 
 /// The spine: every stage in order.
@@ -88,9 +91,7 @@ async fn forward(
     record: &mut Record,
 ) -> Result<Response<Body>, Rejection> {
     let snapshot = worker.snapshot();
-    let listener = snapshot.table.listener(&downstream.bind);
-    let listener = listener.ok_or(Rejection::UnknownHost)?;
-    check_connection(listener, downstream)?;
+    let listener = listener(&snapshot, downstream)?;
     let reception = Reception {
         downstream,
         direction: listener.direction,
