@@ -25,7 +25,7 @@ use std::sync::Arc;
 use config::spiffe::SpiffeId;
 use http::HeaderValue;
 
-use crate::tls::clients::Demands;
+use crate::tls::clients::{Authorities, Demands};
 
 /// What TLS says of a downstream connection.
 #[derive(Debug, Clone)]
@@ -52,5 +52,12 @@ impl Security {
             forwarded: None,
             met: None,
         }
+    }
+
+    /// Whether the authorities of the mesh vouch for the principal, and not some that a gateway believes
+    /// for clients from outside.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        let met = self.met.as_ref();
+        met.is_none_or(|demands| demands.authorities == Authorities::Mesh)
     }
 }

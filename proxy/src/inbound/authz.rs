@@ -21,6 +21,7 @@ mod tests;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use config::spiffe::SpiffeId;
 use prometheus::IntCounter;
 use rustc_hash::FxHashSet;
 
@@ -50,6 +51,8 @@ pub struct Authorization {
     pub(crate) looks_at_headers: bool,
     /// Proxies in front that are believed whom they got a request from.
     pub(crate) trusted_hops: u32,
+    /// Trust domains of which only the authorities of the mesh may say who is who.
+    pub(crate) trust_domains: Box<[Box<str>]>,
 }
 
 /// Policies that are only tried: what they would do is counted and logged.
@@ -146,7 +149,7 @@ impl Authorization {
     ///
     /// Which policy refuses it.
     pub fn authorize_connection(&self, downstream: &Downstream) -> Result<(), Denial> {
-        let facts = Facts::of_connection(downstream);
+        let facts = self.connection_facts(downstream);
         self.record(&facts, None);
         let judged = self.judge_connection(&facts);
         if let Err(denial) = &judged {
@@ -161,7 +164,7 @@ impl Authorization {
     ///
     /// Which policy would refuse it.
     pub fn tolerates(&self, downstream: &Downstream) -> Result<(), Denial> {
-        self.judge_connection(&Facts::of_connection(downstream))
+        self.judge_connection(&self.connection_facts(downstream))
     }
 
     /// Whether a request that was let in may go on in its tunnel. Authorizers are not asked again.
@@ -175,7 +178,9 @@ impl Authorization {
         direction: Direction,
         request: Request<'_>,
     ) -> Result<(), Denial> {
-        let facts = Facts::of_parts(downstream, direction, self.trusted_hops, request);
+        let hops = self.trusted_hops;
+        let facts = Facts::of_parts(downstream, direction, hops, request);
+        let facts = self.believing(facts, downstream);
         match self.judge(&facts) {
             Judgement::Allowed(_) => Ok(()),
             Judgement::Denied(denial) => Err(denial),
@@ -201,7 +206,28 @@ impl Authorization {
         direction: Direction,
         outgoing: &'r Outgoing,
     ) -> Facts<'r> {
-        Facts::of_request(downstream, direction, self.trusted_hops, outgoing)
+        let facts = Facts::of_request(downstream, direction, self.trusted_hops, outgoing);
+        self.believing(facts, downstream)
+    }
+
+    /// What they look at in a connection.
+    fn connection_facts<'r>(&self, downstream: &'r Downstream) -> Facts<'r> {
+        self.believing(Facts::of_connection(downstream), downstream)
+    }
+
+    /// The same facts, without a peer that a stranger says is of the mesh: authorities that a gateway
+    /// believes for clients from outside have no say in who workloads are.
+    fn believing<'r>(&self, facts: Facts<'r>, downstream: &Downstream) -> Facts<'r> {
+        let foreign = downstream
+            .security
+            .as_ref()
+            .is_some_and(|it| !it.is_of_mesh());
+        let own = |peer: &SpiffeId| {
+            let mut domains = self.trust_domains.iter();
+            domains.any(|it| **it == *peer.trust_domain())
+        };
+        let peer = facts.peer.filter(|peer| !(foreign && own(peer)));
+        Facts { peer, ..facts }
     }
 
     /// Every policy, in the order in which they are looked at.

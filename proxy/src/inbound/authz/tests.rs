@@ -28,6 +28,7 @@ use crate::table::compile::{Compiler, Perspective};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::Security;
+use crate::tls::clients::{Authorities, Demands, Leniency, Presence};
 use cases::{Case, Group, Part};
 
 /// A gateway, so that there is a listener that policies are for.
@@ -156,7 +157,7 @@ fn verdict(authorization: Option<&Authorization>, case: &Case) -> String {
         return "allow".to_owned();
     };
     let Some(arrived) = asked.arrived else {
-        return told(authorization.judge(&Facts::of_connection(&asked.downstream)));
+        return told(authorization.judge(&authorization.connection_facts(&asked.downstream)));
     };
     let reception = Reception {
         downstream: &asked.downstream,
@@ -248,6 +249,41 @@ fn cluster_local_in_a_policy_is_the_mesh_whatever_it_is_called_and_never_a_stran
             "{peer} of {own} and {aliases:?}"
         );
     }
+}
+
+#[test]
+fn authorities_for_clients_from_outside_have_no_say_in_who_workloads_are() {
+    let allows = |domain: &str| {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: a}}\n\
+             spec: {{rules: [{{from: [{{source: {{principals: [{domain}/ns/a/sa/b]}}}}]}}]}}\n"
+        );
+        authorization(&[text]).expect("a policy")
+    };
+    let by = |authorities: Option<Authorities>, domain: &str| {
+        let bind = Bind::Tcp(SocketAddr::from(([0, 0, 0, 0], 8080)));
+        let mut downstream = Downstream::new(bind, None, None);
+        let demands = |authorities| Demands {
+            presence: Presence::Required,
+            authorities,
+            revoked: None,
+            names: Vec::new(),
+            keys: Vec::new(),
+            certificates: Vec::new(),
+            leniency: Leniency::Refused,
+        };
+        downstream.security = Some(Security {
+            principal: SpiffeId::parse(&format!("spiffe://{domain}/ns/a/sa/b")).ok(),
+            met: authorities.map(|it| Arc::new(demands(it))),
+            ..Security::unproved("".into())
+        });
+        allows(domain).authorize_connection(&downstream).is_ok()
+    };
+    let partner = || Some(Authorities::File("/partner.pem".to_owned()));
+
+    assert!(by(None, "cluster.local") && by(Some(Authorities::Mesh), "cluster.local"));
+    assert!(!by(partner(), "cluster.local"), "a stranger's word");
+    assert!(by(partner(), "partner"), "of its own people");
 }
 
 #[test]

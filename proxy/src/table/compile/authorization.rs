@@ -64,6 +64,7 @@ pub(super) fn compile(
         would_not_allow: counters.not_allowed(true),
         looks_at_headers: false,
         trusted_hops: mesh.settings().trusted_proxies,
+        trust_domains: trust_domains.iter().map(|it| it.as_str().into()).collect(),
     };
     authorization.looks_at_headers = needs_headers(&authorization);
     Some(Arc::new(authorization))
