@@ -50,9 +50,9 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// Whether a header says something to the proxy that gets it, and nothing to who is behind it: how to
 /// retry, how long to wait, whom to trust. What is said to us we do not say to the upstream.
-fn is_instruction(name: &HeaderName) -> bool {
+fn is_instruction(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "x-envoy-attempt-count"
             | "x-envoy-expected-rq-timeout-ms"
             | "x-envoy-force-trace"
@@ -115,6 +115,9 @@ pub(crate) fn receive(
     let mut present = Present::of(headers);
     if present.instruction {
         remove_instructions(headers);
+    }
+    if present.lookalike {
+        remove_lookalikes(headers, reception.direction);
     }
     if present.te {
         reduce_te(headers);
@@ -288,10 +291,29 @@ fn joined(headers: &HeaderMap, name: &HeaderName, separator: &[u8]) -> Option<He
 fn remove_instructions(headers: &mut HeaderMap) {
     let told: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_instruction(name))
+        .filter(|name| is_instruction(name.as_str()))
         .cloned()
         .collect();
     for name in told {
+        headers.remove(name);
+    }
+}
+
+/// Removes what applications that do not tell `_` from `-` take for a header that is removed or
+/// written here.
+fn remove_lookalikes(headers: &mut HeaderMap, direction: Direction) {
+    let is_lookalike = |name: &&HeaderName| {
+        if !name.as_str().contains('_') {
+            return false;
+        }
+        let meant = name.as_str().replace('_', "-");
+        let of_gateways = ["x-forwarded-for", "x-forwarded-proto", "x-mirrored"];
+        meant.starts_with("x-meshproxy-")
+            || is_instruction(&meant)
+            || matches!(direction, Direction::Gateway) && of_gateways.contains(&meant.as_str())
+    };
+    let found: Vec<HeaderName> = headers.keys().filter(is_lookalike).cloned().collect();
+    for name in found {
         headers.remove(name);
     }
 }

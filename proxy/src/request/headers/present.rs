@@ -21,6 +21,8 @@ pub(super) struct Present {
     pub(super) mirrored: bool,
     /// One that tells a proxy what to do.
     pub(super) instruction: bool,
+    /// One that may be taken for another of these, as it has `_` where they have `-`.
+    pub(super) lookalike: bool,
 }
 
 // === impl Present ===
@@ -38,6 +40,7 @@ impl Present {
                 continue;
             }
             let Some(rest) = name.as_str().strip_prefix("x-") else {
+                present.lookalike |= name.as_str().starts_with("x_");
                 continue;
             };
             match rest {
@@ -46,7 +49,10 @@ impl Present {
                 "request-id" => present.request_id = true,
                 "meshproxy-explain" => present.explain = true,
                 "mirrored" => present.mirrored = true,
-                rest => present.instruction |= rest.starts_with("envoy-"),
+                rest => {
+                    present.instruction |= rest.starts_with("envoy-");
+                    present.lookalike |= rest.contains('_');
+                }
             }
         }
         present
@@ -86,7 +92,13 @@ mod tests {
             explain: true,
             mirrored: true,
             instruction: true,
+            lookalike: false,
         };
         assert_eq!(Present::of(&headers), all);
+        for name in ["x_a", "x-a_b"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+            assert!(Present::of(&headers).lookalike, "{name}");
+        }
     }
 }

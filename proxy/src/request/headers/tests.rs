@@ -358,3 +358,30 @@ fn who_a_client_proved_to_be_is_told_and_nobody_else_is_believed() {
         );
     }
 }
+
+#[test]
+fn headers_that_only_look_like_ours_are_not_passed_on() {
+    for (claimed, passes_gateway, passes_sidecar) in [
+        ("x_forwarded_for", false, true),
+        ("x-forwarded_for", false, true),
+        ("x-forwarded_proto", false, true),
+        ("x_mirrored", false, true),
+        ("x_meshproxy_explain", false, false),
+        ("x-meshproxy-a_b", false, false),
+        ("x-envoy-max_retries", false, false),
+        ("x_user", true, true),
+        ("x-forwarded_host", true, true),
+    ] {
+        for (direction, passes) in [
+            (Direction::Gateway, passes_gateway),
+            (Direction::Inbound, passes_sidecar),
+        ] {
+            let outgoing = received(direction, |request| {
+                let request = request.uri("/").header("host", "a");
+                request.header(claimed, "10.0.0.1")
+            });
+            let headers = outgoing.expect("a good request").head.headers;
+            assert_eq!(headers.contains_key(claimed), passes, "{claimed}");
+        }
+    }
+}
