@@ -4,6 +4,7 @@ pub(crate) mod alone;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
+pub(crate) mod complaints;
 pub mod connect;
 pub mod destination;
 pub mod dns;
@@ -21,7 +22,7 @@ pub mod question;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, Response, Version, header};
 use http_body::Body as _;
@@ -387,6 +388,9 @@ impl Upstream {
         self.keep_head(head);
         let answer = result.map_err(|source| {
             let error = self.failed(source, rest.map(|_| began));
+            if let UpstreamError::Connect(error) = &error {
+                complain(destination, member, error);
+            }
             if let Some(rest) = rest.filter(|_| error.closed_while_idle()) {
                 distrusted.distrust(rest, Instant::now());
             }
@@ -513,10 +517,26 @@ impl Upstream {
             }
             Err(error) => {
                 process.upstream_connections.failed.inc();
+                complain(destination, member, &error);
                 Err(UpstreamError::Connect(error))
             }
         }
     }
+}
+
+/// Tells now and then that connections of a destination cannot be secured, and why.
+fn complain(destination: &Destination, member: &Member, error: &ConnectError) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    if !destination.live.complaints.tells(error.fault(), now) {
+        return;
+    }
+    let (destination, endpoint) = (&destination.key, &member.endpoint.addr);
+    let error = match error {
+        ConnectError::Tls(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    tracing::warn!(%destination, %endpoint, error, "connections to an upstream cannot be secured");
 }
 
 // === impl Answer ===

@@ -26,6 +26,7 @@ use crate::table::fault::Fault;
 use crate::table::retry::{Asked, Cause, Ended, RetryPolicy};
 use crate::upstream::balance::Wish;
 use crate::upstream::budget::Retrying;
+use crate::upstream::connect::ConnectFault;
 use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::Member;
 use crate::upstream::outlier::{self, Detection, Event};
@@ -81,11 +82,13 @@ impl Attempts<'_, '_> {
         self.keep_body(outgoing);
         let mut avoided = Vec::new();
         let mut tried = Vec::new();
+        let mut hopeless = Vec::new();
         let mut under_way: Option<Retrying> = None;
         loop {
             let result = self.attempt(outgoing, &avoided).await;
             let cause = self.policy.cause(ended(&result), self.asked);
-            let Some(cause) = cause else {
+            let others = self.have_others(&result, &mut hopeless);
+            let Some(cause) = cause.filter(|_| others) else {
                 return self.done(outgoing, result, None);
             };
             let wait = match self.admit(cause, &result, outgoing, &mut under_way) {
@@ -99,6 +102,7 @@ impl Attempts<'_, '_> {
             self.upstream.count_retry(cause, self.asked);
             tried.extend(self.made.last.get());
             avoided = self.avoided(&tried);
+            avoided.extend(&hopeless);
             // The connections beside one that died of idleness are as old, and it says nothing about
             // the endpoint's health.
             outgoing.sending.wants_fresh = fresh;
@@ -266,6 +270,25 @@ impl Attempts<'_, '_> {
         };
         self.destination.admit_retry(cause, under_way)?;
         Ok(wait)
+    }
+
+    /// Whether there is an endpoint left that may do better. Those that would fail again in the same way
+    /// are noted as `hopeless`.
+    fn have_others(
+        &self,
+        result: &Result<Box<Answer>, UpstreamError>,
+        hopeless: &mut Vec<u64>,
+    ) -> bool {
+        let fault = result.as_ref().err().and_then(UpstreamError::connect_fault);
+        let Some(last) = self.made.last.get() else {
+            return true;
+        };
+        if !fault.is_some_and(ConnectFault::is_lasting) {
+            return true;
+        }
+        hopeless.push(last.endpoint.id);
+        let may_do_better = |member: &Member| !hopeless.contains(&member.endpoint.id);
+        self.destination.members().iter().any(may_do_better)
     }
 
     /// Endpoints that the next attempt avoids while there are others.

@@ -104,6 +104,21 @@ pub struct Open {
     _place: Option<Place>,
 }
 
+// === impl ConnectFault ===
+
+impl ConnectFault {
+    /// Whether the same endpoint would fail in the same way again.
+    pub(crate) fn is_lasting(self) -> bool {
+        match self {
+            Self::Shut => true,
+            Self::Tls(fault) => fault.is_lasting(),
+            Self::Refused | Self::Unreachable | Self::TimedOut | Self::Handshake | Self::Other => {
+                false
+            }
+        }
+    }
+}
+
 // === impl ConnectError ===
 
 impl ConnectError {

@@ -13,6 +13,7 @@ use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
 use crate::upstream::breaker::{Breaker, Thresholds};
 use crate::upstream::budget::{Retries, RetryLimit, Window};
+use crate::upstream::complaints::Complaints;
 use crate::upstream::endpoint::Member;
 use crate::upstream::health::Check;
 use crate::upstream::http2::STREAMS_DEFAULT;
@@ -76,6 +77,8 @@ pub struct Live {
     pub(crate) breaker: Arc<Breaker>,
     /// Endpoints that are taken out because they fail.
     pub(crate) ejections: Ejections,
+    /// What was told of its TLS.
+    pub(crate) complaints: Complaints,
 }
 
 /// How connections and requests of a destination are treated.

@@ -197,6 +197,29 @@ impl From<&PeerFault> for TlsFault {
 }
 
 impl TlsFault {
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = Self::NoHttp2 as usize + 1;
+
+    /// Whether the same server would be refused again if it were asked at once. Authorities and lists
+    /// of what is revoked may be in the midst of a change, and what stands behind an address may be
+    /// several servers that do not speak alike.
+    pub(crate) fn is_lasting(self) -> bool {
+        match self {
+            Self::Expired
+            | Self::NotYetValid
+            | Self::Revoked
+            | Self::WrongName
+            | Self::WrongIdentity
+            | Self::Unacceptable
+            | Self::NoHttp2 => true,
+            Self::UnknownAuthority
+            | Self::RevocationUnknown
+            | Self::Refused
+            | Self::Protocol
+            | Self::Ended => false,
+        }
+    }
+
     /// Words for what the library only has a name for.
     fn words(self) -> Option<&'static str> {
         match self {

@@ -205,3 +205,46 @@ async fn a_rule_that_believes_anyone_is_said_to_at_each_load() {
     reload(&edge).await;
     eventually("a second warning", said, |now| *now > before).await;
 }
+
+#[tokio::test]
+async fn who_does_not_prove_to_be_the_host_is_not_asked_again_and_the_log_says_why() {
+    let ours = Authority::new("cluster.local");
+    let folder = believing(&ours);
+    let wrong = ours.leaf_named(&[], &["b.test"]).sign();
+    let wrong = Origin::secured(Protocol::Http1, "wrong", wrong.server(&[])).await;
+    let right = ours.leaf_named(&[], &[HOST]).sign();
+    let right = Origin::secured(Protocol::Http1, "right", right.server(&[])).await;
+    let retried = |service: Service| {
+        let rules = "
+  - retries: {attempts: 3, retryOn: connect-failure}
+    route: [{destination: {host: app.test}}]
+";
+        let service = service.protocol("HTTP").to_string();
+        [service, rule(&simple(&folder)), yaml::routes(HOST, rules)]
+    };
+    let edge = Edge::start(&retried(Service::new(HOST).at(wrong.addr()))).await;
+
+    for _ in 0..2 {
+        let expected = (503, "connect_certificate_wrong_name".to_owned());
+        assert_eq!(refused(&edge).await, expected);
+    }
+
+    let failures = async || {
+        let metrics = edge.proxy.metrics().await;
+        let labels = [("side", "upstream"), ("reason", "wrong_name")];
+        metrics.sum("meshproxy_tls_handshake_failures_total", &labels)
+    };
+    assert_eq!(failures().await, 2.0, "one for each request");
+    let told = |line: &str| {
+        line.contains("WARN")
+            && line.contains("destination=outbound|80||app.test")
+            && line.contains("cannot be secured")
+    };
+    edge.proxy.stderr.line("why", told).await;
+
+    let both = Service::new(HOST).at(wrong.addr()).at(right.addr());
+    edge.apply(&retried(both)).await;
+    for _ in 0..8 {
+        assert_eq!(get(&edge).await.brief(), (200, "right"));
+    }
+}
