@@ -11,6 +11,7 @@ pub mod facts;
 pub(crate) mod fixture;
 pub(crate) mod forwarded;
 pub mod gateway;
+pub(crate) mod handshakes;
 pub(crate) mod hello;
 pub mod identity;
 pub(crate) mod mutual;

@@ -30,8 +30,9 @@ use crate::telemetry::clock::Clock;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
 use crate::telemetry::metrics::{Metrics, Side, TcpCounters, WorkerMetrics};
+use crate::tls::handshakes::Handshakes;
 use crate::tls::refusals::Refusals;
-use crate::tls::server::{HandshakeError, Handshakes};
+use crate::tls::server::HandshakeError;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 use crate::upstream::endpoint::Member;
@@ -56,7 +57,7 @@ pub struct Worker {
     explains_to: Option<Callers>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
-    /// Its handshakes with clients.
+    /// Its handshakes with clients that are under way.
     pub(crate) handshakes: Handshakes,
     /// Limits of requests and clients.
     pub(crate) limits: Limits,

@@ -27,6 +27,7 @@ use crate::table::Transport;
 use crate::tcp;
 use crate::tls;
 use crate::tls::gateway::{Arrived as LetIn, OpaqueArrival};
+use crate::tls::handshakes::Shaking;
 use crate::tls::server::{Agreed, HandshakeError, Secured};
 use crate::tls::workload::is_tls;
 use crate::worker::Worker;
@@ -55,7 +56,13 @@ async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticke
             return Box::pin(carried).await;
         }
         Ok(None) => return,
-        Err(error) => return worker.refuse_handshake(&downstream, &error),
+        Err(Refused { error, shaking }) => {
+            worker.refuse_handshake(&downstream, &error);
+            if let Some(shaking) = shaking {
+                Box::pin(shaking.part()).await;
+            }
+            return;
+        }
     };
     let Entered {
         mut io,
@@ -108,13 +115,38 @@ struct Entered {
     first: BytesMut,
 }
 
+/// A connection that was not let in.
+struct Refused {
+    error: HandshakeError,
+    /// Its handshake, if there was one.
+    shaking: Option<Shaking>,
+}
+
+impl Refused {
+    fn within(shaking: Shaking, error: HandshakeError) -> Self {
+        Self {
+            error,
+            shaking: Some(shaking),
+        }
+    }
+}
+
+impl From<HandshakeError> for Refused {
+    fn from(error: HandshakeError) -> Self {
+        Self {
+            error,
+            shaking: None,
+        }
+    }
+}
+
 /// Lets a connection in as its listener asks for; none if the client went away.
 async fn enter(
     worker: &Worker,
     mut io: Io,
     downstream: &mut Downstream,
     ticket: &mut Ticket,
-) -> Result<Option<Entry>, HandshakeError> {
+) -> Result<Option<Entry>, Refused> {
     let mut first = BytesMut::new();
     if listens_for_tls(worker, downstream) {
         ticket.wait(Some(worker.limits.idle_timeout));
@@ -129,11 +161,15 @@ async fn enter(
     let listener = snapshot.table.listener(&downstream.bind);
     let secured = match listener.map(|it| &it.transport) {
         Some(Transport::Servers(servers)) => {
-            let _shaking = worker.handshakes.begin()?;
+            let shaking = worker
+                .handshakes
+                .begin(downstream.peer.map(|peer| peer.ip()));
             // A handshake is large, and most connections have none.
-            match Box::pin(tls::gateway::accept(servers, io)).await? {
-                LetIn::Http(secured) => secured,
-                LetIn::Opaque(mut arrival) => {
+            let accepting = Box::pin(tls::gateway::accept(servers, io, &shaking));
+            match shaking.unless_given_up(accepting).await {
+                Ok(LetIn::Http(secured)) => secured,
+                Err(error) => return Err(Refused::within(shaking, error)),
+                Ok(LetIn::Opaque(mut arrival)) => {
                     if let Some(resumed) = arrival.resumed {
                         worker.count_handshake(resumed);
                     }
@@ -143,11 +179,17 @@ async fn enter(
             }
         }
         Some(Transport::Permissive(own) | Transport::Strict(Some(own))) if is_tls(&first) => {
-            let _shaking = worker.handshakes.begin()?;
-            Box::pin(tls::workload::accept(own, first, io)).await?
+            let shaking = worker
+                .handshakes
+                .begin(downstream.peer.map(|peer| peer.ip()));
+            let accepting = Box::pin(tls::workload::accept(own, first, io, &shaking));
+            match shaking.unless_given_up(accepting).await {
+                Ok(secured) => secured,
+                Err(error) => return Err(Refused::within(shaking, error)),
+            }
         }
-        Some(Transport::Strict(None)) => return Err(HandshakeError::NoIdentity),
-        Some(Transport::Strict(Some(_))) => return Err(HandshakeError::PlainText),
+        Some(Transport::Strict(None)) => return Err(HandshakeError::NoIdentity.into()),
+        Some(Transport::Strict(Some(_))) => return Err(HandshakeError::PlainText.into()),
         Some(Transport::Plain | Transport::Permissive(_)) | None => {
             let agreed = Agreed::Other;
             return Ok(Some(Entry::Http(Entered { io, agreed, first })));

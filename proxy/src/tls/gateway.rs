@@ -14,12 +14,22 @@ use crate::io::Io;
 use crate::table::host::HostTable;
 use crate::table::opaque::OpaqueRoute;
 use crate::tls::clients::{ClientRules, Leniency};
+use crate::tls::handshakes::Shaking;
+use crate::tls::hello::HelloError;
 use crate::tls::identity::workload_of;
 use crate::tls::server::{
-    Greeting, HANDSHAKE_TIMEOUT, HandshakeError, Secured, agreed, greeting, refuse_old, shake_hands,
+    Greeting, HANDSHAKE_TIMEOUT, HandshakeError, PROTOCOL_VERSION, Secured, agreed, greeting,
+    shake_hands,
 };
 use crate::tls::verify::PeerFault;
 use crate::tls::{Security, forwarded};
+
+/// The alert that says that there is no server of the name (RFC 6066 §3), in a record.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// What a client hears that speaks HTTP without TLS where it is only spoken within.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+content-type: text/plain\r\ncontent-length: 40\r\nconnection: close\r\n\r\n\
+plain HTTP request sent to an HTTPS port";
 
 /// The servers of one port with TLS, by the names that clients ask for.
 pub type TlsServers = HostTable<TlsServer>;
@@ -70,22 +80,38 @@ pub(crate) struct OpaqueArrival {
 }
 
 /// Lets a client in.
-pub(crate) async fn accept(servers: &TlsServers, io: Io) -> Result<Arrived, HandshakeError> {
-    match timeout(HANDSHAKE_TIMEOUT, arrive(servers, io)).await {
+pub(crate) async fn accept(
+    servers: &TlsServers,
+    io: Io,
+    shaking: &Shaking,
+) -> Result<Arrived, HandshakeError> {
+    match timeout(HANDSHAKE_TIMEOUT, arrive(servers, io, shaking)).await {
         Ok(result) => result,
         Err(_) => Err(HandshakeError::Timeout),
     }
 }
 
-async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeError> {
+async fn arrive(
+    servers: &TlsServers,
+    mut io: Io,
+    shaking: &Shaking,
+) -> Result<Arrived, HandshakeError> {
     let Greeting {
         server_name,
         is_old,
         read,
-    } = greeting(BytesMut::new(), &mut io).await?;
-    let server = servers
-        .find(&server_name)
-        .ok_or(HandshakeError::UnknownName)?;
+    } = match greeting(BytesMut::new(), &mut io).await {
+        Ok(greeting) => greeting,
+        Err(error @ HandshakeError::Hello(HelloError::PlainHttp)) if speak_http(servers) => {
+            return Err(shaking.refuse(io, PLAIN_HTTP, error).await);
+        }
+        Err(error) => return Err(error),
+    };
+    shaking.greeted();
+    let Some(server) = servers.find(&server_name) else {
+        let error = HandshakeError::UnknownName;
+        return Err(shaking.refuse(io, &UNRECOGNIZED_NAME, error).await);
+    };
     match &**server {
         TlsServer::Shut => Err(HandshakeError::Shut),
         TlsServer::Passthrough(routes) => Ok(Arrived::Opaque(OpaqueArrival {
@@ -95,13 +121,16 @@ async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeEr
             security: Some(Security::unproved(server_name)),
             resumed: None,
         })),
-        TlsServer::Http(..) | TlsServer::Opaque(..) if is_old => Err(refuse_old(&mut io).await),
+        TlsServer::Http(..) | TlsServer::Opaque(..) if is_old => {
+            let error = HandshakeError::OldVersion;
+            Err(shaking.refuse(io, &PROTOCOL_VERSION, error).await)
+        }
         TlsServer::Http(acceptance, _) => {
-            let secured = acceptance.accept(server_name, &read, io).await?;
+            let secured = acceptance.accept(server_name, &read, io, shaking).await?;
             Ok(Arrived::Http(secured))
         }
         TlsServer::Opaque(acceptance, route) => {
-            let secured = acceptance.accept(server_name, &read, io).await?;
+            let secured = acceptance.accept(server_name, &read, io, shaking).await?;
             Ok(Arrived::Opaque(OpaqueArrival {
                 io: secured.io,
                 read: BytesMut::new(),
@@ -111,6 +140,11 @@ async fn arrive(servers: &TlsServers, mut io: Io) -> Result<Arrived, HandshakeEr
             }))
         }
     }
+}
+
+/// Whether HTTP is spoken in TLS with any of them.
+fn speak_http(servers: &TlsServers) -> bool {
+    servers.iter().any(|(_, server)| server.hosts().is_some())
 }
 
 // === impl TlsServer ===
@@ -157,8 +191,9 @@ impl Acceptance {
         server_name: Box<str>,
         read: &[u8],
         io: Io,
+        shaking: &Shaking,
     ) -> Result<Secured, HandshakeError> {
-        let stream = shake_hands(read, io, &self.config).await?;
+        let stream = shake_hands(read, io, &self.config, shaking).await?;
         let mut security = Security::unproved(server_name);
         if let Some(rules) = &self.clients {
             rules.note(&stream, &mut security)?;
@@ -211,13 +246,15 @@ impl ClientRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::handshakes::Handshakes;
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_says_nothing_is_not_waited_for_long() {
         let start = tokio::time::Instant::now();
         let (_near, far) = tokio::io::duplex(64);
 
-        let ended = accept(&TlsServers::default(), Io::Memory(far)).await;
+        let shaking = Handshakes::default().begin(None);
+        let ended = accept(&TlsServers::default(), Io::Memory(far), &shaking).await;
 
         let error = ended.expect_err("no handshake");
         assert_eq!(error.cause(), "tls_timeout");

@@ -43,6 +43,8 @@ pub(crate) enum Hello {
 pub(crate) enum HelloError {
     #[error("no TLS")]
     NotTls,
+    #[error("HTTP in plain text")]
+    PlainHttp,
     #[error("malformed greeting")]
     Malformed,
     #[error("greeting of more than {HELLO_BYTES_MAX} bytes")]
@@ -58,6 +60,10 @@ struct Bytes<'b>(&'b [u8]);
 ///
 /// As soon as they cannot become a greeting any more.
 pub(crate) fn read(bytes: &[u8]) -> Result<Hello, HelloError> {
+    // Methods of HTTP are written so, and nothing of TLS is.
+    if bytes.first().is_some_and(u8::is_ascii_uppercase) {
+        return Err(HelloError::PlainHttp);
+    }
     let mut records = Records::default();
     while let Some(fragment) = records.next(bytes)? {
         records.message.extend_from_slice(&bytes[fragment]);

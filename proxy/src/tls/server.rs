@@ -1,34 +1,30 @@
 //! TLS towards clients: the handshake.
 
-use std::cell::Cell;
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
 use rustls::server::{Accepted, Acceptor};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use crate::io::Io;
 use crate::tls::Security;
+use crate::tls::handshakes::{HANDSHAKES_MAX, Shaking};
 use crate::tls::hello::{self, Hello, HelloError};
 use crate::tls::verify::PeerFault;
 
 /// Limit of a handshake, from the connect on.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes of one worker at once, so that clients who begin many and end none are bounded in
-/// memory: each has some 20 KiB.
-const HANDSHAKES_MAX: usize = 4_096;
 /// Room for one read of a greeting.
 const READ_BYTES: usize = 4 * 1024;
 /// The alert that says that no version is spoken in common (RFC 8446 §6.2), in a record.
-const PROTOCOL_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+pub(crate) const PROTOCOL_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
 /// HTTP/2 as ALPN names it (RFC 9113 §3.1).
 const ALPN_HTTP2: &[u8] = b"h2";
 
@@ -50,20 +46,13 @@ pub(crate) enum Agreed {
     Other,
 }
 
-/// The handshakes of one worker that are under way.
-#[derive(Debug, Default)]
-pub(crate) struct Handshakes(Rc<Cell<usize>>);
-
-/// Counts a handshake as under way until dropped.
-#[derive(Debug)]
-pub(crate) struct Shaking(Rc<Cell<usize>>);
-
 /// Why there was no handshake.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
     Timeout,
-    #[error("{HANDSHAKES_MAX} handshakes are under way")]
+    /// Others want in, and this one waited longest.
+    #[error("given up for others: {HANDSHAKES_MAX} handshakes are under way")]
     TooMany,
     #[error("plain text where mutual TLS is asked for")]
     PlainText,
@@ -125,31 +114,29 @@ pub(crate) async fn greeting(mut read: BytesMut, io: &mut Io) -> Result<Greeting
     }
 }
 
-/// Refuses a client that speaks nothing newer than TLS 1.1. It should know why; if it does not listen
-/// there is nobody to tell.
-pub(crate) async fn refuse_old(io: &mut Io) -> HandshakeError {
-    let _ = io.write_all(&PROTOCOL_VERSION).await;
-    HandshakeError::OldVersion
-}
-
 /// Shakes hands with a client whose greeting was `read`.
 pub(crate) async fn shake_hands(
     read: &[u8],
-    mut io: Io,
+    io: Io,
     config: &Arc<ServerConfig>,
+    shaking: &Shaking,
 ) -> Result<TlsStream<Io>, HandshakeError> {
     let accepted = match accept(read) {
         Ok(accepted) => accepted,
         Err((error, alert)) => {
-            // The client should know; if it does not listen there is nobody to tell.
-            let _ = io.write_all(&alert).await;
-            return Err(HandshakeError::Handshake(error));
+            let error = HandshakeError::Handshake(error);
+            return Err(shaking.refuse(io, &alert, error).await);
         }
     };
-    StartHandshake::from_parts(accepted, io)
-        .into_stream(Arc::clone(config))
-        .await
-        .map_err(HandshakeError::Handshake)
+    let started = StartHandshake::from_parts(accepted, io).into_stream(Arc::clone(config));
+    started.into_fallible().await.map_err(|(error, io)| {
+        let error = HandshakeError::Handshake(error);
+        if !error.is_close() {
+            // The library has sent an alert.
+            shaking.keep(io);
+        }
+        error
+    })
 }
 
 /// What was agreed upon in a handshake.
@@ -182,26 +169,6 @@ fn accept(mut read: &[u8]) -> Result<Accepted, (io::Error, Vec<u8>)> {
     }
 }
 
-// === impl Handshakes ===
-
-impl Handshakes {
-    /// One more, unless there are too many.
-    pub(crate) fn begin(&self) -> Result<Shaking, HandshakeError> {
-        let under_way = self.0.get();
-        if under_way >= HANDSHAKES_MAX {
-            return Err(HandshakeError::TooMany);
-        }
-        self.0.set(under_way + 1);
-        Ok(Shaking(Rc::clone(&self.0)))
-    }
-}
-
-impl Drop for Shaking {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 // === impl HandshakeError ===
 
 impl HandshakeError {
@@ -216,6 +183,7 @@ impl HandshakeError {
             Self::Session(fault) => fault.reason(),
             Self::UnknownName => "tls_unknown_name",
             Self::Shut => "tls_server_shut",
+            Self::Hello(HelloError::PlainHttp) => "tls_plain_text",
             Self::Hello(_) => "tls_protocol_error",
             Self::Greeting(error) | Self::Handshake(error) => {
                 rustls_error(error).map_or("tls_closed", cause_of)
@@ -282,18 +250,6 @@ fn cause_of(error: &rustls::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn handshakes_at_once_are_bounded() {
-        let handshakes = Handshakes::default();
-        let mut under_way: Vec<Shaking> = (0..HANDSHAKES_MAX)
-            .map(|_| handshakes.begin().expect("room"))
-            .collect();
-
-        assert!(handshakes.begin().is_err());
-        under_way.pop();
-        assert!(handshakes.begin().is_ok());
-    }
 
     #[test]
     fn a_client_of_old_versions_gets_an_alert() {

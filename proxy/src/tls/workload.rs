@@ -9,9 +9,10 @@ use tokio::time::timeout;
 
 use crate::io::Io;
 use crate::tls::facts::{CertificateFacts, Purpose};
+use crate::tls::handshakes::Shaking;
 use crate::tls::identity::{NameError, WorkloadIdentity, workload_of};
 use crate::tls::server::{
-    self, Agreed, Greeting, HANDSHAKE_TIMEOUT, HandshakeError, Secured, greeting, refuse_old,
+    self, Agreed, Greeting, HANDSHAKE_TIMEOUT, HandshakeError, PROTOCOL_VERSION, Secured, greeting,
 };
 use crate::tls::verify::PeerFault;
 use crate::tls::{Security, forwarded, mutual};
@@ -29,8 +30,9 @@ pub(crate) async fn accept(
     identity: &WorkloadIdentity,
     first: BytesMut,
     io: Io,
+    shaking: &Shaking,
 ) -> Result<Secured, HandshakeError> {
-    match timeout(HANDSHAKE_TIMEOUT, shake_hands(identity, first, io)).await {
+    match timeout(HANDSHAKE_TIMEOUT, shake_hands(identity, first, io, shaking)).await {
         Ok(result) => result,
         Err(_) => Err(HandshakeError::Timeout),
     }
@@ -40,16 +42,19 @@ async fn shake_hands(
     identity: &WorkloadIdentity,
     first: BytesMut,
     mut io: Io,
+    shaking: &Shaking,
 ) -> Result<Secured, HandshakeError> {
     let Greeting {
         server_name,
         is_old,
         read,
     } = greeting(first, &mut io).await?;
+    shaking.greeted();
     if is_old {
-        return Err(refuse_old(&mut io).await);
+        let error = HandshakeError::OldVersion;
+        return Err(shaking.refuse(io, &PROTOCOL_VERSION, error).await);
     }
-    let stream = server::shake_hands(&read, io, &identity.server).await?;
+    let stream = server::shake_hands(&read, io, &identity.server, shaking).await?;
     let tls = stream.get_ref().1;
     let protocol = match tls.alpn_protocol() {
         Some(protocol) if mutual::is_http2(protocol) => Agreed::Http2,

@@ -1,6 +1,8 @@
 //! Gateways that ask their clients for certificates, show several of their own, or are shut.
 
+mod alerts;
 mod clients;
+mod crowds;
 mod passthrough;
 mod servers;
 mod swap;

@@ -139,11 +139,22 @@ async fn what_is_no_tls_is_refused_and_counted() {
     let mut plain = plain;
     plain.write_all(request.as_bytes()).await.expect("room");
     let mut answer = Vec::new();
-    let _ = soon("an end", plain.read_to_end(&mut answer)).await;
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    let read = soon("an answer", plain.read_to_end(&mut answer)).await;
+    read.expect("an orderly end");
+    let answer = String::from_utf8(answer).expect("text");
+    assert!(
+        answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("HTTPS port"), "{answer}");
+    let mut odd = TcpStream::connect(port.addr()).await.expect("a listener");
+    odd.write_all(b"\0get").await.expect("room");
+    let mut answer = Vec::new();
+    let _ = soon("an end", odd.read_to_end(&mut answer)).await;
+    assert_eq!(answer, b"", "whoever speaks no HTTP hears none");
     drop(TcpStream::connect(port.addr()).await.expect("a listener"));
 
-    for cause in ["tls_protocol_error", "tls_closed"] {
+    for cause in ["tls_plain_text", "tls_protocol_error", "tls_closed"] {
         let one = async || rejections(&proxy, cause).await;
         eventually(cause, one, |refused| *refused == 1.0).await;
     }

@@ -82,10 +82,7 @@ fn a_greeting_may_be_split_over_records_anywhere() {
 #[test]
 fn what_is_no_greeting_is_told_by_its_first_bytes() {
     for bytes in [
-        &b"G"[..],
-        b"GET / HTTP/1.1\r\n",
-        b"PRI * HTTP/2.0\r\n",
-        b"\x16\x02",
+        &b"\x16\x02"[..],
         b"\x80\x2e\x01\x03\x01",
         // An alert, and a greeting of a server.
         b"\x15\x03\x01",
@@ -93,6 +90,9 @@ fn what_is_no_greeting_is_told_by_its_first_bytes() {
         b"\x16\x03\x01\x00\x00",
     ] {
         assert_eq!(read(bytes), Err(HelloError::NotTls), "{bytes:?}");
+    }
+    for bytes in [&b"G"[..], b"GET / HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n"] {
+        assert_eq!(read(bytes), Err(HelloError::PlainHttp), "{bytes:?}");
     }
 }
 

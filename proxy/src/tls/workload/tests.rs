@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::tls::fixture::{self, Authority, DOMAIN, WORKLOAD};
+use crate::tls::handshakes::Handshakes;
 
 /// Room for a whole handshake.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -25,6 +26,10 @@ fn identity(authority: &Authority) -> WorkloadIdentity {
 fn client(authority: &Authority, protocols: &[&[u8]]) -> ClientConfig {
     let own = authority.leaf(&[WORKLOAD], |_| {});
     fixture::client(&own, &authority.trust(&[DOMAIN]), [], protocols).expect("a client")
+}
+
+fn shaking() -> Shaking {
+    Handshakes::default().begin(None)
 }
 
 /// Shakes hands with a client whose first bytes come in pieces of a size; the client reads until the
@@ -46,7 +51,13 @@ async fn shake_hands_in(
     });
     let mut first = vec![0; piece];
     let read = far.read(&mut first).await.expect("a greeting");
-    let secured = accept(identity, BytesMut::from(&first[..read]), Io::Memory(far)).await;
+    let secured = accept(
+        identity,
+        BytesMut::from(&first[..read]),
+        Io::Memory(far),
+        &shaking(),
+    )
+    .await;
     let secured = match secured {
         Ok(mut secured) => {
             secured.io.write_all(b"x").await.expect("a byte");
@@ -156,7 +167,13 @@ async fn a_client_of_an_old_version_hears_why_it_is_refused() {
     hello.extend_from_slice(&[0, 0, 2, 0, 0x2f, 1, 0]);
     let (mut near, far): (DuplexStream, DuplexStream) = duplex(PIPE_BYTES);
 
-    let refused = accept(&identity, BytesMut::from(&hello[..]), Io::Memory(far)).await;
+    let refused = accept(
+        &identity,
+        BytesMut::from(&hello[..]),
+        Io::Memory(far),
+        &shaking(),
+    )
+    .await;
 
     let error = refused.expect_err("an old version");
     assert_eq!(error.cause(), "tls_incompatible");
@@ -171,7 +188,13 @@ async fn a_client_that_stops_in_its_handshake_is_not_waited_for_long() {
     let (_near, far) = duplex(PIPE_BYTES);
     let identity = identity(&Authority::new());
 
-    let ended = accept(&identity, BytesMut::from(&[HANDSHAKE][..]), Io::Memory(far)).await;
+    let ended = accept(
+        &identity,
+        BytesMut::from(&[HANDSHAKE][..]),
+        Io::Memory(far),
+        &shaking(),
+    )
+    .await;
 
     assert_eq!(ended.expect_err("no handshake").cause(), "tls_timeout");
     assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
@@ -185,7 +208,13 @@ async fn a_greeting_that_is_longer_than_any_is_not_waited_for() {
     // The beginning of a greeting that says that it has 20 KiB.
     let hello = [HANDSHAKE, 3, 1, 0, 4, 1, 0, 0x50, 0];
 
-    let refused = accept(&identity, BytesMut::from(&hello[..]), Io::Memory(far)).await;
+    let refused = accept(
+        &identity,
+        BytesMut::from(&hello[..]),
+        Io::Memory(far),
+        &shaking(),
+    )
+    .await;
 
     let error = refused.expect_err("no greeting");
     assert_eq!(error.cause(), "tls_protocol_error");
