@@ -94,6 +94,8 @@ struct FileEntry {
     rank: usize,
     /// `None` if the file must be read again in any case.
     stamp: Option<Stamp>,
+    /// Length of its text.
+    bytes: usize,
     documents: Vec<DocumentEntry>,
 }
 
@@ -148,6 +150,11 @@ impl Loader {
         }
         self.known = known;
         set.into_loaded(files)
+    }
+
+    /// The length of a file's text when it was loaded last; 0 if it was not among the files then.
+    pub fn bytes(&self, file: &Path) -> usize {
+        self.known.get(file.as_os_str()).map_or(0, |it| it.bytes)
     }
 
     /// The file as it is now, with as much as possible of what was known of it.
@@ -209,6 +216,7 @@ impl Loader {
             file: Arc::clone(file),
             rank: 0,
             stamp: None,
+            bytes: text.len(),
             documents,
         }
     }

@@ -3,6 +3,7 @@
 mod identity;
 mod open_files;
 mod reload;
+mod settle;
 mod signals;
 
 use std::io::{self, IsTerminal as _};
@@ -31,6 +32,7 @@ use crate::upstream::dns::{Resolver, Update};
 use crate::worker::{self, Command, Handle};
 use identity::OwnIdentity;
 use reload::{Beginning, Configuration};
+use settle::Trigger;
 use signals::{Signal, Signals};
 
 /// Limit of the wait for open connections when the proxy stops.
@@ -189,11 +191,11 @@ impl Control {
     async fn obey(&mut self, inputs: &mut Inputs) -> ControlFlow<()> {
         tokio::select! {
             signal = inputs.signals.next() => match signal {
-                Signal::Reload => self.configuration.reload().await,
+                Signal::Reload => self.configuration.reload(Trigger::Operator).await,
                 Signal::Stop if self.drained.is_some() => return ControlFlow::Break(()),
                 Signal::Stop => self.drained = Some(self.drain().await),
             },
-            Some(()) = inputs.reloads.recv() => self.configuration.reload().await,
+            Some(()) = inputs.reloads.recv() => self.configuration.reload(Trigger::Files).await,
             Some(update) = inputs.resolved.recv() => self.configuration.resolved(&update),
             Some(command) = inputs.commands.recv() => match command {
                 AdminCommand::Drain => {
@@ -205,6 +207,9 @@ impl Control {
             },
             () = until_drained(&mut self.drained) => return ControlFlow::Break(()),
             () = until(self.configuration.retry_at()) => self.configuration.retry().await,
+            () = until(self.configuration.settled_at()) => {
+                self.configuration.reload(Trigger::Settled).await;
+            }
         }
         ControlFlow::Continue(())
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::identity::OwnIdentity;
+use super::settle::{InUse, Settle, Trigger};
 use crate::admin::{AdminState, ConfigInfo};
 use crate::bootstrap::Settings;
 use crate::jwks::Keeper as KeyKeeper;
@@ -47,6 +48,9 @@ pub(super) struct Configuration {
     loader: Loader,
     /// What flags say of the mesh.
     settings: MeshSettings,
+    /// What was loaded for the generation in use.
+    in_use: InUse,
+    settle: Settle,
     mesh: Option<Mesh>,
     certificates: Certificates,
     compiler: Compiler,
@@ -67,6 +71,15 @@ struct Next {
     compiled: Compiled,
     sockets: NewSockets,
     certificates: Certificates,
+}
+
+/// What became of the files.
+enum Prepared {
+    Next(Box<Next>),
+    /// They say what is in use.
+    Unchanged(Loaded),
+    /// What would vanish may be about to come back.
+    Unsettled,
 }
 
 /// What a configuration begins with.
@@ -130,6 +143,8 @@ impl Configuration {
                 path_normalization: settings.limits.normalization.into(),
                 ..MeshSettings::default()
             },
+            in_use: InUse::default(),
+            settle: Settle::default(),
             mesh: None,
             certificates: Certificates::default(),
             compiler: Compiler::new(perspective, Arc::clone(&metrics)),
@@ -159,50 +174,76 @@ impl Configuration {
         dns_limit: Duration,
     ) -> anyhow::Result<()> {
         let started = Instant::now();
-        let mut next = self.prepare().inspect_err(|error| {
+        let prepared = self.prepare(Trigger::Operator).inspect_err(|error| {
             if let ReloadError::Problems(problems) = error {
                 log_problems(problems.iter());
             }
         })?;
+        let Prepared::Next(mut next) = prepared else {
+            anyhow::bail!("nothing is in use that could stay");
+        };
         self.keys.mind(&next.compiled.table);
         next.compiled = self.await_names(next.compiled, resolved, dns_limit).await;
         self.keys.first(FIRST_KEYS_TIMEOUT).await;
-        self.take_effect(next, started).await;
+        self.take_effect(*next, started).await;
         Ok(())
     }
 
     /// Takes a change of the files, or keeps everything as it was and says why.
-    pub(super) async fn reload(&mut self) {
+    pub(super) async fn reload(&mut self, trigger: Trigger) {
         let started = Instant::now();
-        match self.prepare() {
-            Ok(next) => {
+        match self.prepare(trigger) {
+            Ok(Prepared::Next(next)) => {
                 self.metrics.process.config_reloads.ok.inc();
-                self.take_effect(next, started).await;
+                self.take_effect(*next, started).await;
             }
+            Ok(Prepared::Unchanged(loaded)) => {
+                self.metrics.process.config_reloads.ok.inc();
+                self.stay(loaded);
+            }
+            Ok(Prepared::Unsettled) => self.replace_identity(),
             Err(error) => {
-                if let ReloadError::Problems(problems) = &error {
-                    log_problems(problems.iter());
-                }
-                tracing::error!(
-                    error = chain(&error),
-                    "configuration not reloaded; the last good one stays"
-                );
-                self.metrics.process.config_reloads.failed.inc();
-                self.metrics.process.config_valid.set(0);
-                let mut info = self
-                    .admin
-                    .config
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                info.valid = false;
-                info.last_error = Some(chain(&error));
-                if let ReloadError::Problems(problems) = error {
-                    info.problems = problems;
-                }
-                drop(info);
+                self.refuse(error);
                 self.replace_identity();
             }
         }
+    }
+
+    /// Notes that what is in use is what is written, perhaps again.
+    fn stay(&mut self, loaded: Loaded) {
+        self.metrics.process.config_valid.set(1);
+        let info = self.admin.config.lock();
+        let generation = info.unwrap_or_else(PoisonError::into_inner).generation;
+        tracing::info!(generation, "configuration unchanged");
+        self.note(loaded, generation);
+    }
+
+    /// Says why everything stays as it is. What was said of the same files before is not repeated:
+    /// a signal and the watch may both tell of one change.
+    fn refuse(&mut self, error: ReloadError) {
+        self.settle.forget();
+        let info = self.admin.config.lock();
+        let mut info = info.unwrap_or_else(PoisonError::into_inner);
+        if let ReloadError::Problems(problems) = &error {
+            let known: HashSet<&Problem> = info.problems.iter().collect();
+            log_problems(problems.iter().filter(|it| !known.contains(it)));
+        }
+        tracing::error!(
+            error = chain(&error),
+            "configuration not reloaded; the last good one stays"
+        );
+        self.metrics.process.config_reloads.failed.inc();
+        self.metrics.process.config_valid.set(0);
+        info.valid = false;
+        info.last_error = Some(chain(&error));
+        if let ReloadError::Problems(problems) = error {
+            info.problems = problems;
+        }
+    }
+
+    /// When to look again at files by which something would vanish; never if there are none.
+    pub(super) fn settled_at(&self) -> Option<tokio::time::Instant> {
+        self.settle.due()
     }
 
     /// Takes a new identity into the generation in use, where the next one cannot be had: what is
@@ -242,7 +283,7 @@ impl Configuration {
         let results = &self.metrics.process.tls.identity_reloads;
         let own = self.own.as_mut();
         if own.is_some_and(|own| own.look(results)) {
-            self.reload().await;
+            self.reload(Trigger::Identity).await;
         }
     }
 
@@ -255,7 +296,7 @@ impl Configuration {
     }
 
     /// Everything of the next generation that can fail.
-    fn prepare(&mut self) -> Result<Next, ReloadError> {
+    fn prepare(&mut self, trigger: Trigger) -> Result<Prepared, ReloadError> {
         let mut clock = Stopwatch::start();
         // Before anything can fail: what is wrong elsewhere does not hold up a new identity.
         let identity = self.look();
@@ -263,6 +304,15 @@ impl Configuration {
         let load = clock.lap();
         if loaded.has_errors() {
             return Err(ReloadError::Problems(loaded.problems));
+        }
+        let lost = self
+            .in_use
+            .lost(&loaded.resources, |file| self.loader.bytes(file));
+        if !self
+            .settle
+            .passes(trigger, lost, tokio::time::Instant::now())
+        {
+            return Ok(Prepared::Unsettled);
         }
         let mesh = match &self.mesh {
             Some(mesh) => mesh.next(&loaded.resources),
@@ -280,18 +330,22 @@ impl Configuration {
             return Err(ReloadError::Problems(tls));
         }
         loaded.problems.extend(tls);
+        let same_files = self.mesh.is_some() && self.in_use.is(&loaded.resources);
+        if same_files && certificates.is_same(&self.certificates) {
+            return Ok(Prepared::Unchanged(loaded));
+        }
         let planned = self.compiler.plan(&mesh, &certificates);
         let sockets = bind_new(planned.table(), &self.listening, self.workers.len())?;
         let compiled = planned.commit();
         let compile = clock.lap();
         tracing::debug!(?load, ?index, ?compile, "generation prepared");
-        Ok(Next {
+        Ok(Prepared::Next(Box::new(Next {
             loaded,
             mesh,
             compiled,
             sockets,
             certificates,
-        })
+        })))
     }
 
     /// Watches the files that are read for `resources`; before they are, so that no change falls in
@@ -393,6 +447,7 @@ impl Configuration {
         self.show_certificates(certificates.facts());
         self.mesh = Some(mesh);
         self.certificates = certificates;
+        self.in_use = InUse::new(&loaded.resources, |file| self.loader.bytes(file));
         self.note(loaded, snapshot.generation);
     }
 

@@ -58,6 +58,19 @@ impl Certificates {
         (loaded, findings)
     }
 
+    /// Whether all of them are the same objects.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let identities = (&self.identity, &other.identity);
+        let same_identity = match identities {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        same_identity
+            && self.servers.is_same(&other.servers)
+            && self.clients.is_same(&other.clients)
+    }
+
     /// The same, of a workload with another identity.
     pub fn with_identity(&self, identity: Arc<WorkloadIdentity>) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Reloads under load: whatever happens to the files, each request sees one whole configuration.
 
 mod edit;
+mod vanishing;
 
 use std::fs;
 use std::path::Path;

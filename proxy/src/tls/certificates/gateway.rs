@@ -50,6 +50,15 @@ type Refusal = (&'static str, String);
 // === impl Servers ===
 
 impl Servers {
+    /// Whether both accept by the same objects.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let mut pairs = self.made.iter().zip(&other.made);
+        let same = |(a, b): ((&Terms, &Made), (&Terms, &Made))| {
+            a.0 == b.0 && Arc::ptr_eq(&a.1.acceptance, &b.1.acceptance)
+        };
+        self.made.len() == other.made.len() && pairs.all(same)
+    }
+
     /// Reads what the gateways of `viewer` need; what is found wrong belongs to the fields that name
     /// it. What is as `before` stays the same object, and with it the keys of tickets.
     pub(super) fn load(
