@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use config::spiffe::SpiffeId;
 use tokio::time::Instant;
 
 use crate::bootstrap::Settings;
@@ -32,6 +33,9 @@ enum Wrong {
     Files(#[from] IdentityError),
     #[error("the certificate is not valid now")]
     Dates,
+    /// Whom others believe, and whom this one does, was settled with the domain at the start.
+    #[error("{0} is of another trust domain than before, which needs a restart")]
+    TrustDomain(SpiffeId),
 }
 
 // === impl OwnIdentity ===
@@ -49,8 +53,12 @@ impl OwnIdentity {
         let aliases = settings.trust_domain_aliases.clone();
         let identity = WorkloadIdentity::read(&folder, &aliases)
             .with_context(|| format!("read the identity in {}", folder.display()))?;
-        if !identity.is_valid_at(SystemTime::now()) {
-            tracing::warn!(identity = %identity.id, "the certificate is not valid now");
+        let now = SystemTime::now();
+        match identity.is_valid_at(now) {
+            true => identity
+                .check_vouched(now)
+                .with_context(|| format!("use the identity in {}", folder.display()))?,
+            false => tracing::warn!(identity = %identity.id, "the certificate is not valid now"),
         }
         let told = (
             settings.trust_domain.as_str(),
@@ -126,10 +134,14 @@ impl OwnIdentity {
         if identity.is_same(&self.current) {
             return Ok(None);
         }
-        match identity.is_valid_at(now) {
-            true => Ok(Some(identity)),
-            false => Err(Wrong::Dates),
+        if identity.id.trust_domain() != self.current.id.trust_domain() {
+            return Err(Wrong::TrustDomain(identity.id));
         }
+        if !identity.is_valid_at(now) {
+            return Err(Wrong::Dates);
+        }
+        identity.check_vouched(now)?;
+        Ok(Some(identity))
     }
 
     /// Keeps what is in use, and says why unless it was said already.

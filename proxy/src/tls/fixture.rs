@@ -52,7 +52,12 @@ impl Authority {
 
     /// Writes what a workload keeps that believes this authority.
     pub(crate) fn write_identity(&self, folder: &Path, knob: Knob) {
-        let (certificate, key) = self.sign(&[WORKLOAD], knob);
+        self.write_identity_of(folder, WORKLOAD, knob);
+    }
+
+    /// The same of another workload.
+    pub(crate) fn write_identity_of(&self, folder: &Path, uri: &str, knob: Knob) {
+        let (certificate, key) = self.sign(&[uri], knob);
         for (name, text) in [
             ("cert-chain.pem", certificate.pem()),
             ("key.pem", key.serialize_pem()),

@@ -7,12 +7,14 @@ use std::time::SystemTime;
 
 use config::spiffe::{SpiffeError, SpiffeId};
 use rustls::ServerConfig;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
 use crate::tls::facts::{CertificateFacts, Purpose};
-use crate::tls::verify::Trust;
+use crate::tls::verify::{PeerFault, Trust};
 use crate::tls::{mutual, pem};
 
 /// The chain of the workload's certificate, its own first.
@@ -56,6 +58,9 @@ pub enum IdentityError {
     /// They fit, but not what is needed to speak TLS.
     #[error("they cannot be used: {0}")]
     Unusable(rustls::Error),
+    /// Nobody who believes the same authorities would believe it.
+    #[error("{ROOTS} does not vouch for {CHAIN}: {0}")]
+    NotVouched(rustls::Error),
     /// The certificate has none or several, or one that is no SPIFFE identity.
     #[error("{CHAIN}: {0}")]
     Identity(#[from] NameError),
@@ -136,6 +141,33 @@ impl WorkloadIdentity {
         self.certified.cert == other.certified.cert
             && self.trust.roots.roots == other.trust.roots.roots
             && self.trust.domains == other.trust.domains
+    }
+
+    /// Checks that one of its own authorities vouches for its certificate at a time. What the
+    /// certificate is for is not looked at: a workload may only ever be a client.
+    ///
+    /// # Errors
+    ///
+    /// Why none does.
+    pub(crate) fn check_vouched(&self, now: SystemTime) -> Result<(), IdentityError> {
+        let Some((leaf, intermediates)) = self.certified.cert.split_first() else {
+            return Err(NameError::Unreadable.into());
+        };
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let checked = ParsedCertificate::try_from(leaf).and_then(|leaf| {
+            verify_server_cert_signed_by_trust_anchor(
+                &leaf,
+                &self.trust.roots,
+                intermediates,
+                UnixTime::since_unix_epoch(since.unwrap_or_default()),
+                algorithms.all,
+            )
+        });
+        match checked.as_ref().err().and_then(PeerFault::of) {
+            Some(PeerFault::WrongUsage) => Ok(()),
+            Some(_) | None => checked.map_err(IdentityError::NotVouched),
+        }
     }
 
     /// Whether its certificate is valid at a time.

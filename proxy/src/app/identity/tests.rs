@@ -107,3 +107,33 @@ async fn a_certificate_that_is_not_valid_now_does_not_replace_one_that_is() {
 
     assert_eq!(scene.look(), (false, 0, 1));
 }
+
+#[tokio::test]
+async fn a_certificate_that_its_own_authorities_do_not_vouch_for_is_not_taken() {
+    let mut scene = Scene::new();
+    let roots = scene.folder.path().join("root-cert.pem");
+    let believed = fs::read(&roots).expect("roots");
+
+    Authority::named("other").write_identity(scene.folder.path(), |_| {});
+    fs::write(&roots, believed).expect("written");
+
+    assert_eq!(scene.look(), (false, 0, 1));
+}
+
+#[tokio::test]
+async fn a_workload_of_another_trust_domain_is_not_taken_but_another_account_is() {
+    let mut scene = Scene::new();
+    let (folder, authority) = (&scene.folder, &scene.authority);
+
+    authority.write_identity_of(folder.path(), "spiffe://other.test/ns/shop/sa/cart", |_| {});
+    assert_eq!(scene.look(), (false, 0, 1));
+    assert_eq!(scene.own.current().id.as_str(), WORKLOAD);
+
+    let (folder, authority) = (&scene.folder, &scene.authority);
+    authority.write_identity_of(
+        folder.path(),
+        "spiffe://cluster.local/ns/shop/sa/till",
+        |_| {},
+    );
+    assert_eq!(scene.look(), (true, 1, 1));
+}
