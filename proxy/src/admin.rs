@@ -10,6 +10,7 @@ pub(crate) mod destinations;
 mod jwks;
 pub(crate) mod limits;
 mod loaded;
+mod origin;
 mod pages;
 mod rate_limits;
 mod routes;

@@ -13,8 +13,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{
-    AdminState, Command, Lifecycle, authorization, certificates, destinations, jwks, rate_limits,
-    routes,
+    AdminState, Command, Lifecycle, authorization, certificates, destinations, jwks, origin,
+    rate_limits, routes,
 };
 
 /// Prometheus' text format.
@@ -140,6 +140,9 @@ const ENTRIES: [Entry; 12] = [
 
 /// The admin server.
 pub(super) fn admin<B>(state: &AdminState, request: &Request<B>) -> Answer {
+    if let Some(reason) = origin::refusal(request.uri(), request.headers()) {
+        return error(StatusCode::FORBIDDEN, reason);
+    }
     let path = request.uri().path();
     let Some(entry) = ENTRIES.iter().find(|entry| entry.path == path) else {
         return error(StatusCode::NOT_FOUND, "no such path; GET / lists all");
