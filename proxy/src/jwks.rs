@@ -24,6 +24,9 @@ pub(crate) use keeper::Keeper;
 /// How long keys are awaited where a rule does not say.
 pub(crate) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// What is wrong with a set in which no key can be used.
+const NO_KEY: &str = "the set has no key that can be used";
+
 /// Whose keys, and where they are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -59,6 +62,10 @@ pub(crate) struct Standing {
     /// How many they are, and those that have names.
     pub(crate) keys: usize,
     pub(crate) key_ids: Vec<String>,
+    /// How many of the set cannot be used.
+    pub(crate) unusable: usize,
+    /// Where they were fetched.
+    pub(crate) uri: Option<Box<str>>,
     /// Failures in a row.
     pub(crate) failures: u32,
     /// Why the last attempt failed, if it did.
@@ -124,14 +131,16 @@ impl Issuer {
     }
 
     /// Puts newer keys to use.
-    pub(crate) fn renew(&self, keys: Keys, now: SystemTime) {
+    pub(crate) fn renew(&self, keys: Keys, uri: &str, now: SystemTime) {
         let ids = keys.ids().map(str::to_owned).collect();
         let standing = Standing {
             fetched: Some(now),
             keys: keys.len(),
             key_ids: ids,
+            unusable: keys.unusable(),
+            uri: Some(uri.into()),
             failures: 0,
-            error: None,
+            error: keys.is_empty().then(|| NO_KEY.to_owned()),
         };
         self.keys.replace(keys);
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
@@ -186,7 +195,7 @@ mod tests {
     fn an_issuer_stays_the_same_while_somebody_uses_it() {
         let mut issuers = Issuers::default();
         let first = issuers.hold(&origin("a"));
-        first.renew(Keys::none(), SystemTime::UNIX_EPOCH);
+        first.renew(Keys::none(), "http://a/keys", SystemTime::UNIX_EPOCH);
 
         let again = issuers.hold(&origin("a"));
         assert!(Arc::ptr_eq(&first, &again));
@@ -201,8 +210,10 @@ mod tests {
     #[test]
     fn keys_stay_when_the_next_attempt_fails() {
         let issuer = Issuer::new(origin("a"));
-        issuer.renew(Keys::none(), SystemTime::UNIX_EPOCH);
+        issuer.renew(Keys::none(), "http://a/keys", SystemTime::UNIX_EPOCH);
 
+        assert_eq!(issuer.standing().error.as_deref(), Some(NO_KEY));
+        assert_eq!(issuer.standing().uri.as_deref(), Some("http://a/keys"));
         assert_eq!(issuer.fail("down".to_owned()), 1);
         assert_eq!(issuer.fail("down".to_owned()), 2);
 

@@ -17,16 +17,19 @@ pub(super) fn issuers(table: &Table) -> Vec<Value> {
             fetched,
             keys,
             key_ids,
+            unusable,
+            uri,
             failures,
             error,
         } = issuer.standing();
         json!({
             "issuer": &*origin.issuer,
-            "uri": origin.uri.as_deref(),
+            "uri": origin.uri.as_deref().or(uri.as_deref()),
             "timeout": format!("{:?}", origin.timeout),
             "fetchedAt": fetched.map(seconds),
             "keys": keys,
             "keyIds": key_ids,
+            "unusableKeys": unusable,
             "failures": failures,
             "lastError": error,
         })

@@ -60,22 +60,22 @@ pub(super) enum FetchError {
     Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the issuer does not say where its keys are (jwks_uri)")]
     Discovery,
+    /// As it must be refused (OpenID Connect Discovery §4.3).
+    #[error("what answered says that it is another issuer")]
+    OtherIssuer,
     #[error("the answer is no key set")]
     Keys(#[source] KeySetError),
 }
 
-/// Fetches the keys; the caller limits the time.
-pub(super) async fn keys(origin: &Origin) -> Result<Keys, FetchError> {
-    let found;
+/// Fetches the keys, and says where from; the caller limits the time.
+pub(super) async fn keys(origin: &Origin) -> Result<(Keys, Box<str>), FetchError> {
     let uri = match &origin.uri {
-        Some(uri) => &**uri,
-        None => {
-            found = discover(&origin.issuer).await?;
-            &found
-        }
+        Some(uri) => uri.clone(),
+        None => discover(&origin.issuer).await?.into(),
     };
-    let answer = get(uri).await?;
-    Keys::parse(&answer).map_err(FetchError::Keys)
+    let answer = get(&uri).await?;
+    let keys = Keys::parse(&answer).map_err(FetchError::Keys)?;
+    Ok((keys, uri))
 }
 
 /// Asks an issuer where its keys are.
@@ -83,6 +83,9 @@ async fn discover(issuer: &str) -> Result<String, FetchError> {
     let url = format!("{}{DISCOVERY}", issuer.strip_suffix('/').unwrap_or(issuer));
     let answer = get(&url).await?;
     let document = json::parse(&answer).map_err(|_| FetchError::Discovery)?;
+    if document["issuer"].as_str() != Some(issuer) {
+        return Err(FetchError::OtherIssuer);
+    }
     let found = document["jwks_uri"].as_str().ok_or(FetchError::Discovery)?;
     // Who is asked in TLS is not believed that plain text will do.
     let is_secure = |url: &str| url.starts_with("https://");

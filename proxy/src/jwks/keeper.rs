@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::fetch::{self, FetchError};
 use super::schedule::Schedule;
-use super::{Issuer, of_table};
+use super::{Issuer, Standing, of_table};
 use crate::table::Table;
 
 /// Fetches under way at the same time.
@@ -101,18 +101,23 @@ async fn keep(issuer: Arc<Issuer>, slots: Arc<Semaphore>, counters: FetchCounter
         };
         let (now, chance) = (Instant::now(), fastrand::f64());
         let name = &*issuer.origin.issuer;
-        let failures = issuer.standing().failures;
+        let Standing {
+            failures,
+            fetched: before,
+            ..
+        } = issuer.standing();
         counters.count(name, fetched.is_ok());
         match fetched {
-            Ok(keys) => {
+            Ok((keys, uri)) => {
                 if keys.is_empty() {
                     tracing::warn!(issuer = name, "issuer has no key that can be used");
                 } else if failures > 0 {
-                    tracing::info!(issuer = name, "keys fetched again");
+                    let again = if before.is_some() { " again" } else { "" };
+                    tracing::info!(issuer = name, "keys fetched{again}");
                 }
                 let fetched = SystemTime::now();
                 counters.note(name, fetched);
-                issuer.renew(keys, fetched);
+                issuer.renew(keys, &uri, fetched);
                 schedule.succeeded(now, chance);
             }
             Err(error) => {

@@ -14,6 +14,8 @@ pub(super) type Fingerprint = [u8; 32];
 #[derive(Debug)]
 pub struct Keys {
     keys: Box<[Key]>,
+    /// How many of the set were left out.
+    unusable: usize,
     /// Of the text that they were read from.
     fingerprint: Fingerprint,
 }
@@ -42,8 +44,10 @@ impl Keys {
     /// When the text is none.
     pub fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         let set = KeySet::parse(text)?;
+        let keys: Box<[Key]> = set.keys.iter().filter_map(Key::new).collect();
         Ok(Self {
-            keys: set.keys.iter().filter_map(Key::new).collect(),
+            unusable: set.keys.len() + set.unusable.len() - keys.len(),
+            keys,
             fingerprint: fingerprint(text),
         })
     }
@@ -52,6 +56,7 @@ impl Keys {
     pub fn none() -> Self {
         Self {
             keys: Box::default(),
+            unusable: 0,
             fingerprint: fingerprint(b""),
         }
     }
@@ -59,6 +64,11 @@ impl Keys {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// How many of the set cannot check signatures, or only weakly.
+    pub fn unusable(&self) -> usize {
+        self.unusable
     }
 
     /// Whether there is none.

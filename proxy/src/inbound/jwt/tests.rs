@@ -338,7 +338,7 @@ fn keys_that_were_not_fetched_yet_open_no_door_and_newer_ones_are_taken_at_once(
     let judged = |token: &str| policy.examine(&mut bearer(token), &memory, now());
     let renew = |signer: &Signer| {
         let keys = Keys::parse(signer.keys().as_bytes()).expect("keys");
-        issuer.renew(keys, now());
+        issuer.renew(keys, "http://issuer.test/keys", now());
     };
     let (old_token, new_token) = (old.sign(&claims()), new.sign(&claims()));
 

@@ -13,6 +13,11 @@ use super::*;
 async fn issuer(answers: Vec<String>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("an address");
+    answer(listener, answers);
+    addr
+}
+
+fn answer(listener: TcpListener, answers: Vec<String>) {
     tokio::spawn(async move {
         for answer in answers {
             let (mut client, _) = listener.accept().await.expect("a client");
@@ -21,7 +26,6 @@ async fn issuer(answers: Vec<String>) -> SocketAddr {
             let _ = client.write_all(answer.as_bytes()).await;
         }
     });
-    addr
 }
 
 fn ok(body: &str) -> String {
@@ -39,7 +43,8 @@ fn origin(issuer: &str, uri: Option<String>) -> Origin {
 
 async fn fetched(answer: String) -> Result<Keys, FetchError> {
     let addr = issuer(vec![answer]).await;
-    keys(&origin("a", Some(format!("http://{addr}/keys")))).await
+    let origin = origin("a", Some(format!("http://{addr}/keys")));
+    keys(&origin).await.map(|(keys, _)| keys)
 }
 
 const KEY: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k",
@@ -55,12 +60,46 @@ async fn keys_are_fetched_from_where_a_rule_says() {
 #[tokio::test]
 async fn an_issuer_says_where_its_keys_are() {
     let keys_at = issuer(vec![ok(KEY)]).await;
-    let document = format!("{{\"issuer\": \"x\", \"jwks_uri\": \"http://{keys_at}/keys\"}}");
-    let asked = issuer(vec![ok(&document)]).await;
+    let uri = format!("http://{keys_at}/keys");
+    let (asked, document) = discovered(&uri, |issuer| issuer).await;
 
-    let keys = keys(&origin(&format!("http://{asked}/"), None)).await;
+    let (keys, from) = keys(&origin(&asked, None)).await.expect("keys");
 
-    assert_eq!(keys.expect("keys").len(), 1);
+    assert_eq!((keys.len(), &*from), (1, &*uri), "{document}");
+}
+
+/// An issuer that says of itself what `said` makes of its name, and where its keys are; and its
+/// answer.
+async fn discovered(uri: &str, said: fn(String) -> String) -> (String, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let name = format!("http://{}/", listener.local_addr().expect("an address"));
+    let document = format!(
+        r#"{{"issuer": "{}", "jwks_uri": "{uri}"}}"#,
+        said(name.clone())
+    );
+    answer(listener, vec![ok(&document)]);
+    (name, document)
+}
+
+#[tokio::test]
+async fn who_says_that_it_is_another_issuer_is_not_asked_for_keys() {
+    for said in [|_| "x".to_owned(), |name: String| name + "x"] {
+        let (asked, _) = discovered("http://127.0.0.1:1/keys", said).await;
+
+        let fetched = keys(&origin(&asked, None)).await;
+
+        assert!(matches!(fetched, Err(FetchError::OtherIssuer)));
+    }
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_used_are_counted() {
+    let secret = r#"{"kty": "oct", "k": "AAAA"}, {"kty": "OKP""#;
+
+    let keys = fetched(ok(&KEY.replace(r#"{"kty": "OKP""#, secret))).await;
+
+    let keys = keys.expect("keys");
+    assert_eq!((keys.len(), keys.unusable()), (1, 1));
 }
 
 #[tokio::test]
