@@ -75,6 +75,8 @@ pub(crate) struct Series {
 pub(crate) struct Notes {
     /// The policy and rule that allowed it, as `namespace/name[rule]`.
     pub(crate) allowed: String,
+    /// The policy and rule that denied it, in the same form.
+    pub(crate) denied: String,
     /// Those that record it, with commas between.
     pub(crate) audited: String,
     /// What would become of it by policies that are only tried.
@@ -91,6 +93,18 @@ impl FromIterator<Self> for Series {
             together.providers.extend(one.providers);
         }
         together
+    }
+}
+
+// === impl Notes ===
+
+impl Notes {
+    /// The policy and rule that decided; empty if none did.
+    pub(crate) fn decided(&self) -> &str {
+        match self.denied.is_empty() {
+            true => &self.allowed,
+            false => &self.denied,
+        }
     }
 }
 
@@ -125,16 +139,20 @@ impl Authorization {
         let facts = self.facts(arrival.downstream, arrival.direction, outgoing);
         let judgement = self.judge(&facts);
         let mut notes = arrival.notes.borrow_mut();
+        let mut notes = notes.as_deref_mut();
         self.record(&facts, notes.as_deref_mut());
         match judgement {
             Judgement::Allowed(by) => {
-                if let (Some(notes), Some(by)) = (notes.as_deref_mut(), by) {
+                if let (Some(notes), Some(by)) = (notes, by) {
                     notes.allowed = by.to_string();
                 }
                 Ok(())
             }
             Judgement::Denied(denial) => {
                 self.count_denial(&denial, arrival.downstream);
+                if let (Some(notes), Some(by)) = (notes, denial.matched()) {
+                    notes.denied = by.to_string();
+                }
                 Err(Rejection::Denied(Box::new(denial)))
             }
         }

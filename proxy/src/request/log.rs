@@ -265,7 +265,7 @@ impl LogFields {
             attempts: self.attempts,
             retry_refused: Text::from(self.retry_refused),
             rate_limit: Text::from(self.rate_limit.as_str()),
-            authorization_policy: Text::from(self.notes.allowed.as_str()),
+            authorization_policy: Text::from(self.notes.decided()),
             audit_policies: Text::from(self.notes.audited.as_str()),
             dry_run: Text::from(self.notes.tried.as_str()),
             ..Entry::at(self.start_time)

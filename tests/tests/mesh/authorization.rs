@@ -71,6 +71,7 @@ async fn who_is_denied_learns_nothing_and_the_log_names_policy_and_rule() {
         line["response_code_details"],
         "rbac_access_denied_matched_policy[ns[default]-policy[shut]-rule[1]]"
     );
+    assert_eq!(line["authorization_policy"], "default/shut[1]");
     assert_eq!(line["response_flags"], "UAEX");
     let labels = [
         ("policy", "default/shut"),

@@ -15,6 +15,8 @@ pub struct AuthorizationCounters {
     pub(super) asked: IntCounterVec,
 }
 
+/// What stands for the policy where none allows; the names of policies have a slash in them.
+const NO_POLICY: &str = "none";
 /// Results of questions to authorizers.
 const RESULTS: [&str; 3] = ["allowed", "denied", "failed"];
 
@@ -31,7 +33,7 @@ impl AuthorizationCounters {
     pub(crate) fn not_allowed(&self, dry_run: bool) -> IntCounter {
         let result = Action::Deny.result(dry_run);
         self.judged
-            .with_label_values(&[Action::Allow.as_str(), "", result])
+            .with_label_values(&[Action::Allow.as_str(), NO_POLICY, result])
     }
 
     /// Questions to one authorizer.
