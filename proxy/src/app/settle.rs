@@ -4,7 +4,7 @@
 //! has for a moment written that there is no policy. To take that at once would let in whoever the
 //! policy refuses. So a loss counts only once the files have rested; everything else counts at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,16 +78,19 @@ impl InUse {
         bytes: impl Fn(&Path) -> usize,
     ) -> Vec<String> {
         let same: HashSet<*const Resource> = next.iter().map(Arc::as_ptr).collect();
-        let names: HashSet<_> = next.iter().map(|it| name(it)).collect();
+        let named: HashMap<_, _> = next.iter().map(|it| (name(it), it)).collect();
         let changed = self.resources.iter();
         let changed = changed.filter(|it| !same.contains(&Arc::as_ptr(it)));
         let is_shorter = |file: &Arc<Path>| {
             let before = self.bytes.get(file);
             before.is_some_and(|before| bytes(file) < *before)
         };
-        let lost = changed.filter(|it| {
-            let is_cut = says_who_may_in(it) && is_shorter(&it.source.file);
-            is_cut || !names.contains(&name(it))
+        let lost = changed.filter(|it| match named.get(&name(it)) {
+            None => true,
+            Some(now) => {
+                let is_other = says_who_may_in(it) && now.spec != it.spec;
+                is_other && is_shorter(&it.source.file)
+            }
         });
         lost.map(ToString::to_string).collect()
     }
