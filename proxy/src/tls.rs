@@ -19,6 +19,7 @@ pub(crate) mod pem;
 pub(crate) mod refusals;
 pub(crate) mod server;
 pub(crate) mod verify;
+pub(crate) mod words;
 pub(crate) mod workload;
 
 use std::sync::Arc;

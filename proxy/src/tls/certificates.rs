@@ -4,6 +4,7 @@
 //! They are read when a configuration is loaded, so that a file that is missing or does not fit is
 //! an error at the field that names it, like any other, and changes nothing.
 
+mod doubts;
 mod files;
 mod gateway;
 mod upstream;

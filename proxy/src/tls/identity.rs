@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::verify::{PeerFault, Trust};
+use crate::tls::words;
 use crate::tls::{mutual, pem};
 
 /// The chain of the workload's certificate, its own first.
@@ -53,10 +54,10 @@ pub enum IdentityError {
         problem: String,
     },
     /// Chain and key do not fit.
-    #[error("{KEY} does not belong to {CHAIN}: {0}")]
+    #[error("{KEY} does not belong to {CHAIN}: {}", words::of(.0))]
     Mismatch(rustls::Error),
     /// They fit, but not what is needed to speak TLS.
-    #[error("they cannot be used: {0}")]
+    #[error("they cannot be used: {}", words::of(.0))]
     Unusable(rustls::Error),
     /// Nobody who believes the same authorities would believe it.
     #[error("{ROOTS} does not vouch for {CHAIN}: {0}")]

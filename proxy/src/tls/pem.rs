@@ -8,6 +8,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use crate::tls::words;
+
 /// Largest file that is read, in bytes: a chain has a few certificates of a few KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -65,7 +67,7 @@ pub(crate) fn authorities(chain: Vec<CertificateDer<'static>>) -> Result<RootCer
     for root in chain {
         roots
             .add(root)
-            .map_err(|error| format!("must have certificates of authorities: {error}"))?;
+            .map_err(|it| format!("must have certificates of authorities: {}", words::of(&it)))?;
     }
     Ok(roots)
 }

@@ -17,6 +17,7 @@ use rustls::{
 };
 
 use crate::tls::identity::{NameError, workload_of};
+use crate::tls::words;
 
 /// Why a peer is not believed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -45,13 +46,16 @@ pub(crate) enum PeerFault {
     #[error("the certificate is revoked")]
     Revoked,
     /// What its authority revoked is not known, or not any more.
-    #[error("whether the certificate is revoked is not known")]
+    #[error(
+        "no list of what is revoked that is in force and signed by its authority speaks of the \
+         certificate"
+    )]
     UnknownRevocation,
     #[error("the certificate bears none of the names that are let in")]
     OtherName,
     #[error("neither the certificate nor its key is one of those that are let in")]
     OtherKey,
-    #[error("the certificate is not acceptable: {0}")]
+    #[error("the certificate is not acceptable: {}", words::of_certificate(.0))]
     Unacceptable(CertificateError),
 }
 
@@ -232,6 +236,7 @@ impl PeerFault {
         let error = match error {
             Error::NoCertificatesPresented => return Some(Self::NoCertificate),
             Error::InvalidCertificate(error) => error,
+            Error::InvalidCertRevocationList(_) => return Some(Self::UnknownRevocation),
             // There are many more ways in which a handshake fails, none of which is a matter of
             // certificates.
             _ => return None,

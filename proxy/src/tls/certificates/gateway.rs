@@ -5,6 +5,7 @@ mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use config::mesh::{Mesh, MeshSettings, Viewer};
 use config::resource::gateway::Server;
@@ -13,11 +14,13 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, ServerConfig, SignatureAlgorithm};
 
+use crate::tls::certificates::doubts;
 use crate::tls::clients::{Hash, Leniency};
 use crate::tls::facts::CertificateFacts;
 use crate::tls::gateway::Acceptance;
 use crate::tls::identity::WorkloadIdentity;
 use crate::tls::mutual;
+use crate::tls::words;
 use material::{Lack, Material, Sources};
 use terms::{Credentials, Inside, Terms};
 
@@ -38,6 +41,10 @@ struct Made {
     acceptance: Arc<Acceptance>,
     /// What they say of themselves.
     facts: Arc<[CertificateFacts]>,
+    /// What is shown to clients.
+    certified: Vec<Arc<CertifiedKey>>,
+    /// What is doubtful about the lists of what is revoked.
+    doubts: Vec<String>,
 }
 
 /// Shows the certificate that the client can verify, rather one whose key is quick to use.
@@ -142,15 +149,18 @@ impl Servers {
             let refusal = ("tls.insecureSkipVerify", message.to_owned());
             findings.push((Severity::Warning, refusal));
         }
-        if self.made.contains_key(&terms) {
-            return findings;
-        }
-        match Made::new(&terms, sources, before) {
-            Ok(made) => {
-                self.made.insert(terms, made);
+        if !self.made.contains_key(&terms) {
+            match Made::new(&terms, sources, before) {
+                Ok(made) => {
+                    self.made.insert(terms.clone(), made);
+                }
+                Err(Lack::Wrong(refusal)) => findings.push((Severity::Error, refusal)),
+                Err(Lack::Missing(refusal)) => findings.push((Severity::Warning, refusal)),
             }
-            Err(Lack::Wrong(refusal)) => findings.push((Severity::Error, refusal)),
-            Err(Lack::Missing(refusal)) => findings.push((Severity::Warning, refusal)),
+        }
+        if let Some(made) = self.made.get(&terms) {
+            let doubts = made.doubts(&terms, server, SystemTime::now()).into_iter();
+            findings.extend(doubts.map(|it| (Severity::Warning, it)));
         }
         findings
     }
@@ -163,22 +173,64 @@ impl Made {
         let mut material = Material::read(terms, sources)?;
         let digest = material.digest;
         let facts = std::mem::take(&mut material.facts).into();
+        let certified = material.certified.clone();
+        let doubts = std::mem::take(&mut material.doubts);
         let same = before.and_then(|before| before.made.get(terms));
         if let Some(same) = same.filter(|made| made.digest == digest) {
             return Ok(Self {
                 digest,
                 acceptance: Arc::clone(&same.acceptance),
                 facts,
+                certified,
+                doubts,
             });
         }
         let acceptance = acceptance(terms, material);
-        let acceptance =
-            acceptance.map_err(|error| Lack::Wrong(("tls", format!("cannot be used: {error}"))))?;
+        let acceptance = acceptance
+            .map_err(|it| Lack::Wrong(("tls", format!("cannot be used: {}", words::of(&it)))))?;
         Ok(Self {
             digest,
             acceptance: Arc::new(acceptance),
             facts,
+            certified,
+            doubts,
         })
+    }
+
+    /// What clients of `server` will not believe, and what we will not of them.
+    fn doubts(&self, terms: &Terms, server: &Server, now: SystemTime) -> Vec<Refusal> {
+        let (field, places): (_, Vec<String>) = match &terms.credentials {
+            // The mesh's own, in which names of hosts count for nothing.
+            Credentials::Workload => ("", Vec::new()),
+            Credentials::Files(pairs) => {
+                let field = match pairs.len() {
+                    1 => "tls.serverCertificate",
+                    _ => "tls.tlsCertificates",
+                };
+                let places = pairs
+                    .iter()
+                    .map(|(certificate, _)| format!("{certificate:?}"));
+                (field, places.collect())
+            }
+            Credentials::Secrets(names) => {
+                let places = names.iter().map(|name| format!("Secret {name:?}"));
+                ("tls.credentialName", places.collect())
+            }
+        };
+        let hosts: Vec<&str> = server.hosts.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        for (certified, place) in self.certified.iter().zip(&places) {
+            let Some(leaf) = certified.cert.first() else {
+                continue;
+            };
+            let doubts = [
+                doubts::dates(leaf, place, now),
+                doubts::names(leaf, place, &hosts),
+            ];
+            found.extend(doubts.into_iter().flatten().map(|it| (field, it)));
+        }
+        found.extend(self.doubts.iter().map(|it| ("tls.caCrl", it.clone())));
+        found
     }
 }
 

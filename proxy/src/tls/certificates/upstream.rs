@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use config::resource::destination_rule::{ClientTls, ClientTlsMode, TrafficPolicy};
 use config::{Finding, Resource, Severity, Spec};
@@ -10,9 +11,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::sign::CertifiedKey;
 
+use crate::tls::certificates::doubts;
 use crate::tls::client::{Authorities, AuthorityError};
 use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::pem;
+use crate::tls::words;
 
 /// What stands for the system's authorities, as if none were named.
 const SYSTEM: &str = "system";
@@ -142,10 +145,11 @@ impl Loading<'_> {
         let verifies = verifies && tls.insecure_skip_verify != Some(true);
         let own = OwnFiles::of(tls).filter(|_| shows).map(|it| self.own(it));
         let authorities = verifies.then(|| self.authorities(AuthorityFiles::of(tls)));
-        let refusals = [own, authorities]
-            .into_iter()
-            .flatten()
-            .filter_map(Result::err);
+        let refusals = [own, authorities].into_iter().flatten();
+        let refusals = refusals
+            .filter_map(Result::err)
+            .chain(self.doubts(tls, shows, verifies));
+        let refusals: Vec<Refusal> = refusals.collect();
         for (severity, field, message) in refusals {
             let finding = Finding {
                 severity,
@@ -154,6 +158,33 @@ impl Loading<'_> {
             };
             self.findings.push((Arc::clone(rule), finding));
         }
+    }
+
+    /// What servers will not believe of what a rule names, and what we will not of them.
+    fn doubts(&self, tls: &ClientTls, shows: bool, verifies: bool) -> Vec<Refusal> {
+        let now = SystemTime::now();
+        let mut found = Vec::new();
+        if let Some(files) = OwnFiles::of(tls).filter(|_| shows)
+            && let Some(own) = self.now.own.get(&files)
+            && let Some(leaf) = own.cert.first()
+            && let Some(doubt) = doubts::dates(leaf, &format!("{:?}", files.certificate), now)
+        {
+            found.push((Severity::Warning, "clientCertificate", doubt));
+        }
+        let files = AuthorityFiles::of(tls);
+        if verifies
+            && let (Some(_), Some(revoked)) = (&files.certificates, &files.revoked)
+            && let Some(authorities) = self.now.authorities.get(&files)
+        {
+            let (certificates, lists) = authorities.written();
+            let doubts = doubts::lists(lists, certificates, &format!("{revoked:?}"), now);
+            found.extend(
+                doubts
+                    .into_iter()
+                    .map(|it| (Severity::Warning, "caCrl", it)),
+            );
+        }
+        found
     }
 
     fn own(&mut self, files: OwnFiles) -> Result<(), Refusal> {
@@ -170,7 +201,7 @@ impl Loading<'_> {
                 let message = "must belong to the certificate of clientCertificate";
                 error("privateKey")(message.to_owned())
             }
-            it => error(certificate)(format!("cannot be used: {it}")),
+            it => error(certificate)(format!("cannot be used: {}", words::of(&it))),
         })?;
         let before = self.before.own.get(&files);
         // A certificate has one key: if it is the same, so is the key.
@@ -240,10 +271,16 @@ fn made(made: Result<Authorities, AuthorityError>) -> Result<Arc<Authorities>, R
         AuthorityError::Certificate(error) => (
             Severity::Error,
             "caCertificates",
-            format!("must have certificates of authorities: {error}"),
+            format!(
+                "must have certificates of authorities: {}",
+                words::of(&error)
+            ),
         ),
         AuthorityError::List(error) => {
-            let message = format!("must have lists that can be used: {error}");
+            let message = format!(
+                "must have lists that can be used: {}",
+                words::of_chain(&error)
+            );
             (Severity::Error, "caCrl", message)
         }
     })

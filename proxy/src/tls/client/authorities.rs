@@ -107,6 +107,16 @@ impl Authorities {
         &self.written.0
     }
 
+    /// The certificates and lists that were read from files.
+    pub(crate) fn written(
+        &self,
+    ) -> (
+        &[CertificateDer<'static>],
+        &[CertificateRevocationListDer<'static>],
+    ) {
+        (&self.written.0, &self.written.1)
+    }
+
     /// Whether they were made of the same.
     pub(crate) fn is_made_of(
         &self,
@@ -240,7 +250,9 @@ fn told(error: webpki::Error) -> Error {
         Found::CertNotValidYet { .. } => CertificateError::NotValidYet,
         Found::CertRevoked => CertificateError::Revoked,
         Found::CrlExpired { .. } => CertificateError::ExpiredRevocationList,
-        Found::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        Found::UnknownRevocationStatus | Found::InvalidCrlSignatureForPublicKey => {
+            CertificateError::UnknownRevocationStatus
+        }
         Found::UnknownIssuer => CertificateError::UnknownIssuer,
         Found::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         Found::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,

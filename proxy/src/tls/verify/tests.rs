@@ -217,3 +217,16 @@ impl rustls::client::ResolvesClientCert for Nobody {
         false
     }
 }
+
+#[test]
+fn a_list_that_another_signed_leaves_open_who_is_revoked() {
+    let error = Error::InvalidCertRevocationList(rustls::CertRevocationListError::BadSignature);
+
+    let fault = PeerFault::of(&error).expect("a fault of the certificate");
+
+    assert_eq!(fault.reason(), "tls_unknown_revocation");
+    assert!(
+        fault.to_string().contains("signed by its authority"),
+        "{fault}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use config::mesh::{Mesh, Viewer};
@@ -15,11 +16,13 @@ use rustls::{Error, RootCertStore};
 
 use super::Refusal;
 use super::terms::{Credentials, Terms};
+use crate::tls::certificates::doubts;
 use crate::tls::clients::{Authorities, ClientRules, Demands, Hash};
 use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::identity::WorkloadIdentity;
 use crate::tls::pem;
 use crate::tls::verify::ClientVerifier;
+use crate::tls::words;
 
 /// Largest number of certificates of one server: one for each kind of key.
 const CERTIFICATES_MAX: usize = 8;
@@ -39,6 +42,8 @@ pub(super) struct Material {
     clients: Option<Believed>,
     /// What is said of what was read, but for the workload's own.
     pub(super) facts: Vec<CertificateFacts>,
+    /// What is doubtful about what authorities revoked.
+    pub(super) doubts: Vec<String>,
     /// Of everything that was read: equal material has equal ones.
     pub(super) digest: Hash,
 }
@@ -62,6 +67,7 @@ struct Reader<'r, 's> {
     sources: &'r Sources<'s>,
     read: Context,
     facts: Vec<CertificateFacts>,
+    doubts: Vec<String>,
 }
 
 // === impl Material ===
@@ -73,6 +79,7 @@ impl Material {
             sources,
             read: Context::new(&SHA256),
             facts: Vec::new(),
+            doubts: Vec::new(),
         };
         let certified = reader.certified(&terms.credentials)?;
         let clients = match &terms.clients {
@@ -85,6 +92,7 @@ impl Material {
             certified,
             clients,
             facts: reader.facts,
+            doubts: reader.doubts,
             digest,
         })
     }
@@ -174,7 +182,10 @@ impl<'s> Reader<'_, 's> {
                     key_at,
                     "must belong to the certificate of serverCertificate".to_owned(),
                 ),
-                error => (certificate_at, format!("cannot be used: {error}")),
+                error => (
+                    certificate_at,
+                    format!("cannot be used: {}", words::of(&error)),
+                ),
             })
         })
     }
@@ -199,7 +210,10 @@ impl<'s> Reader<'_, 's> {
         self.tell(&chain, Purpose::Gateway, &self.place_of(name));
         self.pair(chain, private).map_err(|error| match error {
             Error::InconsistentKeys(_) => wrong(key, &format!("must belong to {certificate}")),
-            error => wrong(certificate, &format!("cannot be used: {error}")),
+            error => wrong(
+                certificate,
+                &format!("cannot be used: {}", words::of(&error)),
+            ),
         })
     }
 
@@ -241,6 +255,7 @@ impl<'s> Reader<'_, 's> {
         for certificate in &chain {
             self.note(certificate);
         }
+        let signers = chain.clone();
         let roots = pem::authorities(chain).map_err(|problem| Lack::Wrong((field, problem)))?;
         let revoked = match &demands.revoked {
             None => Vec::new(),
@@ -251,6 +266,10 @@ impl<'s> Reader<'_, 's> {
         };
         for list in &revoked {
             self.note(list);
+        }
+        if let Some(file) = &demands.revoked {
+            let place = format!("{file:?}");
+            self.doubts = doubts::lists(&revoked, &signers, &place, SystemTime::now());
         }
         Ok(Believed::Authorities(roots, revoked))
     }

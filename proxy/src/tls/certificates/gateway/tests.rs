@@ -339,3 +339,88 @@ fn what_did_not_change_stays_the_same_object() {
     let (third, _) = found_again(&folder, tls, "", Some(&second));
     assert!(!Arc::ptr_eq(&acceptance(&second), &acceptance(&third)));
 }
+
+#[test]
+fn what_clients_will_not_believe_is_told_at_its_field() {
+    let folder = folder();
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    let made = |host: &str, until: i32| {
+        let mut params = rcgen::CertificateParams::new([host.to_owned()]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        write("cert.pem", certificate.pem());
+        write("key.pem", key.serialize_pem());
+    };
+    let tls = "{mode: SIMPLE, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem}";
+
+    for (host, until, told) in [
+        ("shop.test", 2001, "expired on "),
+        (
+            "other.test",
+            2999,
+            "is for other.test, and not for shop.test",
+        ),
+    ] {
+        made(host, until);
+        let (servers, findings) = found(&folder, tls);
+        assert_eq!(servers.made.len(), 1, "it is used all the same");
+        let [finding] = &findings[..] else {
+            panic!("one finding: {findings:?}");
+        };
+        assert!(finding.starts_with("Warning spec.servers[0].tls.serverCertificate: names "));
+        assert!(finding.contains("DIR/cert.pem"), "{finding}");
+        assert!(finding.contains(told), "{finding}");
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_relied_upon_is_told_at_its_field() {
+    let folder = folder();
+    let authority = || {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        (certificate.pem(), rcgen::Issuer::new(params, key))
+    };
+    let list = |issuer: &rcgen::Issuer<'_, rcgen::KeyPair>, until: i32| {
+        let params = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2000, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(issuer).expect("a list");
+        list.pem().expect("a list in PEM")
+    };
+    // Both have the same name.
+    let ((own, issuer), (_, other)) = (authority(), authority());
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    write("ca.pem", &own);
+    let tls = "{mode: MUTUAL, serverCertificate: DIR/cert.pem, privateKey: DIR/key.pem, \
+               caCertificates: DIR/ca.pem, caCrl: DIR/crl.pem}";
+
+    for (text, told) in [
+        (list(&issuer, 2999), None),
+        (list(&issuer, 2001), Some("was in force until")),
+        (list(&other, 2999), Some("signed by none of caCertificates")),
+    ] {
+        write("crl.pem", &text);
+        let (_, findings) = found(&folder, tls);
+        match (told, &findings[..]) {
+            (None, []) => {}
+            (Some(told), [finding]) => {
+                assert!(finding.starts_with("Warning spec.servers[0].tls.caCrl: "));
+                assert!(finding.contains(told), "{finding}");
+            }
+            _ => panic!("{told:?}: {findings:?}"),
+        }
+    }
+}
