@@ -6,28 +6,43 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::Ipv4Addr;
+
+use config::mesh::{Mesh, MeshSettings, Viewer};
 use config::migrate::{Input, migrate};
 use config::spiffe::SpiffeId;
 use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 
+use crate::inbound;
 use crate::rate_limit::message;
 pub(crate) use crate::request::path::Normalization;
 use crate::request::path::normalize;
 use crate::request::server;
+use crate::table::compile::{Compiler, Perspective, authorization_fuzz};
 use crate::table::host::HostTable;
+use crate::telemetry::labels::Identity;
+use crate::telemetry::metrics::Metrics;
+use crate::tls;
 use crate::tls::identity::workload_of;
 use crate::upstream;
+
+/// Most series of a destination's metrics.
+const SERIES_MAX: usize = 100;
 
 /// A name, and what it calls.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names that `tests/fuzz` has for them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 14] = [
+    ("authz", authz),
     ("client_hello", client_hello),
+    ("compile", compile),
+    ("hello", hello),
     ("http1_answer", http1_answer),
     ("http1_request", http1_request),
     ("http2_frames", http2_frames),
+    ("jwt", jwt),
     ("migrate", migrate_files),
     ("path", path),
     ("rate_limit_answer", rate_limit_answer),
@@ -35,6 +50,13 @@ pub const TARGETS: [Target; 10] = [
     ("spiffe", spiffe),
     ("yaml", yaml),
 ];
+
+/// A request, and policies that judge it.
+pub fn authz(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        authorization_fuzz::policies(text);
+    }
+}
 
 /// The first bytes of a connection to a port that terminates TLS, and the name they ask for.
 pub fn client_hello(bytes: &[u8]) {
@@ -58,6 +80,38 @@ pub fn client_hello(bytes: &[u8]) {
     }
 }
 
+/// Configuration in which nothing is wrong. It can be compiled, and again with what is there already.
+pub fn compile(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let loaded = config::load::parse_and_analyze("fuzz.yaml", text, "default");
+    if loaded.has_errors() || loaded.resources.is_empty() {
+        return;
+    }
+    let perspective = Perspective {
+        viewer: Viewer {
+            namespace: "default".into(),
+            labels: [("app".to_owned(), "app".to_owned())].into(),
+        },
+        identity: Identity::unknown(),
+        cluster: "Kubernetes".into(),
+        locality: None,
+        bind: Ipv4Addr::UNSPECIFIED.into(),
+        principal: "spiffe://cluster.local/ns/default/sa/default".into(),
+    };
+    let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+    let mut compiler = Compiler::new(perspective, Metrics::new(Identity::unknown(), SERIES_MAX));
+    let listeners = compiler.compile(&mesh).table.listeners.len();
+    let again = compiler.compile(&mesh).table.listeners.len();
+    assert_eq!(listeners, again);
+}
+
+/// The first bytes of a connection to a gateway, and the name they ask for.
+pub fn hello(bytes: &[u8]) {
+    tls::hello::fuzz::greeting(bytes);
+}
+
 /// An answer of an upstream by HTTP/1, with its body.
 pub fn http1_answer(bytes: &[u8]) {
     upstream::http1::fuzz::answer(bytes);
@@ -71,6 +125,11 @@ pub fn http1_request(bytes: &[u8]) {
 /// Frames of HTTP/2 as the guard follows them.
 pub fn http2_frames(bytes: &[u8]) {
     server::http2_fuzz::frames(bytes);
+}
+
+/// A token, in all places that may hold one.
+pub fn jwt(bytes: &[u8]) {
+    inbound::jwt::fuzz::token(bytes);
 }
 
 /// Retired documents. What comes out must be documents.

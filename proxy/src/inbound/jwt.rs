@@ -10,6 +10,8 @@
 
 mod algorithm;
 mod compact;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod judge;
 pub(crate) mod keys;
 mod memory;

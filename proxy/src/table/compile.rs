@@ -33,6 +33,8 @@ use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
 use crate::upstream::destination::Destinations;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use authorization::fuzz as authorization_fuzz;
 use balance::{Here, Place};
 use destinations::Registry;
 use listeners::{HostCache, Plan};

@@ -3,6 +3,9 @@
 //! It is read without being used up and without an opinion on the rest: what passes through us may
 //! speak versions and ciphers that we do not. Only the form around the name is looked at.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
+
 use std::ops::Range;
 
 /// Largest greeting that is waited for, in bytes. Those of browsers have 0.5 to 2 KiB, with keys that

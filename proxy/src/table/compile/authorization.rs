@@ -1,6 +1,8 @@
 //! From `AuthorizationPolicy` resources to the policies of this proxy.
 
 mod authorizer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod rule;
 
 use std::sync::Arc;
