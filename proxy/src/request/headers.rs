@@ -172,7 +172,10 @@ pub(crate) fn receive(
 }
 
 /// Path and query in normal form, if they are written otherwise.
-fn rewritten(uri: &Uri, normalization: Normalization) -> Result<Option<String>, Rejection> {
+pub(crate) fn rewritten(
+    uri: &Uri,
+    normalization: Normalization,
+) -> Result<Option<String>, Rejection> {
     // Behind an authority a query needs no path before it.
     let rootless = || {
         let target = uri.path_and_query();

@@ -4,8 +4,10 @@ use bytes::BytesMut;
 use http::header;
 
 use super::head::{self, Coding, Head};
+use crate::request::headers::rewritten;
 use crate::request::limits::Limits;
 use crate::request::malformed::Malformed;
+use crate::request::path::Normalization;
 use crate::upstream::http1::{BodyFraming, MadeHeaders, RequestHead, encode_head};
 
 /// Reads a head whole and in two parts, which must agree, and sends what passes on, which must be read
@@ -63,9 +65,11 @@ fn passes_as_one(head: &Head) {
     let host = parts.headers.get(header::HOST).map(|host| host.as_bytes());
     let authority = parts.uri.authority().map(|it| it.as_str().as_bytes());
     let authority = authority.or(host).unwrap_or(b"a");
-    let target = match parts.uri.path_and_query() {
-        Some(target) => target.as_str().to_owned(),
-        None => String::from_utf8_lossy(authority).into_owned(),
+    let rewritten = rewritten(&parts.uri, Normalization::None).ok().flatten();
+    let target = match (rewritten, parts.uri.path_and_query()) {
+        (Some(rewritten), _) => rewritten,
+        (None, Some(target)) => target.as_str().to_owned(),
+        (None, None) => String::from_utf8_lossy(authority).into_owned(),
     };
     let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
     let body = match (head.coding, has_length) {
