@@ -127,8 +127,8 @@ impl Written {
             _ => return,
         };
         // What validation refuses is never compiled.
-        let is_path = letter == 'P';
-        if !value.is_empty() && !(is_path && PathTemplate::parse(value).is_err()) {
+        let is_refused = letter == 'P' && PathTemplate::parse(value).is_err();
+        if !value.is_empty() && !is_refused {
             list.push(value.to_owned());
         }
     }
