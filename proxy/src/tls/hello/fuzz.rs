@@ -27,7 +27,12 @@ pub(crate) fn greeting(bytes: &[u8]) {
             assert!(is_plain(&server_name), "{server_name:?}");
             agrees(bytes, &server_name);
         }
-        Err(HelloError::NotTls | HelloError::Malformed | HelloError::TooLong) => {}
+        Err(
+            HelloError::NotTls
+            | HelloError::PlainHttp
+            | HelloError::Malformed
+            | HelloError::TooLong,
+        ) => {}
     }
 }
 

@@ -151,6 +151,7 @@ fn authorization(written: &[Written]) -> Authorization {
         would_not_allow: counter(),
         looks_at_headers: false,
         trusted_hops: 0,
+        trust_domains: TRUST_DOMAINS.map(Box::from).into(),
     }
 }
 
