@@ -111,6 +111,8 @@ async fn edit_there_and_back(stage: &Stage) -> anyhow::Result<Duration> {
             0 => (weights(0, 100), Seen::Red),
             _ => (weights(100, 0), Seen::NoStars),
         };
+        // An edit of a weight, by which nothing vanishes: what does is taken after a rest only.
+        let yaml = stage.marked(&yaml);
         let saved = Instant::now();
         // Some editors write a new file and rename it, others write into the old one, as `cp`.
         if edit % 4 < 2 {

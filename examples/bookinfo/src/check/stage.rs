@@ -86,7 +86,7 @@ impl Stage {
     /// When a sidecar does not have it in five seconds.
     pub(crate) async fn play(&mut self, yaml: &str) -> anyhow::Result<()> {
         self.mark += 1;
-        let text = yaml.to_owned() + &mark(self.mark);
+        let text = self.marked(yaml);
         replace(&self.bookinfo.layout().routes(), &text)?;
         let deadline = Instant::now() + LIVE_TIMEOUT;
         for part in self.bookinfo.parts() {
@@ -101,6 +101,11 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// `yaml` with the mark of the scenario in play.
+    pub(crate) fn marked(&self, yaml: &str) -> String {
+        yaml.to_owned() + &mark(self.mark)
     }
 
     /// What `meshproxy check` says of the whole configuration in play.
