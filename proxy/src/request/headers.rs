@@ -312,6 +312,7 @@ fn remove_lookalikes(headers: &mut HeaderMap, direction: Direction) {
         let meant = name.as_str().replace('_', "-");
         let of_gateways = ["x-forwarded-for", "x-forwarded-proto", "x-mirrored"];
         meant.starts_with("x-meshproxy-")
+            || X_FORWARDED_CLIENT_CERT == meant.as_str()
             || is_instruction(&meant)
             || matches!(direction, Direction::Gateway) && of_gateways.contains(&meant.as_str())
     };
@@ -356,11 +357,7 @@ fn tell_client(headers: &mut HeaderMap, client: Option<&HeaderValue>, direction:
         (Some(client), Direction::Gateway) => Some(client.clone()),
         (Some(_), Direction::Outbound) | (None, _) => None,
     };
-    let alike = |name: &&HeaderName| is_alike(name, &X_FORWARDED_CLIENT_CERT);
-    let forged: Vec<HeaderName> = headers.keys().filter(alike).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
+    headers.remove(&X_FORWARDED_CLIENT_CERT);
     if let Some(told) = told {
         headers.insert(X_FORWARDED_CLIENT_CERT.clone(), told);
     }

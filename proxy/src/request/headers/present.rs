@@ -4,8 +4,6 @@
 use http::HeaderMap;
 use http::header;
 
-use super::{X_FORWARDED_CLIENT_CERT, is_alike};
-
 /// Headers that are there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Present {
@@ -13,7 +11,7 @@ pub(super) struct Present {
     pub(super) forwarded_for: bool,
     pub(super) forwarded_proto: bool,
     pub(super) request_id: bool,
-    /// What is said of the certificates of callers, also with `_` for `-`.
+    /// What is said of the certificates of callers.
     pub(super) forwarded_client_cert: bool,
     /// The question what becomes of the request.
     pub(super) explain: bool,
@@ -35,15 +33,12 @@ impl Present {
                 present.te = true;
                 continue;
             }
-            if is_alike(name, &X_FORWARDED_CLIENT_CERT) {
-                present.forwarded_client_cert = true;
-                continue;
-            }
             let Some(rest) = name.as_str().strip_prefix("x-") else {
                 present.lookalike |= name.as_str().starts_with("x_");
                 continue;
             };
             match rest {
+                "forwarded-client-cert" => present.forwarded_client_cert = true,
                 "forwarded-for" => present.forwarded_for = true,
                 "forwarded-proto" => present.forwarded_proto = true,
                 "request-id" => present.request_id = true,
