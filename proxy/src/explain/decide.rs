@@ -154,7 +154,7 @@ impl Walk<'_> {
             explains: false,
         };
         let mut outgoing = headers::receive(self.asked.arrived(), Body::Empty, &reception, || 0)?;
-        outgoing.made_id = None;
+        outgoing.own.id = None;
         Ok(outgoing)
     }
 

@@ -37,6 +37,27 @@ pub(crate) static X_ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy
 /// A request id of our own, as text.
 pub(crate) type RequestId = [u8; 36];
 
+/// Headers that the proxy adds to a request that came without them. As long as no rule and no log wants
+/// to see them they stay apart and are written out behind the others, which is cheaper.
+#[derive(Debug, Default)]
+pub(crate) struct OwnHeaders {
+    /// `x-forwarded-proto`.
+    pub(crate) proto: Option<Proto>,
+    /// `x-forwarded-for`, at gateways.
+    pub(crate) forwarded_for: Option<HeaderValue>,
+    /// `x-forwarded-client-cert`.
+    pub(crate) client_cert: Option<HeaderValue>,
+    /// `x-request-id`.
+    pub(crate) id: Option<RequestId>,
+}
+
+/// How a request came, as `x-forwarded-proto` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proto {
+    Http,
+    Https,
+}
+
 /// Longest `x-request-id` of a caller that is passed on, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 256;
 
@@ -111,8 +132,25 @@ pub(crate) fn receive(
     }
     let authority = authority(&head)?;
     let rewritten = rewritten(&head.uri, reception.normalization)?;
-    let headers = &mut head.headers;
-    let mut present = Present::of(headers);
+    let mut present = Present::of(&head.headers);
+    clean(&mut head.headers, &mut present, reception);
+    let own = own_headers(&mut head.headers, present, reception, random);
+    Ok(Outgoing {
+        own,
+        head,
+        rewritten,
+        authority,
+        body,
+        spelling,
+        interim,
+        upgrade,
+        token: None,
+        sending: Sending::default(),
+    })
+}
+
+/// Removes what the caller may not say, or not to the upstream.
+fn clean(headers: &mut HeaderMap, present: &mut Present, reception: &Reception<'_>) {
     if present.instruction {
         remove_instructions(headers);
     }
@@ -125,29 +163,48 @@ pub(crate) fn receive(
     if present.explain && !reception.explains {
         headers.remove(&X_EXPLAIN);
     }
+    if !matches!(reception.direction, Direction::Gateway) {
+        return;
+    }
     // Clients from outside do not mirror, and what calls itself a copy may be treated as one.
-    if present.mirrored && matches!(reception.direction, Direction::Gateway) {
+    if present.mirrored {
         headers.remove(&X_MIRRORED);
     }
     // Behind a gateway the header says how the client came to it, and nothing that the client made up.
-    if present.forwarded_proto && matches!(reception.direction, Direction::Gateway) {
+    if std::mem::take(&mut present.forwarded_proto) {
         headers.remove(&X_FORWARDED_PROTO);
-        present.forwarded_proto = false;
     }
-    if reception.downstream.security.is_some() && !present.forwarded_proto {
-        headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("https"));
-        present.forwarded_proto = true;
-    }
+}
+
+/// What the next hop should know, as far as the caller did not say it: what it did say is amended.
+fn own_headers(
+    headers: &mut HeaderMap,
+    present: Present,
+    reception: &Reception<'_>,
+    random: impl FnOnce() -> u128,
+) -> OwnHeaders {
     let security = reception.downstream.security.as_ref();
-    let client = security.and_then(|security| security.forwarded.as_ref());
-    if present.forwarded_client_cert || client.is_some() {
-        tell_client(headers, client, reception.direction);
-    }
+    let proto = match security {
+        _ if present.forwarded_proto => None,
+        None => Some(Proto::Http),
+        Some(_) => Some(Proto::Https),
+    };
+    // Nobody proves anything to the proxy beside it.
+    let client = security
+        .filter(|_| !matches!(reception.direction, Direction::Outbound))
+        .and_then(|security| security.forwarded.as_ref());
+    let client_cert = match present.forwarded_client_cert {
+        false => client.cloned(),
+        true => {
+            tell_client(headers, client, reception.direction);
+            None
+        }
+    };
     let caller = match reception.direction {
         Direction::Gateway => reception.downstream.peer_text(),
         Direction::Inbound | Direction::Outbound => None,
     };
-    let made_for = caller.and_then(|caller| match present.forwarded_for {
+    let forwarded_for = caller.and_then(|caller| match present.forwarded_for {
         true => extend_forwarded_for(headers, caller),
         false => Some(caller.clone()),
     });
@@ -155,20 +212,12 @@ pub(crate) fn receive(
     if lacks_id && present.request_id {
         headers.remove(&X_REQUEST_ID);
     }
-    Ok(Outgoing {
-        adds_proto: !present.forwarded_proto,
-        made_for,
-        made_id: lacks_id.then(|| request_id(random())),
-        head,
-        rewritten,
-        authority,
-        body,
-        spelling,
-        interim,
-        upgrade,
-        token: None,
-        sending: Sending::default(),
-    })
+    OwnHeaders {
+        proto,
+        forwarded_for,
+        client_cert,
+        id: lacks_id.then(|| request_id(random())),
+    }
 }
 
 /// Path and query in normal form, if they are written otherwise.
@@ -344,8 +393,8 @@ fn has_usable_id(headers: &HeaderMap) -> bool {
     id.is_some_and(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX)
 }
 
-/// Says in `x-forwarded-client-cert` who the client is: in front of a workload behind what callers
-/// said who proved who they are, at a gateway alone. Nobody else is believed.
+/// Says who the client is in an `x-forwarded-client-cert` that is there already: in front of a workload
+/// behind what callers said who proved who they are, at a gateway alone. Nobody else is believed.
 fn tell_client(headers: &mut HeaderMap, client: Option<&HeaderValue>, direction: Direction) {
     let told = match (client, direction) {
         (Some(client), Direction::Inbound) => {
@@ -382,6 +431,40 @@ fn extend_forwarded_for(headers: &mut HeaderMap, caller: &HeaderValue) -> Option
         headers.insert(X_FORWARDED_FOR.clone(), joined);
     }
     None
+}
+
+// === impl OwnHeaders ===
+
+impl OwnHeaders {
+    /// Puts them among the others.
+    pub(crate) fn settle(&mut self, headers: &mut HeaderMap) {
+        if let Some(proto) = self.proto.take() {
+            let proto = HeaderValue::from_static(proto.as_str());
+            headers.insert(X_FORWARDED_PROTO.clone(), proto);
+        }
+        if let Some(caller) = self.forwarded_for.take() {
+            headers.insert(X_FORWARDED_FOR.clone(), caller);
+        }
+        if let Some(client) = self.client_cert.take() {
+            headers.insert(X_FORWARDED_CLIENT_CERT.clone(), client);
+        }
+        if let Some(id) = self.id.take()
+            && let Ok(id) = HeaderValue::from_bytes(&id)
+        {
+            headers.insert(X_REQUEST_ID.clone(), id);
+        }
+    }
+}
+
+// === impl Proto ===
+
+impl Proto {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 /// Every byte as two hexadecimal digits.

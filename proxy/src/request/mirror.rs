@@ -23,6 +23,7 @@ use crate::body::Body;
 use crate::body::tee::{Copy, Missed, Progress, Tee, Waiting};
 use crate::request::explain::Account;
 use crate::request::forward::Call;
+use crate::request::headers::OwnHeaders;
 use crate::table::mirror::Mirror;
 use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::{MirrorCounters, Mirrored};
@@ -181,9 +182,7 @@ fn copied(outgoing: &mut Outgoing, body: Body) -> Outgoing {
         head: Box::new(head),
         rewritten: outgoing.rewritten.clone(),
         authority: outgoing.authority.clone(),
-        adds_proto: false,
-        made_for: None,
-        made_id: None,
+        own: OwnHeaders::default(),
         body,
         spelling: outgoing.spelling.clone(),
         interim: None,

@@ -166,8 +166,8 @@ pub(crate) fn path_and_query(outgoing: &Outgoing) -> (&str, Option<&str>) {
 /// What `x-forwarded-proto` will say: at a gateway how the client came, else what a caller wrote, or
 /// `http`.
 fn scheme(outgoing: &Outgoing) -> &str {
-    if outgoing.adds_proto {
-        return "http";
+    if let Some(proto) = outgoing.own.proto {
+        return proto.as_str();
     }
     let written = outgoing.head.headers.get(&X_FORWARDED_PROTO);
     written

@@ -37,7 +37,7 @@ use crate::upstream::pool::Home;
 use decode::BodyDecoder;
 pub use decode::HeadError;
 use encode::Sender;
-pub(crate) use encode::{BodyFraming, MadeHeaders, RequestHead, encode_head};
+pub(crate) use encode::{BodyFraming, RequestHead, encode_head};
 pub(crate) use keep_alive::KeepAlive;
 
 /// First read of an answer: a head and a small body fit.

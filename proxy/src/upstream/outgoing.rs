@@ -11,8 +11,7 @@ use crate::body::replay::Recording;
 use crate::inbound::jwt::Token;
 use crate::message::interim::Interim;
 use crate::message::spelling::Spelling;
-use crate::request::headers::{RequestId, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REQUEST_ID};
-use crate::upstream::http1::MadeHeaders;
+use crate::request::headers::OwnHeaders;
 use crate::upstream::http2;
 
 /// A request on its way up: what every attempt of it shares.
@@ -24,12 +23,8 @@ pub struct Outgoing {
     pub rewritten: Option<String>,
     /// Authority towards the upstream.
     pub authority: HeaderValue,
-    /// Whether `x-forwarded-proto` is to be added: the request came without.
-    pub(crate) adds_proto: bool,
-    /// The `x-forwarded-for` that is to be added: at a gateway, if the request came without.
-    pub(crate) made_for: Option<HeaderValue>,
-    /// The `x-request-id` that is to be added: the request came without.
-    pub(crate) made_id: Option<RequestId>,
+    /// Headers that are to be added.
+    pub(crate) own: OwnHeaders,
     /// Taken by the attempt that sends it.
     pub body: Body,
     /// How an HTTP/1 head was written.
@@ -74,33 +69,13 @@ impl Outgoing {
     /// Puts the headers that we add among the others, where rules can change them and the log finds
     /// them. Otherwise they are written out at the end, which is cheaper.
     pub(crate) fn settle_headers(&mut self) {
-        let headers = &mut self.head.headers;
-        if std::mem::take(&mut self.adds_proto) {
-            headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
-        }
-        if let Some(caller) = self.made_for.take() {
-            headers.insert(X_FORWARDED_FOR.clone(), caller);
-        }
-        if let Some(id) = self.made_id.take()
-            && let Ok(id) = HeaderValue::from_bytes(&id)
-        {
-            headers.insert(X_REQUEST_ID.clone(), id);
-        }
+        self.own.settle(&mut self.head.headers);
     }
 
     /// Whether the client waits for the upstream's leave to send its body (RFC 9110 §10.1.1).
     pub(super) fn expects_continue(&self) -> bool {
         let expected = self.head.headers.get(header::EXPECT);
         expected.is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    }
-
-    pub(super) fn made(&self, attempt: u32) -> MadeHeaders<'_> {
-        MadeHeaders {
-            forwarded_for: self.made_for.as_ref(),
-            proto: self.adds_proto,
-            id: self.made_id.as_ref(),
-            attempt,
-        }
     }
 
     /// The request in the terms of HTTP/2, for a connection in the scheme of this one; takes the body

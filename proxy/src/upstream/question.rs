@@ -10,6 +10,7 @@ use http_body::Body as _;
 use std::time::Duration;
 
 use crate::body::Body;
+use crate::request::headers::OwnHeaders;
 use crate::upstream::destination::{Destination, DestinationId, Destinations};
 use crate::upstream::{Outgoing, Sending, Upstream};
 
@@ -128,9 +129,7 @@ impl Outgoing {
             head: Box::new(head),
             rewritten: None,
             authority,
-            adds_proto: false,
-            made_for: None,
-            made_id: None,
+            own: OwnHeaders::default(),
             body,
             spelling: None,
             interim: None,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::body::Body;
+use crate::request::headers::OwnHeaders;
 use crate::upstream::Sending;
 
 const KEYS: &str = include_str!("fuzz/keys.json");
@@ -224,9 +225,7 @@ fn request(target: String) -> Outgoing {
         head: Box::new(Request::new(()).into_parts().0),
         rewritten: Some(target),
         authority: HeaderValue::from_static("a.test"),
-        adds_proto: false,
-        made_for: None,
-        made_id: None,
+        own: OwnHeaders::default(),
         body: Body::Empty,
         spelling: None,
         interim: None,

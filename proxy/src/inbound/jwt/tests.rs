@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::body::Body;
 use crate::jwks::{Origin, TIMEOUT_DEFAULT};
+use crate::request::headers::OwnHeaders;
 use crate::upstream::Sending;
 use signer::Signer;
 
@@ -45,9 +46,7 @@ fn request(target: &str, lines: &[(&str, &str)]) -> Outgoing {
         head: Box::new(head),
         rewritten: None,
         authority: HeaderValue::from_static("a.test"),
-        adds_proto: false,
-        made_for: None,
-        made_id: None,
+        own: OwnHeaders::default(),
         body: Body::Empty,
         spelling: None,
         interim: None,

@@ -172,7 +172,7 @@ fn a_request_id_that_is_none_is_replaced() {
         });
 
         let outgoing = outgoing.expect("a good request");
-        assert!(outgoing.made_id.is_some());
+        assert!(outgoing.own.id.is_some());
         assert!(!outgoing.head.headers.contains_key(&X_REQUEST_ID));
     }
 }
@@ -357,6 +357,22 @@ fn who_a_client_proved_to_be_is_told_and_nobody_else_is_believed() {
             "{claimed}: in plain text nobody proved anything"
         );
     }
+}
+
+#[test]
+fn what_another_proxy_says_leaves_the_lines_in_their_order() {
+    let lines = ["host", "x-envoy-attempt-count", "accept", "x-request-id"];
+
+    let outgoing = received(Direction::Inbound, |request| {
+        let request = request.uri("/");
+        lines
+            .iter()
+            .fold(request, |request, name| request.header(*name, "1"))
+    });
+
+    let headers = outgoing.expect("a good request").head.headers;
+    let kept: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(kept, lines, "the number of the attempt is left out later");
 }
 
 #[test]

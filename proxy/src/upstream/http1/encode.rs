@@ -18,7 +18,9 @@ use crate::body::Body;
 use crate::io::Io;
 use crate::message::chunked::may_trail;
 use crate::message::spelling::{Line, Spelling};
-use crate::request::headers::{RequestId, X_FORWARDED_FOR, passes};
+use crate::request::headers::{
+    OwnHeaders, Proto, X_FORWARDED_CLIENT_CERT, X_FORWARDED_FOR, passes,
+};
 use crate::upstream::http1::ExchangeError;
 
 /// Parts of a body up to this size are copied behind the head or chunk line and go out in one write.
@@ -40,7 +42,9 @@ pub(crate) struct RequestHead<'a> {
     /// The protocol to switch to.
     pub(crate) upgrade: Option<&'a HeaderValue>,
     /// Headers of our own.
-    pub(crate) made: MadeHeaders<'a>,
+    pub(crate) own: &'a OwnHeaders,
+    /// `x-envoy-attempt-count`, from 1.
+    pub(crate) attempt: u32,
     /// How the end of the body is told.
     pub(crate) body: BodyFraming,
     /// Whether the connection is to be closed after the answer.
@@ -56,18 +60,6 @@ pub(crate) enum BodyFraming {
     Length,
     /// By chunks.
     Chunked,
-}
-
-/// Headers that the proxy adds and nobody can have changed.
-pub(crate) struct MadeHeaders<'a> {
-    /// `x-forwarded-for`.
-    pub(crate) forwarded_for: Option<&'a HeaderValue>,
-    /// `x-forwarded-proto: http`.
-    pub(crate) proto: bool,
-    /// `x-request-id`.
-    pub(crate) id: Option<&'a RequestId>,
-    /// `x-envoy-attempt-count`, from 1.
-    pub(crate) attempt: u32,
 }
 
 /// Sends head and body; holds what the socket did not take.
@@ -110,7 +102,7 @@ pub(crate) fn encode_head(out: &mut Vec<u8>, head: &RequestHead<'_>) {
     out.extend_from_slice(head.target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     encode_headers(out, head);
-    encode_made(out, &head.made);
+    encode_own(out, head.own, head.attempt);
     match head.body {
         BodyFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         BodyFraming::Empty if expects_content(head) => {
@@ -163,19 +155,24 @@ fn expects_content(head: &RequestHead<'_>) -> bool {
     ) && !head.headers.contains_key(header::CONTENT_LENGTH)
 }
 
-fn encode_made(out: &mut Vec<u8>, made: &MadeHeaders<'_>) {
-    if let Some(caller) = made.forwarded_for {
+fn encode_own(out: &mut Vec<u8>, own: &OwnHeaders, attempt: u32) {
+    if let Some(caller) = &own.forwarded_for {
         encode_line(out, X_FORWARDED_FOR.as_str().as_bytes(), caller);
     }
-    if made.proto {
-        out.extend_from_slice(b"x-forwarded-proto: http\r\n");
+    if let Some(client) = &own.client_cert {
+        encode_line(out, X_FORWARDED_CLIENT_CERT.as_str().as_bytes(), client);
     }
-    if let Some(id) = made.id {
+    match own.proto {
+        None => {}
+        Some(Proto::Http) => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
+        Some(Proto::Https) => out.extend_from_slice(b"x-forwarded-proto: https\r\n"),
+    }
+    if let Some(id) = &own.id {
         out.extend_from_slice(b"x-request-id: ");
         out.extend_from_slice(id);
         out.extend_from_slice(b"\r\n");
     }
-    match made.attempt {
+    match attempt {
         1 => out.extend_from_slice(b"x-envoy-attempt-count: 1\r\n"),
         more => out.extend_from_slice(format!("x-envoy-attempt-count: {more}\r\n").as_bytes()),
     }

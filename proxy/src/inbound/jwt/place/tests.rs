@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::body::Body;
+use crate::request::headers::OwnHeaders;
 use crate::upstream::Sending;
 
 fn rule(places: serde_json::Value) -> JwtRule {
@@ -21,9 +22,7 @@ fn request(target: &str, lines: &[(&str, &str)]) -> Outgoing {
         head: Box::new(head),
         rewritten: None,
         authority: HeaderValue::from_static("a.test"),
-        adds_proto: false,
-        made_for: None,
-        made_id: None,
+        own: OwnHeaders::default(),
         body: Body::Empty,
         spelling: None,
         interim: None,

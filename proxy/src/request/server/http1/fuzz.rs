@@ -4,11 +4,11 @@ use bytes::BytesMut;
 use http::header;
 
 use super::head::{self, Coding, Head};
-use crate::request::headers::rewritten;
+use crate::request::headers::{OwnHeaders, rewritten};
 use crate::request::limits::Limits;
 use crate::request::malformed::Malformed;
 use crate::request::path::Normalization;
-use crate::upstream::http1::{BodyFraming, MadeHeaders, RequestHead, encode_head};
+use crate::upstream::http1::{BodyFraming, RequestHead, encode_head};
 
 /// Reads a head whole and in two parts, which must agree, and sends what passes on, which must be read
 /// as one request with the same framing.
@@ -78,12 +78,6 @@ fn passes_as_one(head: &Head) {
         (Coding::Length(_), false) => BodyFraming::Empty,
     };
     let mut out = Vec::new();
-    let made = MadeHeaders {
-        forwarded_for: None,
-        proto: false,
-        id: None,
-        attempt: 1,
-    };
     encode_head(
         &mut out,
         &RequestHead {
@@ -93,7 +87,8 @@ fn passes_as_one(head: &Head) {
             headers: &parts.headers,
             spelling: Some(&head.spelling),
             upgrade: None,
-            made,
+            own: &OwnHeaders::default(),
+            attempt: 1,
             body,
             close: false,
         },
