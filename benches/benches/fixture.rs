@@ -29,6 +29,7 @@ pub(crate) fn compiler(metrics: &Arc<Metrics>) -> Compiler {
         locality: None,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         principal: "unknown".to_owned(),
+        captures: false,
     };
     Compiler::new(perspective, Arc::clone(metrics))
 }

@@ -5,6 +5,7 @@
 //! - `claims`, `json`, `jwks`: what tokens (JWT) are addressed by, read by and checked with.
 //! - `value`: checked values that fields are made of.
 //! - `fault`: faults that annotations ask for.
+//! - `ip_block`: networks, and addresses in them.
 //! - `yaml`, `decode`, `load`: text and files to resources, with every problem at once.
 //! - `validate`: what is wrong with one resource; `analyze`: what is wrong between resources.
 //! - `mesh`: the set of resources and Istio's lookup rules.
@@ -20,6 +21,7 @@ pub mod claims;
 mod decode;
 mod effect;
 pub mod fault;
+pub mod ip_block;
 pub mod json;
 pub mod jwks;
 pub mod load;

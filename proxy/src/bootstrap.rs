@@ -78,6 +78,8 @@ pub struct Settings {
     pub workers: NonZeroUsize,
     /// Address of gateway listeners, and of sidecar listeners that name none.
     pub bind: IpAddr,
+    /// Whether it takes captured traffic.
+    pub capture: bool,
     /// Address of the admin server.
     pub admin_addr: SocketAddr,
     /// Address of the metrics server.
@@ -222,8 +224,9 @@ struct RunArgs {
         value_parser = span
     )]
     stream_idle_timeout: Duration,
-    /// Take captured traffic.
-    #[arg(long, env = "MESHPROXY_CAPTURE", hide = true)]
+    /// Take traffic that `meshproxy iptables` captures: what the workload sends at port 15001, what is
+    /// sent to it at port 15006.
+    #[arg(long, env = "MESHPROXY_CAPTURE")]
     capture: bool,
     /// Log of requests on stdout.
     #[arg(
@@ -366,12 +369,8 @@ impl Invocation {
 
 impl RunArgs {
     fn settings(self) -> Result<Settings, clap::Error> {
-        let unavailable = [
-            ("--control", self.control.is_some()),
-            ("--capture", self.capture),
-        ];
-        if let Some((flag, _)) = unavailable.iter().find(|(_, given)| *given) {
-            let message = format!("{flag} is not available yet");
+        if self.control.is_some() {
+            let message = "--control is not available yet";
             return Err(usage(ErrorKind::UnknownArgument, message));
         }
         let Self {
@@ -394,6 +393,7 @@ impl RunArgs {
                 .filter(|locality| !locality.region.is_empty()),
             workers: self.workers.unwrap_or_else(default_workers),
             bind: addresses.bind,
+            capture: self.capture,
             admin_addr: addresses.admin_addr,
             metrics_addr: addresses.metrics_addr,
             health_addr: addresses.health_addr,

@@ -99,6 +99,7 @@ pub fn compile(bytes: &[u8]) {
         locality: None,
         bind: Ipv4Addr::UNSPECIFIED.into(),
         principal: "spiffe://cluster.local/ns/default/sa/default".into(),
+        captures: false,
     };
     let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
     let mut compiler = Compiler::new(perspective, Metrics::new(Identity::unknown(), SERIES_MAX));

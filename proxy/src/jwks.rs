@@ -78,10 +78,7 @@ pub(crate) struct Issuers(FxHashMap<Origin, Weak<Issuer>>);
 
 /// The issuers whose keys a table needs, each once.
 pub(crate) fn of_table(table: &Table) -> Vec<Arc<Issuer>> {
-    let admissions = table
-        .listeners
-        .iter()
-        .filter_map(|it| it.admission.as_ref());
+    let admissions = table.everywhere().filter_map(|it| it.admission.as_ref());
     let authentications = admissions.filter_map(|it| it.authentication.as_ref());
     let mut issuers: Vec<Arc<Issuer>> = Vec::new();
     for issuer in authentications.flat_map(|it| it.issuers()) {

@@ -1,6 +1,8 @@
 //! Sockets that take connections: bound once on the control thread, one per worker, so that a
 //! failure to bind is known before anything changes.
 
+pub(crate) mod original_dst;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;

@@ -117,6 +117,7 @@ impl Offline {
                 viewer.namespace, workload.service_account
             ),
             bind: BIND,
+            captures: false,
         };
         let mut compiler = Compiler::new(perspective, Metrics::new(identity, SERIES_MAX));
         let compiled = compiler.plan(&mesh, &certificates).commit();

@@ -54,6 +54,8 @@ pub struct Downstream {
     pub peer: Option<SocketAddr>,
     /// Address that the caller reached; none on a Unix socket.
     pub local: Option<SocketAddr>,
+    /// Where it was going when it was captured; none if it was not.
+    pub(crate) original: Option<SocketAddr>,
     /// What TLS says of it; `None` in plain text.
     pub(crate) security: Option<Security>,
     /// Whom the caller proved to be, for labels; `None` if nobody.
@@ -103,6 +105,7 @@ impl Downstream {
             bind,
             peer,
             local,
+            original: None,
             security: None,
             proved: None,
             ending: None,

@@ -3,6 +3,7 @@
 //!
 //! A request meets it from top to bottom: listener, host, rule, route, target.
 
+pub mod capture;
 pub mod compile;
 pub mod cors;
 pub mod edit;
@@ -30,8 +31,11 @@ use serde::Serialize;
 
 use crate::inbound::Admission;
 use crate::inbound::authz::Authorization;
+use crate::request::Downstream;
 use crate::request::path::Normalization;
+use crate::table::capture::Captured;
 use crate::table::host::{HostTable, VirtualHost};
+use crate::table::opaque::OpaqueRoutes;
 use crate::table::rate_limit::RateLimits;
 use crate::tls::Security;
 use crate::tls::gateway::{TlsServer, TlsServers};
@@ -65,6 +69,12 @@ pub struct Listener {
     pub hosts: HostTable,
     /// What is spoken below HTTP.
     pub transport: Transport,
+    /// What is spoken within, as far as that is said.
+    pub speaks: Speaks,
+    /// Where connections go that are not HTTP.
+    pub opaque: OpaqueRoutes,
+    /// What captured connections meet instead, by where they were going; present where they are taken.
+    pub captured: Option<Arc<Captured>>,
     /// What requests must satisfy before they are routed; none where all may in.
     pub admission: Option<Arc<Admission>>,
 }
@@ -82,6 +92,20 @@ pub enum Transport {
     /// Mutual TLS between workloads. Without an identity of its own the workload cannot shake hands,
     /// and takes no connection.
     Strict(Option<Arc<WorkloadIdentity>>),
+}
+
+/// What a listener's connections speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP.
+    #[default]
+    Http,
+    /// TLS that is not ours to end: the name that it asks for says where it goes.
+    Tls,
+    /// Anything, which is not looked at.
+    Opaque,
+    /// Nobody said what: the first bytes tell.
+    Unknown,
 }
 
 /// An address to listen at.
@@ -145,7 +169,7 @@ impl Table {
     /// The policies of authorization of its listeners. Most listeners have the same, which are told
     /// once.
     pub(crate) fn authorizations(&self) -> Vec<&Arc<Authorization>> {
-        let admissions = self.listeners.iter().filter_map(|it| it.admission.as_ref());
+        let admissions = self.everywhere().filter_map(|it| it.admission.as_ref());
         let mut all: Vec<&Arc<Authorization>> = Vec::new();
         for one in admissions.filter_map(|it| it.authorization.as_ref()) {
             if !all.iter().any(|known| Arc::ptr_eq(known, one)) {
@@ -153,6 +177,26 @@ impl Table {
             }
         }
         all
+    }
+
+    /// Every listener, also those that captured connections meet.
+    pub(crate) fn everywhere(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter().flat_map(|listener| {
+            let captured = listener.captured.iter();
+            [listener]
+                .into_iter()
+                .chain(captured.flat_map(|it| it.iter()))
+        })
+    }
+
+    /// The listener that a connection meets: for a captured one that which stands for the address
+    /// that it was going to.
+    pub(crate) fn listener_of(&self, downstream: &Downstream) -> Option<&Arc<Listener>> {
+        let listener = self.listener(&downstream.bind)?;
+        match (&listener.captured, downstream.original) {
+            (Some(captured), Some(original)) => Some(captured.find(original)),
+            (Some(_) | None, _) => Some(listener),
+        }
     }
 
     /// The listener at `bind`.

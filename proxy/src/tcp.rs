@@ -53,9 +53,8 @@ pub(crate) enum Refusal {
 }
 
 /// A connection to an endpoint.
-struct Connected<'s> {
+struct Connected {
     alone: Alone,
-    member: &'s Member,
     limits: TcpLimits,
 }
 
@@ -82,15 +81,8 @@ pub(crate) async fn serve(
     };
     // In a box: it is large, and not needed for as long as the connection is carried.
     let connected = Box::pin(call.connect(route.as_deref(), &mut record)).await;
-    let (alone, limits) = match connected {
-        Ok(Connected {
-            alone,
-            member,
-            limits,
-        }) => {
-            record.connected(member);
-            (alone, limits)
-        }
+    let Connected { alone, limits } = match connected {
+        Ok(connected) => connected,
         Err(refusal) => {
             near.reset_on_close();
             return record.refused(&refusal);
@@ -124,28 +116,35 @@ struct Call<'c> {
 
 // === impl Call ===
 
-impl<'c> Call<'c> {
+impl Call<'_> {
     /// Lets the connection in, and connects it to where its route leads.
     async fn connect(
         &self,
         route: Option<&OpaqueRoute>,
         record: &mut Record<'_>,
-    ) -> Result<Connected<'c>, Refusal> {
+    ) -> Result<Connected, Refusal> {
         self.admit()?;
         let route = route.ok_or(Refusal::NoRoute)?;
         let target = route.split.choose(None, self.worker.upstream.random());
         let id = target.and_then(|target| target.destination.at(route.port));
         let destination = id.and_then(|id| self.snapshot.destinations.get(id));
+        let destination = destination.and_then(|it| it.reached(self.downstream.original));
         let destination = destination.ok_or(Refusal::UnknownDestination)?;
-        record.routed(destination);
-        self.reach(destination, route)
+        record.routed(&destination);
+        let (alone, member) = self
+            .reach(&destination, route)
             .await
-            .map_err(Refusal::Upstream)
+            .map_err(Refusal::Upstream)?;
+        record.connected(member);
+        Ok(Connected {
+            alone,
+            limits: TcpLimits::of(&destination.policy),
+        })
     }
 
     /// Lets the connection in by the policies of its listener.
     fn admit(&self) -> Result<(), Refusal> {
-        let listener = self.snapshot.table.listener(&self.downstream.bind);
+        let listener = self.snapshot.table.listener_of(self.downstream);
         let admission = listener.and_then(|listener| listener.admission.as_ref());
         match admission.and_then(|admission| admission.authorization.as_ref()) {
             Some(authorization) => authorization
@@ -156,11 +155,11 @@ impl<'c> Call<'c> {
     }
 
     /// Connects to an endpoint, or to others where that fails.
-    async fn reach(
+    async fn reach<'d>(
         &self,
-        destination: &'c Destination,
+        destination: &'d Destination,
         route: &OpaqueRoute,
-    ) -> Result<Connected<'c>, UpstreamError> {
+    ) -> Result<(Alone, &'d Member), UpstreamError> {
         let source = self.downstream.peer.map(|peer| peer.ip());
         let key = source.and_then(|source| key_of(destination, source));
         let mut tried: Vec<u64> = Vec::new();
@@ -176,13 +175,7 @@ impl<'c> Call<'c> {
                 .open_alone(destination, member, route.carriage)
                 .await;
             let error = match opened {
-                Ok(alone) => {
-                    return Ok(Connected {
-                        alone,
-                        member,
-                        limits: TcpLimits::of(&destination.policy),
-                    });
-                }
+                Ok(alone) => return Ok((alone, member)),
                 Err(error) => error,
             };
             if let Some(rules) = destination.policy.outlier.as_deref()

@@ -14,6 +14,7 @@ pub mod health;
 pub mod http1;
 pub mod http2;
 pub mod idle_limit;
+pub mod original;
 mod outgoing;
 pub mod outlier;
 pub mod pool;

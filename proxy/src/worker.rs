@@ -36,6 +36,7 @@ use crate::tls::server::HandshakeError;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 use crate::upstream::endpoint::Member;
+use crate::upstream::pool::HomeKey;
 
 /// Time between two looks at the pool for what rested too long, and at connections that wait; the
 /// drain counts waits in it.
@@ -223,11 +224,22 @@ async fn sweep(worker: Rc<Worker>) {
             known = members.map(Member::home).collect();
             worker.renewal.notify_waiters();
         }
-        worker.upstream.pool.sweep(&known, Instant::now());
+        let originals = originals(&snapshot);
+        let is_known = |key: &HomeKey| known.contains(key) || originals.contains(key);
+        worker.upstream.pool.sweep(is_known, Instant::now());
         let before = std::mem::replace(&mut idle, worker.upstream.pool.idle());
         let grown = i64::try_from(idle).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
         worker.shared.process.upstream_connections_idle.add(grown);
     }
+}
+
+/// Where connections go on to the addresses that their callers asked for.
+fn originals(snapshot: &Current) -> FxHashSet<HomeKey> {
+    let destinations = snapshot.destinations.iter();
+    let originals = destinations.filter_map(|it| it.originals.as_ref());
+    let made = originals.flat_map(|originals| originals.all());
+    made.flat_map(|it| it.members().iter().map(Member::home).collect::<Vec<_>>())
+        .collect()
 }
 
 // === impl Worker ===

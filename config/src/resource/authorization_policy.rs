@@ -1,7 +1,6 @@
 //! `AuthorizationPolicy`: who may do what with a workload.
 
 mod attribute;
-mod ip_block;
 mod path_template;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::Metadata;
 use super::selector::{LabelSelector, TargetRef};
 pub use attribute::{Attribute, KeyError};
-pub use ip_block::{IpBlock, IpBlockError};
 pub use path_template::{PathTemplate, TemplateError};
 
 /// Annotation of a policy that is only to be tried: `true` or `false`.

@@ -122,6 +122,7 @@ impl Configuration {
             cluster,
             locality: settings.locality.clone(),
             bind: settings.bind,
+            captures: settings.capture,
             principal: match &own {
                 Some(own) => own.current().id.to_string(),
                 None => format!(

@@ -83,6 +83,7 @@ fn defaults_are_those_of_the_manual() {
         locality: None,
         workers: settings.workers,
         bind: [0, 0, 0, 0].into(),
+        capture: false,
         admin_addr: ([127, 0, 0, 1], 15000).into(),
         metrics_addr: ([0, 0, 0, 0], 15090).into(),
         health_addr: ([0, 0, 0, 0], 15021).into(),
@@ -122,6 +123,7 @@ fn flags_set_what_they_name() {
         "4",
         "--bind",
         "::1",
+        "--capture",
         "--admin-addr",
         "127.0.0.1:0",
         "--metrics-addr",
@@ -155,6 +157,7 @@ fn flags_set_what_they_name() {
         }),
         workers: NonZeroUsize::new(4).expect("not zero"),
         bind: "::1".parse().expect("an address"),
+        capture: true,
         admin_addr: ([127, 0, 0, 1], 0).into(),
         metrics_addr: "[::1]:1".parse().expect("an address"),
         health_addr: ([1, 2, 3, 4], 5).into(),
@@ -237,10 +240,6 @@ fn what_cannot_be_used_is_a_usage_error_that_says_why() {
             "--control is not available yet",
         ),
         (
-            &["--capture", "--config", "a"],
-            "--capture is not available yet",
-        ),
-        (
             &["--trust-domain-aliases", "a,B", "--config", "a"],
             "must be a trust domain of lower-case letters",
         ),
@@ -313,10 +312,8 @@ fn help_shows_what_there_is_and_hides_what_is_not_yet() {
 
     assert_eq!(help.exit_code(), 0);
     let help = help.to_string();
-    for now in ["--config <PATH>", "check", "explain", "test"] {
+    for now in ["--config <PATH>", "--capture", "check", "explain", "test"] {
         assert!(help.contains(now), "{now}");
     }
-    for later in ["--control", "--capture", "iptables"] {
-        assert!(!help.contains(later), "{later}");
-    }
+    assert!(!help.contains("--control"));
 }

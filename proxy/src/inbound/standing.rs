@@ -32,7 +32,7 @@ pub(crate) struct Standing {
 
 /// What the listener of a connection asks for by a generation; none if all may in.
 pub(crate) fn admission(snapshot: &Current, downstream: &Downstream) -> Option<Arc<Admission>> {
-    let listener = snapshot.table.listener(&downstream.bind)?;
+    let listener = snapshot.table.listener_of(downstream)?;
     listener.admission.clone()
 }
 

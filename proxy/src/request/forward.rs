@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -23,7 +22,7 @@ use crate::table::retry::Asked;
 use crate::table::route::Route;
 use crate::table::split::{DestinationByPort, Split, Sticky, Target, stable_hash};
 use crate::upstream::balance::Keyed;
-use crate::upstream::destination::Destination;
+use crate::upstream::destination::{Destination, Reached};
 use crate::upstream::{Answer, Outgoing};
 use crate::worker::Worker;
 
@@ -50,7 +49,7 @@ impl Call<'_> {
         let Stickiness { key, cookie } = self.stickiness(split, outgoing);
         let target = split.choose(key, self.worker.upstream.random());
         let destination = target.and_then(|target| self.destination(&target.destination));
-        let (Some(target), Some(destination)) = (target, destination) else {
+        let (Some(target), Some(destination)) = (target, destination.as_deref()) else {
             return self.reject(&Rejection::UnknownDestination, record);
         };
         record.traffic = destination.traffic;
@@ -179,9 +178,10 @@ impl Call<'_> {
     }
 
     /// Where a target leads, by the port that the request addresses.
-    pub(super) fn destination(&self, by_port: &DestinationByPort) -> Option<&Arc<Destination>> {
+    pub(super) fn destination(&self, by_port: &DestinationByPort) -> Option<Reached<'_>> {
         let id = by_port.at(self.routed.port)?;
-        self.snapshot.destinations.get(id)
+        let destination = self.snapshot.destinations.get(id)?;
+        destination.reached(self.downstream.original)
     }
 
     /// What ties the request to one of the destination's endpoints, and the cookie to set if the

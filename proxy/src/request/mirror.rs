@@ -132,12 +132,12 @@ impl Call<'_> {
         let destination = destination.ok_or(Mirrored::NoDestination)?;
         let mirrors = &self.worker.mirrors;
         let under_way = mirrors.begin()?;
-        let (key, _) = self.hash_key(destination, outgoing);
+        let (key, _) = self.hash_key(&destination, outgoing);
         let copy = tee(&mut outgoing.body).map(|tee| tee.copy(&mirrors.waiting));
         let body = copy.as_ref().map_or(Body::Empty, Copy::body);
         Ok(Mirroring {
             worker: Rc::clone(self.worker),
-            destination: Arc::clone(destination),
+            destination: Arc::clone(&destination),
             outgoing: copied(outgoing, body),
             key,
             copy,

@@ -73,7 +73,7 @@ fn watch(body: Option<Received>, record: &mut Record) -> Body {
 
 /// The listener of a connection. Refuses, and ends, one that came before it asked for mutual TLS.
 fn listener<'s>(snapshot: &'s Current, downstream: &Downstream) -> Result<&'s Listener, Rejection> {
-    let listener = snapshot.table.listener(&downstream.bind);
+    let listener = snapshot.table.listener_of(downstream);
     let listener = listener.ok_or(Rejection::UnknownHost)?;
     if listener.demands_more_than(downstream.security.as_ref()) {
         downstream.end_after_answer();

@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::drain::Ticket;
 use crate::io::{Io, Prefixed};
+use crate::listener::original_dst::original_dst;
 use crate::request::{Arrived, Downstream, pipeline};
 use crate::snapshot::Current;
 use crate::table::Transport;
@@ -147,6 +148,9 @@ async fn enter(
     downstream: &mut Downstream,
     ticket: &mut Ticket,
 ) -> Result<Option<Entry>, Refused> {
+    if !find_original(worker, &io, downstream) {
+        return Ok(None);
+    }
     let mut first = BytesMut::new();
     if listens_for_tls(worker, downstream) {
         ticket.wait(Some(worker.limits.idle_timeout));
@@ -158,7 +162,7 @@ async fn enter(
     }
     // Loaded when the client has begun to speak: what is asked for may have changed meanwhile.
     let snapshot = worker.snapshot();
-    let listener = snapshot.table.listener(&downstream.bind);
+    let listener = snapshot.table.listener_of(downstream);
     let secured = match listener.map(|it| &it.transport) {
         Some(Transport::Servers(servers)) => {
             let shaking = worker
@@ -207,10 +211,22 @@ async fn enter(
     Ok(Some(Entry::Http(Entered { io, agreed, first })))
 }
 
+/// Notes where a connection was going that was captured. Says whether it may go on: one that nobody
+/// redirected could only lead back here.
+fn find_original(worker: &Worker, io: &Io, downstream: &mut Downstream) -> bool {
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind);
+    if listener.is_none_or(|listener| listener.captured.is_none()) {
+        return true;
+    }
+    downstream.original = original_dst(io);
+    downstream.original.is_some()
+}
+
 /// Whether the first bytes of a connection tell if it is in TLS.
 fn listens_for_tls(worker: &Worker, downstream: &Downstream) -> bool {
     let snapshot = worker.snapshot();
-    let listener = snapshot.table.listener(&downstream.bind);
+    let listener = snapshot.table.listener_of(downstream);
     match listener.map(|it| &it.transport) {
         Some(Transport::Permissive(_) | Transport::Strict(Some(_))) => true,
         Some(Transport::Plain | Transport::Servers(_) | Transport::Strict(None)) | None => false,

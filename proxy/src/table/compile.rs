@@ -55,6 +55,8 @@ pub struct Perspective {
     pub bind: IpAddr,
     /// SPIFFE identity of this proxy's workload.
     pub principal: String,
+    /// Whether it takes captured traffic.
+    pub captures: bool,
 }
 
 /// Compiles one generation after another.

@@ -16,6 +16,9 @@ fn listener(direction: Direction, transport: Transport) -> Listener {
         unknown_host: UnknownHost::NotFound,
         hosts: HostTable::default(),
         transport,
+        speaks: Speaks::Http,
+        opaque: OpaqueRoutes::default(),
+        captured: None,
         admission: None,
     }
 }

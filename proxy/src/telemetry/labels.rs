@@ -139,6 +139,14 @@ impl Traffic {
         }
     }
 
+    /// Traffic to an address that nobody told us of.
+    pub(crate) fn passthrough() -> Self {
+        Self {
+            destination_service_name: known(Some("PassthroughCluster")),
+            ..Self::unknown()
+        }
+    }
+
     /// Traffic to the service `host` of `namespace` of which the workload is not known.
     ///
     /// The short name of `reviews.books.svc.cluster.local` is `reviews`; a host that is not of this

@@ -1,6 +1,8 @@
 //! Destinations: a host, a port and perhaps a subset, with policy and endpoints.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use crate::upstream::complaints::Complaints;
 use crate::upstream::endpoint::Member;
 use crate::upstream::health::Check;
 use crate::upstream::http2::STREAMS_DEFAULT;
+use crate::upstream::original::Originals;
 use crate::upstream::outlier::{Detection, Ejections};
 
 /// Connect timeout when nothing else is said.
@@ -62,6 +65,17 @@ pub struct Destination {
     pub live: Arc<Live>,
     /// The requests of the last while, if the budget of retries counts them; outlives reloads.
     pub(crate) window: Option<Arc<Window>>,
+    /// Present if it has no endpoints of its own: a connection goes where its caller wanted to.
+    pub(crate) originals: Option<Arc<Originals>>,
+}
+
+/// A destination as one connection or request has it.
+#[derive(Debug)]
+pub(crate) enum Reached<'s> {
+    /// As the snapshot has it.
+    Shared(&'s Arc<Destination>),
+    /// For the address that the caller asked for.
+    Original(Arc<Destination>),
 }
 
 /// The state of a destination that outlives reloads.
@@ -193,6 +207,48 @@ impl Destination {
     pub fn members(&self) -> &[Member] {
         self.balancer.members()
     }
+
+    /// The destination for a connection that was going to `original`; none if it is to go there and
+    /// nobody knows where that is.
+    pub(crate) fn reached(self: &Arc<Self>, original: Option<SocketAddr>) -> Option<Reached<'_>> {
+        match &self.originals {
+            None => Some(Reached::Shared(self)),
+            Some(originals) => Some(Reached::Original(originals.at(self, original?))),
+        }
+    }
+
+    /// A destination without endpoints, for tests.
+    #[cfg(test)]
+    pub(crate) fn nowhere(host: &str, port: u16) -> Self {
+        Self {
+            key: DestinationKey {
+                host: host.into(),
+                port,
+                subset: "".into(),
+                inbound: false,
+            },
+            policy: Policy::default(),
+            balancer: Balancer::least_request(Vec::new()),
+            traffic: TrafficId::UNKNOWN,
+            rule: None,
+            live: Arc::default(),
+            window: None,
+            originals: None,
+        }
+    }
+}
+
+// === impl Reached ===
+
+impl Deref for Reached<'_> {
+    type Target = Arc<Destination>;
+
+    fn deref(&self) -> &Arc<Destination> {
+        match self {
+            Self::Shared(destination) => destination,
+            Self::Original(destination) => destination,
+        }
+    }
 }
 
 // === impl DestinationKey ===
@@ -254,6 +310,16 @@ impl TcpProbes {
 }
 
 // === impl Policy ===
+
+impl Policy {
+    /// For addresses that nobody told us of: what is spoken there is what the caller speaks.
+    pub(crate) fn beyond() -> Self {
+        Self {
+            protocol: Protocol::AsDownstream,
+            ..Self::default()
+        }
+    }
+}
 
 impl Default for Policy {
     fn default() -> Self {

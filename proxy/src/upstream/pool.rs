@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::upstream::breaker::{Bell, Breaker};
 use crate::upstream::destination::Policy;
@@ -142,10 +142,10 @@ impl Pool {
     }
 
     /// Closes what rested too long or was closed by its peer, and everything to endpoints, or through
-    /// channels, that are not among `known`.
-    pub(crate) fn sweep(&self, known: &FxHashSet<HomeKey>, now: Instant) {
+    /// channels, that are not known.
+    pub(crate) fn sweep(&self, is_known: impl Fn(&HomeKey) -> bool, now: Instant) {
         self.homes.borrow_mut().retain(|key, home| {
-            if known.contains(key) {
+            if is_known(key) {
                 home.sweep(now);
                 return true;
             }

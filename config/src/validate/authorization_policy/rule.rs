@@ -1,7 +1,8 @@
 //! One rule of an `AuthorizationPolicy`.
 
+use crate::ip_block::IpBlock;
 use crate::resource::authorization_policy::{
-    Action, Attribute, AuthorizationRule, Condition, IpBlock, Operation, PathTemplate, Source,
+    Action, Attribute, AuthorizationRule, Condition, Operation, PathTemplate, Source,
 };
 use crate::validate::findings::Findings;
 

@@ -24,6 +24,7 @@ fn destination(host: &str, thresholds: Thresholds) -> Option<Arc<Destination>> {
         rule: None,
         live: Arc::default(),
         window: None,
+        originals: None,
     }))
 }
 

@@ -11,11 +11,12 @@ use crate::admin::*;
 use crate::table::edit::HeaderEdit;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::{Matcher, PathMatcher};
+use crate::table::opaque::OpaqueRoutes;
 use crate::table::redirect::Redirect;
 use crate::table::route::{Action, DirectResponse, Route};
 use crate::table::rules::{Conditions, HeaderCondition, Part, PartCondition, Rule, Rules};
 use crate::table::split::{DestinationByPort, Split, Sticky, Target};
-use crate::table::{Bind, Direction, Listener, PortRule, Table, Transport, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Speaks, Table, Transport, UnknownHost};
 use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{
@@ -66,6 +67,9 @@ fn table() -> Table {
             unknown_host: UnknownHost::BadGateway,
             hosts,
             transport: Transport::Plain,
+            speaks: Speaks::Http,
+            opaque: OpaqueRoutes::default(),
+            captured: None,
             admission: None,
         })],
     }
@@ -170,6 +174,7 @@ fn destinations() -> Destinations {
         rule: None,
         live: Arc::new(Live::default()),
         window: None,
+        originals: None,
     };
     Destinations(vec![Some(Arc::new(destination)), None].into())
 }

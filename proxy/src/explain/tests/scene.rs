@@ -112,6 +112,7 @@ impl Scene {
             locality: caller().locality,
             principal: "unknown".to_owned(),
             bind: Ipv4Addr::UNSPECIFIED.into(),
+            captures: false,
         };
         let compiled = Compiler::new(perspective, Arc::clone(&metrics)).compile(&mesh);
         let direction = match generated.gateway {

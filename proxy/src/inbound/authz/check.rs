@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use config::resource::authorization_policy::{IpBlock, PathTemplate};
+use config::ip_block::IpBlock;
+use config::resource::authorization_policy::PathTemplate;
 use config::spiffe::SpiffeId;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};

@@ -63,6 +63,7 @@ fn compiled_in(mesh: &Mesh, trust_domain: &str) -> Option<Arc<Authorization>> {
         locality: None,
         bind: Ipv4Addr::UNSPECIFIED.into(),
         principal: format!("spiffe://{trust_domain}/ns/default/sa/default"),
+        captures: false,
     };
     let metrics = Metrics::new(Identity::unknown(), 100);
     let table = Compiler::new(perspective, metrics).compile(mesh).table;

@@ -23,6 +23,9 @@ use crate::upstream::question::Place as ServicePlace;
 use channel::Means;
 pub(super) use host::{Host, same};
 
+/// What metrics and log call whatever nobody told us of, as Istio does.
+pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
+
 /// From where a host is looked up, which decides the services that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum View {
@@ -47,13 +50,15 @@ enum Blueprint {
     Host(Arc<Host>),
     /// The own workload.
     Workload(Workload),
+    /// Whatever nobody told us of: the address that the caller asked for.
+    Beyond,
 }
 
 /// The own workload behind one of its ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Workload {
-    /// Where the application listens.
-    pub(super) addr: EndpointAddr,
+    /// Where the application listens; none for the address that the caller asked for.
+    pub(super) addr: Option<EndpointAddr>,
     /// What it speaks.
     pub(super) protocol: Protocol,
     /// Host and namespace of the service that it serves, if one is known.
@@ -210,6 +215,18 @@ impl Registry {
         self.use_place(Place { key, owner }, Blueprint::Workload(workload))
     }
 
+    /// The destination of captured traffic to addresses that nobody told us of.
+    pub(super) fn beyond(&mut self) -> DestinationId {
+        let key = DestinationKey {
+            host: PASSTHROUGH.into(),
+            port: 0,
+            subset: "".into(),
+            inbound: false,
+        };
+        let owner = "".into();
+        self.use_place(Place { key, owner }, Blueprint::Beyond)
+    }
+
     fn use_place(&mut self, place: Place, blueprint: Blueprint) -> DestinationId {
         let next = DestinationId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
         let free = &mut self.free;
@@ -246,7 +263,7 @@ impl Registry {
             .values()
             .filter_map(|blueprint| match blueprint {
                 Blueprint::Host(host) => Some(host),
-                Blueprint::Workload(_) => None,
+                Blueprint::Workload(_) | Blueprint::Beyond => None,
             });
         hosts
             .flat_map(|host| host.dns_names())
@@ -307,7 +324,7 @@ impl Registry {
             Blueprint::Host(host) if !self.changed_names.is_empty() => host
                 .dns_names()
                 .any(|name| self.changed_names.contains(name)),
-            Blueprint::Host(_) | Blueprint::Workload(_) => false,
+            Blueprint::Host(_) | Blueprint::Workload(_) | Blueprint::Beyond => false,
         }
     }
 }
@@ -322,15 +339,15 @@ impl Blueprint {
                 let meta = &host.policy.sources.first()?.meta;
                 Some(format!("{}/{}", meta.namespace, meta.name).into())
             }
-            Self::Workload(_) => None,
+            Self::Workload(_) | Self::Beyond => None,
         }
     }
 
-    /// Whether it is the own workload, which is next to us.
+    /// Whether nothing is between it and us that had to be secured, or we do not know how.
     fn is_own(&self) -> bool {
         match self {
             Self::Host(_) => false,
-            Self::Workload(_) => true,
+            Self::Workload(_) | Self::Beyond => true,
         }
     }
 
@@ -338,7 +355,8 @@ impl Blueprint {
         match (self, other) {
             (Self::Host(a), Self::Host(b)) => Arc::ptr_eq(a, b),
             (Self::Workload(a), Self::Workload(b)) => a == b,
-            (Self::Host(_), Self::Workload(_)) | (Self::Workload(_), Self::Host(_)) => false,
+            (Self::Beyond, Self::Beyond) => true,
+            (Self::Host(_) | Self::Workload(_) | Self::Beyond, _) => false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which addresses take traffic, and the virtual hosts behind each.
 
+mod capture;
 mod gateway;
 mod opaque;
 mod sidecar;

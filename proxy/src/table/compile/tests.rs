@@ -58,6 +58,7 @@ fn perspective() -> Perspective {
         locality: None,
         bind: Ipv4Addr::UNSPECIFIED.into(),
         principal: "unknown".into(),
+        captures: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which connection is used again, and what closes teach: over real sockets, with time given.
 
+use rustc_hash::FxHashSet;
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use tokio::net::UnixStream;
@@ -65,7 +66,8 @@ impl Scene {
     }
 
     fn sweep(&self, at: Duration) {
-        self.pool.sweep(&self.known, self.start + at);
+        self.pool
+            .sweep(|key| self.known.contains(key), self.start + at);
     }
 
     fn take(&self, at: Duration) -> Option<Duration> {

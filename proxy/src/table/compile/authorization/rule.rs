@@ -1,7 +1,8 @@
 //! The rules of one policy.
 
+use config::ip_block::IpBlock;
 use config::resource::authorization_policy::{
-    Attribute, AuthorizationRule, Condition as Written, IpBlock, Operation, Source,
+    Attribute, AuthorizationRule, Condition as Written, Operation, Source,
 };
 
 use crate::inbound::authz::check::{Check, Field, PathPattern};

@@ -17,6 +17,7 @@ use crate::tls::client::Channel;
 use crate::upstream::balance::Balancer;
 use crate::upstream::destination::{Destination, DestinationKey, Live, Policy};
 use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
+use crate::upstream::original::Originals;
 
 impl Registry {
     /// Builds a destination; endpoints whose address it had before stay the same objects.
@@ -36,8 +37,23 @@ impl Registry {
             Some(endpoint) => Arc::clone(endpoint),
             None => Arc::new(Endpoint::new(addr)),
         };
+        let mut originals = None;
         let (traffic, policy, balancer) = match blueprint {
-            Blueprint::Workload(workload) => self.to_workload(workload, endpoint),
+            Blueprint::Workload(workload) => {
+                let (traffic, policy, balancer) = self.to_workload(workload, endpoint);
+                if workload.addr.is_none() {
+                    originals = Some(Originals::new(traffic));
+                }
+                (traffic, policy, balancer)
+            }
+            Blueprint::Beyond => {
+                let traffic = self
+                    .metrics
+                    .intern(Reporter::Source, Traffic::passthrough());
+                originals = Some(Originals::new(traffic));
+                let nobody = Balancer::least_request(Vec::new());
+                (traffic, Policy::beyond(), nobody)
+            }
             Blueprint::Host(host) => {
                 let built = Built {
                     means: &self.current.means,
@@ -55,6 +71,7 @@ impl Registry {
         }
         Destination {
             window: window(policy.retries.interval(), before),
+            originals: originals.map(Arc::new),
             key: key.clone(),
             policy,
             balancer,
@@ -79,14 +96,15 @@ impl Registry {
             protocol: workload.protocol,
             ..Policy::default()
         };
-        let only = Member {
-            endpoint: endpoint(workload.addr.clone()),
+        let only = workload.addr.as_ref().map(|addr| Member {
+            endpoint: endpoint(addr.clone()),
             weight: 1,
             traffic,
             locality: None,
             channel: Channel::Plain,
-        };
-        (traffic, policy, Balancer::least_request(vec![only]))
+        });
+        let members = only.into_iter().collect();
+        (traffic, policy, Balancer::least_request(members))
     }
 
     fn to_host(

@@ -10,9 +10,10 @@ use config::{Resource, Spec};
 use super::{Frontend, Ingredients, Plan, bind_addr, every_request};
 use crate::table::compile::Perspective;
 use crate::table::host::{HostTable, VirtualHost};
+use crate::table::opaque::OpaqueRoutes;
 use crate::table::redirect::Redirect;
 use crate::table::route::{Action, Route};
-use crate::table::{Bind, Direction, Listener, PortRule, Transport, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Speaks, Transport, UnknownHost};
 use crate::tls::gateway::{TlsServer, TlsServers};
 
 /// Hosts by their names.
@@ -85,6 +86,9 @@ impl Plan<'_> {
                     Served::Tls(_) => Transport::Servers(TlsServers::default()),
                     Served::Plain(_) => Transport::Plain,
                 },
+                speaks: Speaks::Http,
+                opaque: OpaqueRoutes::default(),
+                captured: None,
                 admission,
             });
         match (served, &mut listener.transport) {

@@ -15,10 +15,11 @@ use rustc_hash::FxHashMap;
 use super::{Frontend, Ingredients, Plan, bind_addr, every_request};
 use crate::table::compile::destinations::Workload;
 use crate::table::host::{HostTable, VirtualHost};
+use crate::table::opaque::OpaqueRoutes;
 use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
 use crate::table::split::{DestinationByPort, Split, Target};
-use crate::table::{Bind, Direction, Listener, PortRule, Transport, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Speaks, Transport, UnknownHost};
 use crate::upstream::destination::Protocol;
 use crate::upstream::endpoint::EndpointAddr;
 
@@ -45,7 +46,9 @@ impl<'p> Plan<'p> {
                 }
             }
         }
-        if self.listeners.is_empty() {
+        if self.perspective.captures {
+            self.capture();
+        } else if self.listeners.is_empty() {
             let services = self.mesh.visible_services(&self.perspective.viewer);
             let routes = self.mesh.mesh_routes(&self.perspective.viewer);
             let bind = Bind::Tcp(DEFAULT_OUTBOUND);
@@ -60,6 +63,9 @@ impl<'p> Plan<'p> {
                     unknown_host: UnknownHost::NotFound,
                     hosts,
                     transport: Transport::Plain,
+                    speaks: Speaks::Http,
+                    opaque: OpaqueRoutes::default(),
+                    captured: None,
                     admission: None,
                 },
             );
@@ -81,7 +87,7 @@ impl<'p> Plan<'p> {
         };
         let service = self.own_service(number);
         let workload = Workload {
-            addr,
+            addr: Some(addr),
             protocol,
             service: service.map(|it| (it.host.clone(), it.namespace.clone())),
         };
@@ -110,13 +116,16 @@ impl<'p> Plan<'p> {
             unknown_host: UnknownHost::NotFound,
             hosts,
             transport,
+            speaks: Speaks::Http,
+            opaque: OpaqueRoutes::default(),
+            captured: None,
             admission: self.admission.clone(),
         });
     }
 
     /// What a port of the workload takes. Never less than the policy asks for: without an identity
     /// STRICT is shut. PERMISSIVE is then plain text, which it allows.
-    fn workload_transport(&self, port: u16) -> Transport {
+    pub(super) fn workload_transport(&self, port: u16) -> Transport {
         let identity = self.certificates.identity().cloned();
         let policy = self.mesh.mutual_tls(&self.perspective.viewer);
         match (policy.at(port), identity) {
@@ -190,6 +199,9 @@ impl<'p> Plan<'p> {
             unknown_host,
             hosts,
             transport: Transport::Plain,
+            speaks: Speaks::Http,
+            opaque: OpaqueRoutes::default(),
+            captured: None,
             admission: None,
         });
     }

@@ -131,6 +131,7 @@ fn workers(protocol: &str, seen: &Rc<Seen>) -> (Vec<Rc<Worker>>, Arc<Destination
         locality: None,
         bind: LISTENER.ip(),
         principal: "unknown".to_owned(),
+        captures: false,
     };
     let compiled = Compiler::new(perspective, Arc::clone(&metrics)).compile(&mesh);
     let destination = compiled.destinations.iter().next().map(Arc::clone);

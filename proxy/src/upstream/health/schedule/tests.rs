@@ -45,6 +45,7 @@ fn destination(check: Option<&Arc<Check>>, endpoints: &[&Arc<Endpoint>]) -> Arc<
         rule: None,
         live: Arc::default(),
         window: None,
+        originals: None,
     })
 }
 
@@ -61,6 +62,7 @@ fn reloaded(before: &Destination, check: Option<&Arc<Check>>) -> Arc<Destination
         rule: None,
         live: Arc::clone(&before.live),
         window: None,
+        originals: None,
     })
 }
 

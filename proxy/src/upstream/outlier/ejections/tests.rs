@@ -58,6 +58,7 @@ fn destination(count: u16, rules: Option<Detection>) -> Arc<Destination> {
         rule: None,
         live,
         window: None,
+        originals: None,
     })
 }
 
@@ -74,6 +75,7 @@ fn reloaded(before: &Destination, rules: Option<Detection>) -> Arc<Destination> 
         rule: None,
         live: Arc::clone(&before.live),
         window: None,
+        originals: None,
     })
 }
 
@@ -93,6 +95,7 @@ fn grown(before: &Destination) -> Arc<Destination> {
         rule: None,
         live: Arc::clone(&before.live),
         window: None,
+        originals: None,
     })
 }
 

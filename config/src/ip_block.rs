@@ -1,4 +1,4 @@
-//! Addresses of authorization rules.
+//! Networks, as rules write them.
 
 use std::net::IpAddr;
 use std::str::FromStr;
