@@ -353,9 +353,10 @@ impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
     }
 }
 
-/// The text as the rest of this crate counts its lines: no byte-order mark, no lone carriage return.
+/// The text as the rest of this crate counts its lines: no byte-order mark at its beginning, and not the
+/// second of files that were joined, no lone carriage return.
 pub(crate) fn normalize(text: &str) -> Cow<'_, str> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.trim_start_matches('\u{feff}');
     let bytes = text.as_bytes();
     let lone = |(at, byte): (usize, &u8)| *byte == b'\r' && bytes.get(at + 1) != Some(&b'\n');
     if !text.contains('\r') || !bytes.iter().enumerate().any(lone) {

@@ -163,13 +163,17 @@ fn items_of_a_list_have_lines_of_their_own() {
 }
 
 #[test]
-fn a_byte_order_mark_and_windows_lines_do_not_shift_places() {
-    let text = format!("\u{feff}{}", RULE.replace("hosts: [a]", "hosts: 5")).replace('\n', "\r\n");
+fn byte_order_marks_and_windows_lines_do_not_shift_places() {
+    let text = RULE.replace("hosts: [a]", "hosts: 5").replace('\n', "\r\n");
+    for marks in ["\u{feff}", "\u{feff}\u{feff}"] {
+        let loaded = parse("x.yaml", &format!("{marks}{text}"), "default");
 
-    let loaded = parse("x.yaml", &text, "default");
-
-    assert_eq!(
-        lines(&loaded),
-        ["x.yaml:5:10: spec.hosts: must be a list, got the number 5"]
-    );
+        assert_eq!(
+            lines(&loaded),
+            ["x.yaml:5:10: spec.hosts: must be a list, got the number 5"]
+        );
+    }
+    let nothing = parse("x.yaml", "", "default");
+    let marks = parse("x.yaml", "\u{feff}\u{feff}\u{feff}", "default");
+    assert_eq!(lines(&marks), lines(&nothing));
 }
