@@ -1,5 +1,6 @@
 //! Networks, as rules write them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -19,6 +20,23 @@ pub struct IpBlockError(String);
 // === impl IpBlock ===
 
 impl IpBlock {
+    /// The address, if it is one alone.
+    pub fn alone(&self) -> Option<IpAddr> {
+        (self.bits == self.bits_max()).then_some(self.first)
+    }
+
+    /// How many bits of it count.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    fn bits_max(&self) -> u32 {
+        match self.first {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        }
+    }
+
     /// Whether `addr` is one of them. An address of IPv4 is the same when it is written as one of
     /// IPv6.
     pub fn contains(&self, addr: IpAddr) -> bool {
@@ -30,6 +48,25 @@ impl IpBlock {
                 (first.to_bits() ^ addr.to_bits()).leading_zeros() >= self.bits
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl From<IpAddr> for IpBlock {
+    /// The address alone.
+    fn from(addr: IpAddr) -> Self {
+        let first = addr.to_canonical();
+        let bits = if first.is_ipv4() { 32 } else { 128 };
+        Self { first, bits }
+    }
+}
+
+impl fmt::Display for IpBlock {
+    /// As it was written, but for what makes no difference.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.alone() {
+            Some(addr) => addr.fmt(f),
+            None => write!(f, "{}/{}", self.first, self.bits),
         }
     }
 }

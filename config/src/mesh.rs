@@ -17,6 +17,7 @@ use crate::resource::secret::Secret;
 use crate::resource::virtual_service::Delegate;
 use crate::resource::{Metadata, Resource, Spec};
 
+mod addresses;
 mod delegate;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -26,6 +27,7 @@ mod mesh_config;
 mod mutual_tls;
 mod name;
 mod order;
+mod own;
 mod policy;
 mod rate_limit;
 mod registry;
@@ -38,6 +40,7 @@ mod visibility;
 
 pub use mutual_tls::{Accepts, MutualTlsPolicy};
 pub use name::{MESH_GATEWAY, covers, intersect, resolve_gateway};
+pub use own::OwnPort;
 pub use policy::{EffectivePolicy, HostPolicy, Subset};
 pub use rate_limit::{Limiting, Subject};
 pub use routes::Routes;

@@ -14,12 +14,13 @@ use crate::yaml;
 /// Name of the `ConfigMap` that Istio's proxies are configured by.
 const CONFIG_MAP: &str = "istio";
 /// Fields of `MeshConfig` that count.
-const USED: [&str; 6] = [
+const USED: [&str; 7] = [
     "trustDomain",
     "trustDomainAliases",
     "rootNamespace",
     "pathNormalization",
     "extensionProviders",
+    "outboundTrafficPolicy",
     "defaultConfig",
 ];
 /// Fields of a provider that count.
@@ -103,6 +104,10 @@ fn set_aside_unused(value: &mut Value, path: &Path<'_>, report: &Report) {
                 "has no effect on this proxy",
             );
         }
+    }
+    if let Some(policy) = value.get_mut("outboundTrafficPolicy") {
+        let path = Path::Key(path, "outboundTrafficPolicy");
+        unused(policy, &path, &["mode"], "has no effect on this proxy");
     }
     let path = Path::Key(path, "extensionProviders");
     let providers = value

@@ -140,7 +140,7 @@ fn named_protocol(name: &str) -> Option<Protocol> {
 }
 
 /// Target port where the service alone tells it: its number, else that of the service port.
-fn numeric_target(port: &KubePort) -> Option<u16> {
+pub(super) fn numeric_target(port: &KubePort) -> Option<u16> {
     let target = match &port.target_port {
         Some(IntOrString::Int(number)) if *number != 0 => *number,
         Some(IntOrString::Int(_) | IntOrString::String(_)) | None => port.port,

@@ -1,8 +1,9 @@
 //! What a `MeshConfig` says of the mesh as a whole.
 
 use super::kinds::Kinds;
-use super::{Mesh, MeshSettings};
+use super::{Mesh, MeshSettings, Viewer};
 use crate::resource::mesh_config::{ExtensionProvider, MeshConfig, PathNormalization};
+use crate::resource::sidecar::{OutboundMode, OutboundTrafficPolicy};
 use crate::resource::{Metadata, Spec};
 
 // === impl Kinds ===
@@ -57,6 +58,22 @@ impl Mesh {
     pub fn wanted_normalization(&self) -> Option<PathNormalization> {
         let (config, _) = self.kinds.mesh_config()?;
         config.path_normalization.normalization
+    }
+
+    /// What happens to traffic of the viewer for hosts and addresses that nobody knows: as its
+    /// `Sidecar` says, else the `MeshConfig`, else it passes.
+    pub fn outbound_mode(&self, viewer: &Viewer) -> OutboundMode {
+        let of_sidecar = self.sidecar(viewer).and_then(|it| match &it.spec {
+            Spec::Sidecar(sidecar) => sidecar.outbound_traffic_policy.as_ref(),
+            _ => None,
+        });
+        let of_mesh = || {
+            let (config, _) = self.kinds.mesh_config()?;
+            config.outbound_traffic_policy.as_ref()
+        };
+        of_sidecar
+            .or_else(of_mesh)
+            .map_or(OutboundMode::AllowAny, OutboundTrafficPolicy::mode)
     }
 
     /// Names of all providers.
@@ -135,6 +152,50 @@ data:
 
             assert_eq!(mesh.settings().path_normalization, expected, "{written}");
         }
+    }
+
+    #[test]
+    fn unknown_hosts_pass_unless_the_mesh_or_the_sidecar_says_otherwise() {
+        use crate::mesh::Viewer;
+        use crate::resource::sidecar::OutboundMode::{AllowAny, RegistryOnly};
+        let config = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: 'outboundTrafficPolicy: {mode: MODE}'}
+";
+        let sidecar = "
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec: {outboundTrafficPolicy: {mode: MODE}}
+";
+        for (of_mesh, of_sidecar, expected) in [
+            (None, Some("ALLOW_ANY"), AllowAny),
+            (Some("REGISTRY_ONLY"), None, RegistryOnly),
+            (Some("REGISTRY_ONLY"), Some("ALLOW_ANY"), AllowAny),
+            (Some("ALLOW_ANY"), Some("REGISTRY_ONLY"), RegistryOnly),
+        ] {
+            let config = of_mesh.map(|mode| config.replace("MODE", mode));
+            let sidecar = of_sidecar.map(|mode| sidecar.replace("MODE", mode));
+            let text: Vec<String> = [config, sidecar].into_iter().flatten().collect();
+            let loaded = parse("m.yaml", &text.join("\n---\n"), "default");
+            assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+            let viewer = Viewer {
+                namespace: "default".to_owned(),
+                ..Viewer::default()
+            };
+
+            let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+
+            assert_eq!(
+                mesh.outbound_mode(&viewer),
+                expected,
+                "{of_mesh:?} {of_sidecar:?}"
+            );
+        }
+        let empty = Mesh::new(&[], MeshSettings::default());
+        assert_eq!(empty.outbound_mode(&Viewer::default()), AllowAny);
     }
 
     #[test]

@@ -123,6 +123,12 @@ impl Mesh {
             .collect()
     }
 
+    /// The egress listeners that say what the viewer may reach; none if it may reach everything that
+    /// is exported to it.
+    pub fn egress_listeners(&self, viewer: &Viewer) -> Option<&[EgressListener]> {
+        self.egress(viewer).map(|(_, listeners)| listeners)
+    }
+
     /// The selector-less `Sidecar` of a namespace, else that of the root namespace.
     fn default_sidecar(&self, namespace: &str) -> Option<&Arc<Resource>> {
         [namespace, self.settings.root_namespace.as_str()]

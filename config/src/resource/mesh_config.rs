@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::sidecar::OutboundTrafficPolicy;
 use crate::value::Duration;
 
 /// The settings that count. What else is written is told by the loader.
@@ -23,6 +24,8 @@ pub struct MeshConfig {
     pub path_normalization: ProxyPathNormalization,
     /// Services that proxies ask or tell something.
     pub extension_providers: Vec<ExtensionProvider>,
+    /// What happens to traffic for unknown hosts, where no `Sidecar` says so.
+    pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
     /// What proxies have in common.
     pub default_config: DefaultConfig,
     /// The document that it is a part of.

@@ -100,3 +100,30 @@ pub enum OutboundMode {
     /// Let unknown hosts pass.
     AllowAny,
 }
+
+// === impl IngressListener ===
+
+impl IngressListener {
+    /// Whether callers connect to it by themselves: nothing is captured for it.
+    pub fn is_explicit(&self) -> bool {
+        self.capture_mode == Some(CaptureMode::None)
+    }
+}
+
+// === impl EgressListener ===
+
+impl EgressListener {
+    /// Whether the application connects to it by itself: nothing is captured for it.
+    pub fn is_explicit(&self) -> bool {
+        self.port.is_some() && self.capture_mode == Some(CaptureMode::None)
+    }
+}
+
+// === impl OutboundTrafficPolicy ===
+
+impl OutboundTrafficPolicy {
+    /// The mode that counts.
+    pub fn mode(&self) -> OutboundMode {
+        self.mode.unwrap_or(OutboundMode::RegistryOnly)
+    }
+}
