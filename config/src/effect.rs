@@ -26,8 +26,6 @@ enum When {
     Present,
     /// The field is there and a text among these, in any case.
     OneOf(&'static [&'static str]),
-    /// The field is absent, or a text among these.
-    AbsentOrOneOf(&'static [&'static str]),
     /// The field is a list as text, with this between its commas.
     ListHas(&'static str),
     /// The field is a mapping, and a text in it has a `%NAME%` expression.
@@ -42,18 +40,14 @@ enum Say {
 }
 
 use Say::{Deprecated, NoEffect};
-use When::{AbsentOrOneOf, Expression, ListHas, OneOf, Present};
+use When::{Expression, ListHas, OneOf, Present};
 
 const VS: &str = "VirtualService";
 const DR: &str = "DestinationRule";
-const GW: &str = "Gateway";
 const SE: &str = "ServiceEntry";
 const WE: &str = "WorkloadEntry";
 const SC: &str = "Sidecar";
 const RA: &str = "RequestAuthentication";
-
-/// Server protocols without TLS that are not HTTP.
-const OPAQUE: &[&str] = &["TCP", "MONGO"];
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -64,8 +58,6 @@ const TABLE: &[Row] = &[
     row(VS, "{headers}.request.add", Expression, NoEffect("an expression; it is sent as written")),
     row(VS, "{headers}.response.set", Expression, NoEffect("an expression; it is sent as written")),
     row(VS, "{headers}.response.add", Expression, NoEffect("an expression; it is sent as written")),
-    row(VS, "tls[].match[].destinationSubnets", Present, NoEffect("conditions on addresses; the block matches nothing")),
-    row(VS, "tcp", Present, NoEffect("routing of TCP, but for what comes out of TLS at a gateway")),
     row(VS, "http[].mirror_percent", Present, Deprecated("mirrorPercentage")),
     row(VS, "http[].mirrorPercent", Present, Deprecated("mirrorPercentage")),
     row(VS, "http[].fault.delay.percent", Present, Deprecated("percentage")),
@@ -75,17 +67,12 @@ const TABLE: &[Row] = &[
     row(DR, "{policy}.tls.credentialName", Present, NoEffect("credentials from a secret; no connection is opened")),
     row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
     row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
-    row(DR, "{policy}.loadBalancer.simple", OneOf(&["PASSTHROUGH"]), NoEffect("passthrough")),
     row(DR, "{policy}.outlierDetection.consecutiveErrors", Present, Deprecated("consecutive5xxErrors")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["LEAST_CONN"]), Deprecated("LEAST_REQUEST")),
     row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, Deprecated("warmup.duration")),
     row(DR, "{policy}.loadBalancer.consistentHash.minimumRingSize", Present, Deprecated("ringHash.minimumRingSize")),
 
-    row(GW, "servers[].port.protocol", OneOf(OPAQUE), NoEffect("servers that speak neither HTTP nor TLS")),
-
-    row(SE, "resolution", AbsentOrOneOf(&["NONE"]), NoEffect("resolution NONE")),
     row(SE, "resolution", OneOf(&["DYNAMIC_DNS"]), NoEffect("resolution DYNAMIC_DNS")),
-    row(SE, "addresses", Present, NoEffect("virtual addresses")),
     row(SE, "endpoints[].network", Present, NoEffect("networks")),
 
     row(WE, "network", Present, NoEffect("networks")),
@@ -94,11 +81,7 @@ const TABLE: &[Row] = &[
     row(RA, "targetRefs", Present, NoEffect("a policy for resources by name, so that no token is looked at; workloads and gateways are chosen by selector")),
     row(RA, "jwtRules[].presence", Present, NoEffect("requests without a token pass; an AuthorizationPolicy with requestPrincipals ['*'] asks for one")),
 
-    row(SC, "inboundConnectionPool", Present, NoEffect("inbound connection limits")),
     row(SC, "ingress[].tls", Present, NoEffect("TLS of a sidecar listener")),
-    row(SC, "ingress[].connectionPool", Present, NoEffect("inbound connection limits")),
-    row(SC, "ingress[].captureMode", OneOf(&["IPTABLES"]), NoEffect("capture by iptables")),
-    row(SC, "egress[].captureMode", OneOf(&["IPTABLES"]), NoEffect("capture by iptables")),
     row(SC, "outboundTrafficPolicy.egressProxy", Present, NoEffect("egress proxy")),
 ];
 
@@ -193,11 +176,10 @@ impl When {
                 .is_some_and(|text| texts.iter().any(|t| t.eq_ignore_ascii_case(text)))
         };
         match (self, value) {
-            (Self::AbsentOrOneOf(_), None) => true,
             (_, None) => false,
             (Self::Present, Some(Value::Array(items))) => !items.is_empty(),
             (Self::Present, Some(_)) => true,
-            (Self::OneOf(texts) | Self::AbsentOrOneOf(texts), Some(value)) => among(texts, value),
+            (Self::OneOf(texts), Some(value)) => among(texts, value),
             (Self::Expression, Some(value)) => value.as_object().is_some_and(|map| {
                 let mut texts = map.values().filter_map(Value::as_str);
                 texts.any(|text| text.replace("%%", "").contains('%'))

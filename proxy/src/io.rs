@@ -5,6 +5,7 @@ mod rested;
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -67,6 +68,15 @@ impl Io {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Tls(_) | Self::Memory(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The addresses of this side and of the peer; none where there are no such.
+    pub(crate) fn ends(&self) -> [Option<IpAddr>; 2] {
+        match self {
+            Self::Tcp(tcp) => [tcp.local_addr(), tcp.peer_addr()].map(|end| Some(end.ok()?.ip())),
+            Self::Tls(tls) => tls.get_ref().0.ends(),
+            Self::Unix(_) | Self::Memory(_) => [None, None],
         }
     }
 

@@ -113,6 +113,12 @@ impl Downstream {
         }
     }
 
+    /// The address that the caller asked for: where it was going when it was captured, else the one that
+    /// it reached.
+    pub(crate) fn addressed(&self) -> Option<SocketAddr> {
+        self.original.or(self.local)
+    }
+
     /// Whom the caller proved to be.
     pub(crate) fn principal(&self) -> Option<&SpiffeId> {
         self.security.as_ref()?.principal.as_ref()

@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use crate::inbound::Admission;
@@ -269,6 +270,20 @@ impl Listener {
         matches!(self.transport, Transport::Strict(_)) && !is_proved()
     }
 
+    /// Every set of rules for connections that are not HTTP: its own, and those of its servers.
+    pub(crate) fn all_opaque(&self) -> impl Iterator<Item = &OpaqueRoutes> {
+        let servers = match &self.transport {
+            Transport::Plain | Transport::Permissive(_) | Transport::Strict(_) => None,
+            Transport::Servers(servers) => Some(servers),
+        };
+        let servers = servers.into_iter().flat_map(HostTable::<TlsServer>::iter);
+        // One server may have many names.
+        let mut seen = FxHashSet::default();
+        let once = servers.filter(move |(_, server)| seen.insert(Arc::as_ptr(server)));
+        let of_servers = once.filter_map(|(_, server)| server.opaque());
+        std::iter::once(&self.opaque).chain(of_servers)
+    }
+
     /// All hosts with their names as written, in no order.
     pub(crate) fn all_hosts(&self) -> impl Iterator<Item = (String, &Arc<VirtualHost>)> {
         let servers = match &self.transport {
@@ -304,6 +319,20 @@ impl Transport {
             Self::Plain | Self::Servers(_) => None,
             Self::Permissive(_) => Some("PERMISSIVE"),
             Self::Strict(_) => Some("STRICT"),
+        }
+    }
+}
+
+// === impl Speaks ===
+
+impl Speaks {
+    /// In a word, for people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Opaque => "anything",
+            Self::Unknown => "what the first bytes tell",
         }
     }
 }

@@ -3,7 +3,6 @@ use serde_json::json;
 use super::*;
 use crate::decode::{Unknown, decode};
 use crate::resource::destination_rule::DestinationRule;
-use crate::resource::gateway::Gateway;
 use crate::resource::request_authentication::RequestAuthentication;
 use crate::resource::service_entry::ServiceEntry;
 use crate::resource::sidecar::Sidecar;
@@ -27,7 +26,6 @@ fn decoded(kind: &str, spec: &Value) -> Vec<String> {
             Unknown::Refuse,
             &report,
         )),
-        GW => drop(decode::<Gateway>(spec, path, Unknown::Refuse, &report)),
         SE => drop(decode::<ServiceEntry>(spec, path, Unknown::Refuse, &report)),
         WE => drop(decode::<WorkloadEntry>(
             spec,
@@ -140,10 +138,4 @@ fn header_values_are_told_from_expressions_on_both_levels() {
             "http[0].route[0].headers.request.set",
         ]
     );
-}
-
-#[test]
-fn a_service_entry_without_resolution_is_one_with_none() {
-    assert_eq!(warnings(SE, &json!({"hosts": ["a"]})), ["resolution"]);
-    assert_eq!(warnings(SE, &json!({"resolution": "STATIC"})), [""; 0]);
 }

@@ -200,6 +200,9 @@ fn check_tcp(f: &mut Findings, route: &TcpRoute) {
                 f.require(host::check_subnet(subnet));
             },
         );
+        if let Some(subnet) = field::written(block.source_subnet.as_ref()) {
+            f.require_in("sourceSubnet", host::check_subnet(subnet));
+        }
         check_l4_source(block.port, &block.gateways, f);
         field::labels("sourceLabels", &block.source_labels, f);
     });

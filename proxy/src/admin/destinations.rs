@@ -11,6 +11,7 @@ use crate::upstream::budget::RetryLimit;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
 use crate::upstream::endpoint::Member;
 use crate::upstream::health::Health;
+use crate::upstream::original::Originals;
 use crate::upstream::outlier::{Detection, ErrorCodes, LocalFailures};
 
 /// All destinations in use, by key.
@@ -37,6 +38,22 @@ fn describe(destination: &Destination) -> Value {
         "retries": retries(destination),
         "groups": groups(destination),
         "endpoints": endpoints(destination),
+        "originals": destination.originals.as_deref().map(originals),
+    })
+}
+
+/// The addresses that callers asked for, where they choose.
+fn originals(originals: &Originals) -> Value {
+    let all = originals.all();
+    let all = all.iter().flat_map(|it| {
+        let members = it.members().iter();
+        members
+            .map(|member| endpoint(member, it))
+            .collect::<Vec<_>>()
+    });
+    json!({
+        "takes": if originals.takes_any() { "any address" } else { "its endpoints" },
+        "asked": all.collect::<Vec<_>>(),
     })
 }
 

@@ -5,10 +5,12 @@ mod beside;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use config::Resource;
 use serde_json::{Value, json};
 
 use crate::snapshot::Snapshot;
 use crate::table::host::VirtualHost;
+use crate::table::opaque::{OpaqueRoutes, Told};
 use crate::table::redirect::{Original, Redirect};
 use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
@@ -17,14 +19,15 @@ use crate::table::split::{DestinationByPort, Split, Sticky, Target};
 use crate::table::{Listener, PortRule, Table, UnknownHost};
 use crate::upstream::destination::{DestinationId, Destinations};
 
-/// All listeners.
+/// All listeners, and what stands behind those that take captured connections.
 pub(super) fn listeners(table: &Table) -> Vec<Value> {
-    let describe = |listener: &Arc<Listener>| {
+    let describe = |listener: &Listener| {
         let mut shown = json!({
             "address": listener.bind.to_string(),
             "name": listener.name,
             "direction": listener.direction,
             "tls": listener.transport.is_tls(),
+            "speaks": listener.speaks.as_str(),
             "port": match listener.port_rule {
                 PortRule::Listener(port) => json!(port),
                 PortRule::Authority => json!("of the authority"),
@@ -41,20 +44,77 @@ pub(super) fn listeners(table: &Table) -> Vec<Value> {
         }
         shown
     };
-    table.listeners.iter().map(describe).collect()
+    let with_captured = |listener: &Arc<Listener>| {
+        let mut shown = describe(listener);
+        if let Some(captured) = &listener.captured {
+            let behind = captured.stands().into_iter().map(|(listener, places)| {
+                let mut shown = describe(listener);
+                shown["address"] = Value::Null;
+                shown["standsFor"] = json!(places);
+                shown
+            });
+            shown["captured"] = behind.collect();
+        }
+        shown
+    };
+    table.listeners.iter().map(with_captured).collect()
 }
 
 /// All listeners with their hosts and rules.
 pub(super) fn routes(snapshot: &Snapshot) -> Vec<Value> {
-    let describe = |listener: &Arc<Listener>| {
+    let describe = |listener: &Listener| {
         json!({
             "listener": listener.bind.to_string(),
             "name": listener.name,
             "direction": listener.direction,
             "hosts": hosts(listener, &snapshot.destinations),
+            "connections": connections(listener, &snapshot.destinations),
         })
     };
-    snapshot.table.listeners.iter().map(describe).collect()
+    let with_captured = |listener: &Arc<Listener>| {
+        let mut shown = vec![describe(listener)];
+        let captured = listener.captured.iter();
+        let behind = captured.flat_map(|it| it.stands()).map(|(it, places)| {
+            let mut shown = describe(it);
+            shown["standsFor"] = json!(places);
+            shown
+        });
+        shown.extend(behind);
+        shown
+    };
+    let listeners = snapshot.table.listeners.iter();
+    listeners.flat_map(with_captured).collect()
+}
+
+/// Rules for connections that are not HTTP, as they are tried.
+fn connections(listener: &Listener, destinations: &Destinations) -> Vec<Value> {
+    let rules = listener.all_opaque().flat_map(OpaqueRoutes::iter);
+    let describe = |rule: Told<'_>| {
+        let mut shown = json!({
+            "when": rule.conditions(),
+            "then": {"forward": forward(&rule.route.split, destinations)},
+        });
+        if let Some(origin) = &rule.route.origin {
+            shown["origin"] = self::origin(origin, rule.route.position);
+            shown["origin"]["list"] = json!(rule.list());
+        }
+        shown
+    };
+    rules.map(describe).collect()
+}
+
+/// Where a rule is written.
+fn origin(origin: &Resource, position: u32) -> Value {
+    json!({
+        "resource": origin.to_string(),
+        "position": position,
+        "source": format!("{}:{}", origin.source.file.display(), origin.source.line),
+    })
+}
+
+fn forward(split: &Split, destinations: &Destinations) -> Vec<Value> {
+    let targets = split.targets().iter();
+    targets.map(|to| target(to, split, destinations)).collect()
 }
 
 /// Hosts in the order of their first name; those that share rules are one entry with all names.
@@ -100,11 +160,7 @@ fn rule(rule: &Rule, destinations: &Destinations) -> Value {
         value["mirrors"] = mirrors.map(|it| beside::mirror(it, destinations)).collect();
     }
     if let Some(origin) = &route.origin {
-        value["origin"] = json!({
-            "resource": origin.to_string(),
-            "position": route.position,
-            "source": format!("{}:{}", origin.source.file.display(), origin.source.line),
-        });
+        value["origin"] = self::origin(origin, route.position);
     }
     value
 }
@@ -123,7 +179,7 @@ fn retries(policy: &RetryPolicy) -> Value {
 fn action(route: &Route, destinations: &Destinations) -> Value {
     match &route.action {
         Action::Forward(split) => json!({
-            "forward": split.targets().iter().map(|to| target(to, split, destinations)).collect::<Vec<_>>(),
+            "forward": forward(split, destinations),
             "stickyBy": split.sticky.as_ref().map(Sticky::to_string),
         }),
         Action::Redirect(redirect) => json!({

@@ -180,6 +180,7 @@ async fn listeners_and_destinations_are_shown() {
             "name": "outbound",
             "direction": "outbound",
             "tls": false,
+            "speaks": "http",
             "port": "of the authority",
             "unknownHost": 502,
             "hosts": 2,
@@ -232,6 +233,7 @@ async fn listeners_and_destinations_are_shown() {
                 "keepAlive": {"announced": null, "observed": null},
                 "level": 0,
             }],
+            "originals": null,
         }])
     );
 }

@@ -88,7 +88,7 @@ impl LogFields {
             method: "".into(),
             path: String::new(),
             protocol: "",
-            downstream_local: downstream.local,
+            downstream_local: downstream.addressed(),
             downstream_remote: downstream.peer,
             authority: None,
             server_name: downstream.server_name().unwrap_or_default().into(),

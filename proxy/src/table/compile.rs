@@ -37,7 +37,7 @@ use crate::upstream::destination::Destinations;
 pub(crate) use authorization::fuzz as authorization_fuzz;
 use balance::{Here, Place};
 use destinations::Registry;
-use listeners::{HostCache, Plan};
+use listeners::{Made, Plan};
 use rate_limit::{Ledger, LimitCompiler};
 
 /// What does not change while the process runs and drives the compilation.
@@ -65,7 +65,8 @@ pub struct Compiler {
     perspective: Perspective,
     metrics: Arc<Metrics>,
     registry: Registry,
-    hosts: HostCache,
+    /// What listeners are made of.
+    parts: Made,
     ledger: Ledger,
     /// Issuers of tokens whose keys are fetched.
     issuers: Issuers,
@@ -78,7 +79,7 @@ pub struct Planned<'c> {
     compiler: &'c mut Compiler,
     table: Arc<Table>,
     /// What the compiler remembers of it; nothing once it does.
-    made: Option<(HostCache, Ledger)>,
+    made: Option<(Made, Ledger)>,
 }
 
 /// One generation.
@@ -114,7 +115,7 @@ impl Compiler {
             registry: Registry::new(perspective.clone(), Arc::clone(&metrics)),
             perspective,
             metrics,
-            hosts: HostCache::default(),
+            parts: Made::default(),
             ledger: Ledger::new(),
             issuers: Issuers::default(),
             table: Arc::default(),
@@ -136,11 +137,11 @@ impl Compiler {
     pub fn plan(&mut self, mesh: &Mesh, certificates: &Certificates) -> Planned<'_> {
         self.registry.begin(certificates);
         let (perspective, registry) = (&self.perspective, &mut self.registry);
-        let mut plan = Plan::new(mesh, perspective, certificates, registry, &self.hosts);
+        let mut plan = Plan::new(mesh, perspective, certificates, registry, &self.parts);
         plan.admit(&mut self.issuers);
         plan.gateways();
         plan.sidecar();
-        let (listeners, hosts) = plan.finish();
+        let (listeners, parts) = plan.finish();
         let limits = LimitCompiler {
             mesh,
             perspective: &self.perspective,
@@ -157,7 +158,7 @@ impl Compiler {
                 limits,
                 normalization: mesh.wanted_normalization().map(Into::into),
             }),
-            made: Some((hosts, ledger)),
+            made: Some((parts, ledger)),
         }
     }
 
@@ -193,8 +194,8 @@ impl Planned<'_> {
     /// Makes the plan the current generation.
     pub fn commit(mut self) -> Compiled {
         let compiler = &mut *self.compiler;
-        if let Some((hosts, ledger)) = self.made.take() {
-            compiler.hosts = hosts;
+        if let Some((parts, ledger)) = self.made.take() {
+            compiler.parts = parts;
             let before = std::mem::replace(&mut compiler.ledger, ledger);
             let counters = &compiler.metrics.process.rate_limits;
             compiler.ledger.forget(&before, counters);

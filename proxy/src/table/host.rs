@@ -7,9 +7,12 @@ use rustc_hash::FxHashMap;
 use crate::table::elsewhere::Elsewhere;
 use crate::table::rules::Rules;
 
-/// What a listener has for each host: a virtual host, or what answers to a name in TLS.
+/// What a listener has for each host: a virtual host, or what answers to a name in TLS. Cheap to clone.
 #[derive(Debug)]
-pub struct HostTable<T = VirtualHost> {
+pub struct HostTable<T = VirtualHost>(Arc<Names<T>>);
+
+#[derive(Debug)]
+struct Names<T> {
     /// Lower-case names and addresses.
     exact: FxHashMap<Arc<str>, Arc<T>>,
     /// `*.` wildcards by what follows the star, dot included.
@@ -36,11 +39,17 @@ pub struct VirtualHost {
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self {
+        Self(Arc::new(Names {
             exact: FxHashMap::default(),
             suffix: FxHashMap::default(),
             any: None,
-        }
+        }))
+    }
+}
+
+impl<T> Clone for HostTable<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -48,15 +57,16 @@ impl<T> HostTable<T> {
     /// Adds a host: a name, an address, a `*.` wildcard or `*`. The first entry of a name stays, as
     /// the first of two conflicting resources wins. Returns whether the entry was taken.
     pub fn insert(&mut self, name: &str, host: &Arc<T>) -> bool {
+        let names = Arc::make_mut(&mut self.0);
         let name = name.to_ascii_lowercase();
         if name == "*" {
-            let free = self.any.is_none();
-            self.any.get_or_insert_with(|| Arc::clone(host));
+            let free = names.any.is_none();
+            names.any.get_or_insert_with(|| Arc::clone(host));
             return free;
         }
         let (map, key) = match name.strip_prefix('*') {
-            Some(suffix) => (&mut self.suffix, Arc::from(suffix)),
-            None => (&mut self.exact, Arc::from(name)),
+            Some(suffix) => (&mut names.suffix, Arc::from(suffix)),
+            None => (&mut names.exact, Arc::from(name)),
         };
         let mut taken = false;
         map.entry(key).or_insert_with(|| {
@@ -77,37 +87,46 @@ impl<T> HostTable<T> {
     }
 
     fn find_lower(&self, host: &str) -> Option<&Arc<T>> {
-        if let Some(found) = self.exact.get(host) {
+        let Names { exact, suffix, any } = &*self.0;
+        if let Some(found) = exact.get(host) {
             return Some(found);
         }
-        if !self.suffix.is_empty() {
+        if !suffix.is_empty() {
             // A wildcard stands for at least one character, so the search starts behind the first.
             for (at, _) in host.char_indices().skip(1).filter(|(_, c)| *c == '.') {
-                if let Some(found) = self.suffix.get(&host[at..]) {
+                if let Some(found) = suffix.get(&host[at..]) {
                     return Some(found);
                 }
             }
         }
-        self.any.as_ref()
+        any.as_ref()
     }
 
     /// Every host with its name as written, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<T>)> {
-        let exact = self
-            .exact
-            .iter()
-            .map(|(name, host)| (name.to_string(), host));
-        let suffix = self
-            .suffix
-            .iter()
-            .map(|(name, host)| (format!("*{name}"), host));
-        let any = self.any.iter().map(|host| ("*".to_owned(), host));
+        let Names { exact, suffix, any } = &*self.0;
+        let exact = exact.iter().map(|(name, host)| (name.to_string(), host));
+        let suffix = suffix.iter().map(|(name, host)| (format!("*{name}"), host));
+        let any = any.iter().map(|host| ("*".to_owned(), host));
         exact.chain(suffix).chain(any)
     }
 
     /// Whether no host is served.
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.suffix.is_empty() && self.any.is_none()
+        let Names { exact, suffix, any } = &*self.0;
+        exact.is_empty() && suffix.is_empty() && any.is_none()
+    }
+}
+
+// === impl Names ===
+
+impl<T> Clone for Names<T> {
+    fn clone(&self) -> Self {
+        Self {
+            exact: self.exact.clone(),
+            suffix: self.suffix.clone(),
+            any: self.any.clone(),
+        }
     }
 }
 

@@ -139,10 +139,10 @@ impl Traffic {
         }
     }
 
-    /// Traffic to an address that nobody told us of.
-    pub(crate) fn passthrough() -> Self {
+    /// Traffic to no service, under the name that Istio has for it.
+    pub(crate) fn to_cluster(name: &str) -> Self {
         Self {
-            destination_service_name: known(Some("PassthroughCluster")),
+            destination_service_name: known(Some(name)),
             ..Self::unknown()
         }
     }

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::io::Io;
 use crate::table::host::HostTable;
-use crate::table::opaque::OpaqueRoute;
+use crate::table::opaque::{ConnectionView, OpaqueRoute, OpaqueRoutes};
 use crate::tls::clients::{ClientRules, Leniency};
 use crate::tls::handshakes::Shaking;
 use crate::tls::hello::HelloError;
@@ -39,10 +39,10 @@ pub type TlsServers = HostTable<TlsServer>;
 pub enum TlsServer {
     /// TLS ends here, and HTTP is inside: the hosts it serves, and none of its neighbours'.
     Http(Arc<Acceptance>, HostTable),
-    /// TLS ends here, and what is inside goes one way for all; nowhere if nothing says where.
-    Opaque(Arc<Acceptance>, Option<Arc<OpaqueRoute>>),
+    /// TLS ends here, and what is inside goes where these say, whatever it is.
+    Opaque(Arc<Acceptance>, OpaqueRoutes),
     /// TLS passes through untouched, by the name that is asked for.
-    Passthrough(HostTable<OpaqueRoute>),
+    Passthrough(OpaqueRoutes),
     /// What it asks for cannot be done for now. It keeps its names, lest another server take them
     /// and ask for less.
     Shut,
@@ -115,9 +115,9 @@ async fn arrive(
     match &**server {
         TlsServer::Shut => Err(HandshakeError::Shut),
         TlsServer::Passthrough(routes) => Ok(Arrived::Opaque(OpaqueArrival {
+            route: routes.find(view(&io, Some(&*server_name))).cloned(),
             io,
             read,
-            route: routes.find(&server_name).cloned(),
             security: Some(Security::unproved(server_name)),
             resumed: None,
         })),
@@ -129,16 +129,27 @@ async fn arrive(
             let secured = acceptance.accept(server_name, &read, io, shaking).await?;
             Ok(Arrived::Http(secured))
         }
-        TlsServer::Opaque(acceptance, route) => {
+        TlsServer::Opaque(acceptance, routes) => {
+            let route = routes.find(view(&io, None)).cloned();
             let secured = acceptance.accept(server_name, &read, io, shaking).await?;
             Ok(Arrived::Opaque(OpaqueArrival {
                 io: secured.io,
                 read: BytesMut::new(),
                 security: Some(secured.security),
-                route: route.clone(),
+                route,
                 resumed: Some(secured.resumed),
             }))
         }
+    }
+}
+
+/// A connection as the rules of a server see it.
+fn view<'c>(io: &Io, server_name: Option<&'c str>) -> ConnectionView<'c> {
+    let [destination, source] = io.ends();
+    ConnectionView {
+        server_name,
+        destination,
+        source,
     }
 }
 
@@ -155,6 +166,14 @@ impl TlsServer {
         match self {
             Self::Http(_, hosts) => Some(hosts),
             Self::Opaque(..) | Self::Passthrough(_) | Self::Shut => None,
+        }
+    }
+
+    /// Where connections go that it does not serve by HTTP.
+    pub(crate) fn opaque(&self) -> Option<&OpaqueRoutes> {
+        match self {
+            Self::Opaque(_, routes) | Self::Passthrough(routes) => Some(routes),
+            Self::Http(..) | Self::Shut => None,
         }
     }
 

@@ -65,7 +65,7 @@ pub struct Destination {
     pub live: Arc<Live>,
     /// The requests of the last while, if the budget of retries counts them; outlives reloads.
     pub(crate) window: Option<Arc<Window>>,
-    /// Present if it has no endpoints of its own: a connection goes where its caller wanted to.
+    /// Present if a connection goes where its caller wanted to.
     pub(crate) originals: Option<Arc<Originals>>,
 }
 
@@ -116,6 +116,9 @@ pub struct Policy {
     pub ping: Option<Ping>,
     /// Protocol of the connections.
     pub protocol: Protocol,
+    /// Whether connections come from an address that says that they are the proxy's own
+    /// (`127.0.0.6`, `::6`): what goes on to the workload must not be captured again.
+    pub from_own: bool,
     /// What limits retries.
     pub retries: RetryLimit,
     /// What limits connections and requests.
@@ -211,9 +214,12 @@ impl Destination {
     /// The destination for a connection that was going to `original`; none if it is to go there and
     /// nobody knows where that is.
     pub(crate) fn reached(self: &Arc<Self>, original: Option<SocketAddr>) -> Option<Reached<'_>> {
-        match &self.originals {
-            None => Some(Reached::Shared(self)),
-            Some(originals) => Some(Reached::Original(originals.at(self, original?))),
+        let Some(originals) = &self.originals else {
+            return Some(Reached::Shared(self));
+        };
+        match original.and_then(|addr| originals.at(self, addr)) {
+            Some(found) => Some(Reached::Original(found)),
+            None => (!self.members().is_empty()).then_some(Reached::Shared(self)),
         }
     }
 
@@ -273,6 +279,10 @@ impl DestinationKey {
 impl fmt::Display for DestinationKey {
     /// The form that access logs know: `outbound|9080|v1|reviews.default.svc.cluster.local`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.port == 0 {
+            // What is no port of anybody has a name of its own.
+            return f.write_str(&self.host);
+        }
         let direction = if self.inbound { "inbound" } else { "outbound" };
         write!(f, "{direction}|{}|{}|{}", self.port, self.subset, self.host)
     }
@@ -333,6 +343,7 @@ impl Default for Policy {
             streams_max: STREAMS_DEFAULT,
             ping: None,
             protocol: Protocol::Http1,
+            from_own: false,
             retries: RetryLimit::Standard,
             thresholds: Thresholds::default(),
             outlier: None,

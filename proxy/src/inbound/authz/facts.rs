@@ -59,8 +59,8 @@ impl<'r> Facts<'r> {
             peer: security.and_then(|it| it.principal.as_ref()),
             source_ip: ip(downstream.peer),
             remote_ip: ip(downstream.peer),
-            destination_ip: ip(downstream.local),
-            destination_port: match (downstream.local, &downstream.bind) {
+            destination_ip: ip(downstream.addressed()),
+            destination_port: match (downstream.addressed(), &downstream.bind) {
                 (Some(addr), _) => addr.port(),
                 (None, Bind::Tcp(addr)) => addr.port(),
                 (None, Bind::Unix(_)) => 0,

@@ -22,24 +22,35 @@ fn named(name: &str) -> Arc<Listener> {
 
 #[test]
 fn an_address_is_preferred_to_a_network_and_that_to_a_port() {
-    let block = |text: &str| text.parse::<IpBlock>().expect("a network");
+    let network = |text: &str, name: &str| Network {
+        block: text.parse().expect("a network"),
+        listener: named(name),
+    };
     let addr = |text: &str| text.parse::<SocketAddr>().expect("an address");
     let captured = Captured {
         exact: [(addr("10.1.0.1:80"), named("exact"))]
             .into_iter()
             .collect(),
         networks: [
-            (block("10.1.0.0/16"), 80, named("near")),
-            (block("10.0.0.0/8"), 80, named("wide")),
-            (block("2001:db8::/32"), 443, named("six")),
+            (
+                80,
+                [
+                    network("10.1.0.0/16", "near"),
+                    network("10.0.0.0/8", "wide"),
+                ]
+                .into(),
+            ),
+            (443, [network("2001:db8::/32", "six")].into()),
         ]
-        .into(),
+        .into_iter()
+        .collect(),
         ports: [(80, named("port"))].into_iter().collect(),
         rest: named("rest"),
     };
 
     for (to, expected) in [
         ("10.1.0.1:80", "exact"),
+        ("[::ffff:10.1.0.1]:80", "exact"),
         ("10.1.0.1:81", "rest"),
         ("10.1.0.2:80", "near"),
         ("10.2.0.1:80", "wide"),

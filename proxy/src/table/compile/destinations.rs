@@ -8,16 +8,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::mesh::{Mesh, Service};
+use config::mesh::{Mesh, Protocol as Spoken, Service};
+use config::resource::destination_rule::ConnectionPool;
 use http::HeaderValue;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Perspective, Resolved};
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::Certificates;
-use crate::upstream::destination::{
-    Destination, DestinationId, DestinationKey, Destinations, Protocol,
-};
+use crate::upstream::destination::{Destination, DestinationId, DestinationKey, Destinations};
 use crate::upstream::endpoint::EndpointAddr;
 use crate::upstream::question::Place as ServicePlace;
 use channel::Means;
@@ -25,6 +24,10 @@ pub(super) use host::{Host, same};
 
 /// What metrics and log call whatever nobody told us of, as Istio does.
 pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
+/// The same where it leads nowhere.
+pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
+/// The same to ports of the workload.
+const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 
 /// From where a host is looked up, which decides the services that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,20 +52,26 @@ enum Blueprint {
     /// A port of a host, or of a subset of it.
     Host(Arc<Host>),
     /// The own workload.
-    Workload(Workload),
+    Workload(Box<Workload>),
     /// Whatever nobody told us of: the address that the caller asked for.
     Beyond,
+    /// The same where it must not be reached.
+    BlackHole,
 }
 
 /// The own workload behind one of its ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Workload {
     /// Where the application listens; none for the address that the caller asked for.
     pub(super) addr: Option<EndpointAddr>,
     /// What it speaks.
-    pub(super) protocol: Protocol,
+    pub(super) spoken: Option<Spoken>,
     /// Host and namespace of the service that it serves, if one is known.
     pub(super) service: Option<(String, String)>,
+    /// Limits of connections to it.
+    pub(super) pool: ConnectionPool,
+    /// Whether connections to it would be captured unless they said that they are ours.
+    pub(super) from_own: bool,
 }
 
 /// What one generation refers to.
@@ -203,28 +212,22 @@ impl Registry {
         }
     }
 
-    /// The destination of traffic to the own workload at `port`.
+    /// The destination of traffic to the own workload at `port`; 0 for those that nobody told us of.
     pub(super) fn workload_destination(&mut self, port: u16, workload: Workload) -> DestinationId {
-        let key = DestinationKey {
-            host: "".into(),
-            port,
-            subset: "".into(),
-            inbound: true,
-        };
-        let owner = "".into();
-        self.use_place(Place { key, owner }, Blueprint::Workload(workload))
+        let host = if port == 0 { INBOUND_PASSTHROUGH } else { "" };
+        let mut place = Place::unowned(host, port);
+        place.key.inbound = true;
+        self.use_place(place, Blueprint::Workload(Box::new(workload)))
     }
 
     /// The destination of captured traffic to addresses that nobody told us of.
     pub(super) fn beyond(&mut self) -> DestinationId {
-        let key = DestinationKey {
-            host: PASSTHROUGH.into(),
-            port: 0,
-            subset: "".into(),
-            inbound: false,
-        };
-        let owner = "".into();
-        self.use_place(Place { key, owner }, Blueprint::Beyond)
+        self.use_place(Place::unowned(PASSTHROUGH, 0), Blueprint::Beyond)
+    }
+
+    /// The same where they must not be reached.
+    pub(super) fn black_hole(&mut self) -> DestinationId {
+        self.use_place(Place::unowned(BLACK_HOLE, 0), Blueprint::BlackHole)
     }
 
     fn use_place(&mut self, place: Place, blueprint: Blueprint) -> DestinationId {
@@ -263,7 +266,7 @@ impl Registry {
             .values()
             .filter_map(|blueprint| match blueprint {
                 Blueprint::Host(host) => Some(host),
-                Blueprint::Workload(_) | Blueprint::Beyond => None,
+                Blueprint::Workload(_) | Blueprint::Beyond | Blueprint::BlackHole => None,
             });
         hosts
             .flat_map(|host| host.dns_names())
@@ -324,8 +327,25 @@ impl Registry {
             Blueprint::Host(host) if !self.changed_names.is_empty() => host
                 .dns_names()
                 .any(|name| self.changed_names.contains(name)),
-            Blueprint::Host(_) | Blueprint::Workload(_) | Blueprint::Beyond => false,
+            Blueprint::Host(_) => false,
+            Blueprint::Workload(_) | Blueprint::Beyond | Blueprint::BlackHole => false,
         }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// One that is no service's.
+    fn unowned(host: &str, port: u16) -> Self {
+        let key = DestinationKey {
+            host: host.into(),
+            port,
+            subset: "".into(),
+            inbound: false,
+        };
+        let owner = "".into();
+        Self { key, owner }
     }
 }
 
@@ -339,7 +359,7 @@ impl Blueprint {
                 let meta = &host.policy.sources.first()?.meta;
                 Some(format!("{}/{}", meta.namespace, meta.name).into())
             }
-            Self::Workload(_) | Self::Beyond => None,
+            Self::Workload(_) | Self::Beyond | Self::BlackHole => None,
         }
     }
 
@@ -347,7 +367,7 @@ impl Blueprint {
     fn is_own(&self) -> bool {
         match self {
             Self::Host(_) => false,
-            Self::Workload(_) | Self::Beyond => true,
+            Self::Workload(_) | Self::Beyond | Self::BlackHole => true,
         }
     }
 
@@ -355,8 +375,8 @@ impl Blueprint {
         match (self, other) {
             (Self::Host(a), Self::Host(b)) => Arc::ptr_eq(a, b),
             (Self::Workload(a), Self::Workload(b)) => a == b,
-            (Self::Beyond, Self::Beyond) => true,
-            (Self::Host(_) | Self::Workload(_) | Self::Beyond, _) => false,
+            (Self::Beyond, Self::Beyond) | (Self::BlackHole, Self::BlackHole) => true,
+            (Self::Host(_) | Self::Workload(_) | Self::Beyond | Self::BlackHole, _) => false,
         }
     }
 }

@@ -3,6 +3,8 @@
 mod capture;
 mod gateway;
 mod opaque;
+mod pieces;
+mod port;
 mod sidecar;
 
 use std::collections::BTreeMap;
@@ -27,9 +29,17 @@ use crate::table::rules::{Rule, Rules};
 use crate::table::{Bind, Listener};
 use crate::tls::certificates::Certificates;
 use gateway::Selectors;
+use pieces::{Piece, PieceKey};
+use port::MadePort;
 
-/// Virtual hosts by what they were made of, so that unchanged ones are not made again.
-pub(super) type HostCache = FxHashMap<CacheKey, Arc<Cached>>;
+/// What was made, by what it was made of, so that what did not change is not made again.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    hosts: FxHashMap<CacheKey, Arc<Cached>>,
+    pieces: FxHashMap<PieceKey, Arc<Piece>>,
+    /// Listeners that stand for ports, by the port.
+    ports: FxHashMap<u16, MadePort>,
+}
 
 /// For whom a virtual host is made: two servers of one gateway can have other routes for one host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,14 +63,20 @@ struct Ingredients<'i> {
     ports: Box<[u16]>,
 }
 
+/// What something was made of.
 #[derive(Debug)]
-pub(super) struct Cached {
-    made_of: Vec<Arc<[Arc<Resource>]>>,
+struct Basis {
+    routes: Vec<Arc<[Arc<Resource>]>>,
     /// The host that it leads to by itself.
     own: Option<Arc<Host>>,
     /// Hosts that the rules name, also for mirrors, and what they were; `None` for unknown ones.
     destinations: Vec<(String, Option<Arc<Host>>)>,
     uses: Vec<(Arc<Host>, Place)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Cached {
+    basis: Basis,
     ports: Box<[u16]>,
     host: Arc<VirtualHost>,
 }
@@ -72,9 +88,9 @@ pub(super) struct Plan<'p> {
     certificates: &'p Certificates,
     registry: &'p mut Registry,
     /// Of the generation before.
-    cache: &'p HostCache,
+    before: &'p Made,
     /// Of this one.
-    made: HostCache,
+    made: Made,
     /// What traffic must satisfy that comes to the workload.
     admission: Option<Arc<Admission>>,
     /// The same at ports of gateways where it is something else.
@@ -90,15 +106,15 @@ impl<'p> Plan<'p> {
         perspective: &'p Perspective,
         certificates: &'p Certificates,
         registry: &'p mut Registry,
-        cache: &'p HostCache,
+        before: &'p Made,
     ) -> Self {
         Self {
             mesh,
             perspective,
             certificates,
             registry,
-            cache,
-            made: HostCache::default(),
+            before,
+            made: Made::default(),
             admission: None,
             at_gateways: FxHashMap::default(),
             listeners: BTreeMap::new(),
@@ -141,20 +157,21 @@ impl<'p> Plan<'p> {
         let Ingredients { routes, own, ports } = ingredients;
         let own = own.map(|service| self.registry.host_of(self.mesh, host, service));
         let key = CacheKey(frontend.clone(), host.to_owned());
-        let cached = self.cache.get(&key).filter(|cached| {
+        let cached = self.before.hosts.get(&key).filter(|cached| {
+            let basis = &cached.basis;
             cached.ports == ports
-                && cached.is_made_of(routes, own.as_ref())
-                && cached.leads_to_the_same(self.mesh, view, self.registry)
+                && basis.is_made_of(routes, own.as_ref())
+                && basis.leads_to_the_same(self.mesh, view, self.registry)
         });
         let cached = match cached {
             Some(cached) => {
-                self.registry.use_again(&cached.uses);
+                self.registry.use_again(&cached.basis.uses);
                 Arc::clone(cached)
             }
             None => Arc::new(self.compile_host(&key, routes, own, ports)),
         };
         let compiled = Arc::clone(&cached.host);
-        self.made.insert(key, cached);
+        self.made.hosts.insert(key, cached);
         compiled
     }
 
@@ -167,16 +184,7 @@ impl<'p> Plan<'p> {
     ) -> Cached {
         let CacheKey(frontend, host) = key;
         let view = frontend.view();
-        let mut compiler = RuleCompiler {
-            mesh: self.mesh,
-            perspective: self.perspective,
-            registry: self.registry,
-            gateway: &frontend.gateway,
-            view,
-            uses: Vec::new(),
-            blocks: 0,
-            elsewhere: Vec::new(),
-        };
+        let mut compiler = self.rule_compiler(frontend);
         let mut rules: Vec<Rule> = Vec::new();
         for routes in routes {
             rules.extend(compiler.rules(routes));
@@ -186,35 +194,56 @@ impl<'p> Plan<'p> {
         }
         rules.sort_by_key(is_catch_all);
         let (uses, elsewhere) = (compiler.uses, compiler.elsewhere);
-        let mut names: Vec<String> = routes.iter().flat_map(|it| destination_hosts(it)).collect();
-        names.sort_unstable();
-        names.dedup();
-        let destinations = names.into_iter().map(|name| {
-            let host = self.registry.host(self.mesh, view, &name);
-            (name, host)
-        });
-        let destinations = destinations.collect();
         let compiled = VirtualHost {
             name: host.as_str().into(),
             ports: ports.clone(),
             rules: Rules::new(rules),
             elsewhere: elsewhere.into(),
         };
+        let names = routes.iter().flat_map(|it| destination_hosts(it));
+        let destinations = self.destinations(view, names.collect());
         Cached {
-            made_of: routes
-                .iter()
-                .map(|routes| Arc::clone(&routes.sources))
-                .collect(),
-            own,
-            destinations,
-            uses,
+            basis: Basis {
+                routes: sources(routes),
+                own,
+                destinations,
+                uses,
+            },
             ports,
             host: Arc::new(compiled),
         }
     }
 
-    /// The listeners, sorted by address, and their virtual hosts for the next generation.
-    pub(super) fn finish(self) -> (Vec<Arc<Listener>>, HostCache) {
+    fn rule_compiler<'r>(&'r mut self, frontend: &'r Frontend) -> RuleCompiler<'r> {
+        RuleCompiler {
+            mesh: self.mesh,
+            perspective: self.perspective,
+            registry: self.registry,
+            gateway: &frontend.gateway,
+            view: frontend.view(),
+            uses: Vec::new(),
+            blocks: 0,
+            elsewhere: Vec::new(),
+        }
+    }
+
+    /// What hosts that rules name are by now.
+    fn destinations(
+        &mut self,
+        view: View,
+        mut names: Vec<String>,
+    ) -> Vec<(String, Option<Arc<Host>>)> {
+        names.sort_unstable();
+        names.dedup();
+        let destinations = names.into_iter().map(|name| {
+            let host = self.registry.host(self.mesh, view, &name);
+            (name, host)
+        });
+        destinations.collect()
+    }
+
+    /// The listeners, sorted by address, and what they are made of for the next generation.
+    pub(super) fn finish(self) -> (Vec<Arc<Listener>>, Made) {
         let listeners = self.listeners.into_values().map(Arc::new).collect();
         (listeners, self.made)
     }
@@ -223,6 +252,14 @@ impl<'p> Plan<'p> {
 // === impl Frontend ===
 
 impl Frontend {
+    /// A listener for sidecars at this position.
+    fn mesh(position: usize) -> Self {
+        Self {
+            gateway: MESH_GATEWAY.into(),
+            position,
+        }
+    }
+
     fn view(&self) -> View {
         match &*self.gateway {
             MESH_GATEWAY => View::Mesh,
@@ -231,13 +268,13 @@ impl Frontend {
     }
 }
 
-// === impl Cached ===
+// === impl Basis ===
 
-impl Cached {
+impl Basis {
     fn is_made_of(&self, routes: &[Arc<Routes>], own: Option<&Arc<Host>>) -> bool {
-        self.made_of.len() == routes.len()
+        self.routes.len() == routes.len()
             && self
-                .made_of
+                .routes
                 .iter()
                 .zip(routes)
                 .all(|(made_of, routes)| same(made_of, &routes.sources))
@@ -257,6 +294,10 @@ fn is_same_host(before: Option<&Arc<Host>>, now: Option<&Arc<Host>>) -> bool {
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }
+}
+
+fn sources(routes: &[Arc<Routes>]) -> Vec<Arc<[Arc<Resource>]>> {
+    routes.iter().map(|it| Arc::clone(&it.sources)).collect()
 }
 
 /// Every host that rules lead to, by their routes and by their mirrors.

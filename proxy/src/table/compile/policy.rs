@@ -37,6 +37,7 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
         streams_max: streams_max(&http),
         ping: http.http2_keep_alive.as_ref().and_then(ping),
         protocol: protocol(spoken, &http),
+        from_own: false,
         retries: RetryLimit::Standard,
         thresholds: Thresholds {
             connections: limit(tcp.max_connections),

@@ -331,6 +331,20 @@ impl RuleCompiler<'_> {
         self.registry.host_destination(host, place)
     }
 
+    /// Where connections to a port of a service go by themselves.
+    pub(super) fn own_split(&mut self, host: &Arc<Host>, port: u16) -> Split {
+        let target = Target {
+            host: Arc::clone(&host.name),
+            subset: None,
+            port: Some(port),
+            weight: 1,
+            destination: DestinationByPort::Fixed(self.use_port(host, None, port)),
+            request_headers: HeaderEdit::default(),
+            response_headers: HeaderEdit::default(),
+        };
+        Split::new(vec![target], None)
+    }
+
     /// The rule of a service that no `VirtualService` governs: to itself, by the addressed port.
     pub(super) fn default_rule(&mut self, host: &Arc<Host>, ports: &[u16]) -> Rule {
         let by_port = ports

@@ -2,12 +2,15 @@
 
 mod admission;
 mod beside;
+mod capture;
 mod channels;
 mod generations;
 mod hosts;
+mod inbound;
 mod limits;
 mod localities;
 mod mirrors;
+mod opaque;
 
 use super::*;
 use std::net::Ipv4Addr;
@@ -16,7 +19,9 @@ use config::load::parse;
 use config::mesh::MeshSettings;
 
 use crate::table::host::VirtualHost;
-use crate::table::{Bind, Direction, Listener, PortRule, UnknownHost};
+use crate::table::opaque::ConnectionView;
+use crate::table::route::Action;
+use crate::table::{Bind, Direction, Listener, PortRule, Speaks, UnknownHost};
 use crate::telemetry::labels::Identity;
 use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::EndpointAddr;
@@ -74,6 +79,62 @@ fn mesh(documents: &[&str]) -> Mesh {
 
 fn compiled(documents: &[&str]) -> Compiled {
     compiler().compile(&mesh(documents))
+}
+
+/// What a proxy compiles that takes captured traffic, beside a workload with these labels.
+fn capturing(labels: &[(&str, &str)], documents: &[&str]) -> Compiled {
+    capturing_compiler(labels).compile(&mesh(documents))
+}
+
+fn capturing_compiler(labels: &[(&str, &str)]) -> Compiler {
+    let mut perspective = perspective();
+    perspective.captures = true;
+    let labels = labels.iter();
+    perspective.viewer.labels = labels
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Compiler::new(perspective, Metrics::new(Identity::unknown(), 100))
+}
+
+/// The listener that a captured connection to `addr` meets.
+fn captured<'c>(compiled: &'c Compiled, direction: Direction, addr: &str) -> &'c Arc<Listener> {
+    let mut listeners = compiled.table.listeners.iter();
+    let taking = listeners.find(|it| it.captured.is_some() && it.direction == direction);
+    let captured = taking.and_then(|it| it.captured.as_ref());
+    let captured = captured.expect("a listener that takes captured connections");
+    captured.find(addr.parse().expect("an address"))
+}
+
+/// Where a connection goes that is not HTTP, by the key of its destination.
+fn opaque_way(
+    compiled: &Compiled,
+    listener: &Listener,
+    server_name: Option<&str>,
+    to: &str,
+) -> Option<String> {
+    let route = listener.opaque.find(ConnectionView {
+        server_name,
+        destination: to.parse().ok(),
+        source: None,
+    })?;
+    let target = route.split.choose(None, 0)?;
+    let id = target.destination.at(route.port)?;
+    let destination = compiled.destinations.get(id)?;
+    Some(destination.key.to_string())
+}
+
+/// Where a request for `host` goes, by the key of its destination.
+fn http_way(compiled: &Compiled, listener: &Listener, host: &str) -> Option<String> {
+    let PortRule::Listener(port) = listener.port_rule else {
+        panic!("{} stands for no port", listener.name);
+    };
+    let host = listener.hosts.find(host)?;
+    let rule = host.rules.iter().next()?;
+    let Action::Forward(split) = &rule.route.action else {
+        return None;
+    };
+    let id = split.choose(None, 0)?.destination.at(port)?;
+    Some(compiled.destinations.get(id)?.key.to_string())
 }
 
 fn refreshed(compiler: &mut Compiler) -> Compiled {

@@ -32,7 +32,7 @@ pub(super) fn question(
             principal: principal.map(|it| it.as_str()).unwrap_or_default(),
         },
         destination: Peer {
-            addr: own(downstream.local),
+            addr: own(downstream.addressed()),
             principal: "",
         },
         id: id

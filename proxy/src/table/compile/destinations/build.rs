@@ -3,21 +3,46 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use config::mesh::{Address, Endpoint as Written, Resolution};
-use config::resource::destination_rule::ClientTls;
+use config::mesh::{Address, EffectivePolicy, Endpoint as Written, Protocol as Spoken, Resolution};
+use config::resource::destination_rule::{ClientTls, SimpleLb};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::channel::Built;
 use super::host::Host;
-use super::{Blueprint, Registry, Workload};
+use super::{BLACK_HOLE, Blueprint, INBOUND_PASSTHROUGH, PASSTHROUGH, Registry, Workload};
 use crate::table::compile::budget::{retry_limit, window};
 use crate::table::compile::{balance, outlier, policy};
 use crate::telemetry::labels::{Reporter, Traffic, TrafficId};
 use crate::tls::client::Channel;
 use crate::upstream::balance::Balancer;
-use crate::upstream::destination::{Destination, DestinationKey, Live, Policy};
+use crate::upstream::destination::{Destination, DestinationKey, Live, Policy, Protocol};
 use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
-use crate::upstream::original::Originals;
+use crate::upstream::original::{Originals, Strangers};
+
+/// What a destination is put together from.
+struct Parts {
+    /// Labels of traffic that finds no endpoint.
+    traffic: TrafficId,
+    policy: Policy,
+    balancer: Balancer,
+    originals: Option<Originals>,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// Without endpoints.
+    fn nowhere(traffic: TrafficId, policy: Policy) -> Self {
+        Self {
+            traffic,
+            policy,
+            balancer: Balancer::least_request(Vec::new()),
+            originals: None,
+        }
+    }
+}
+
+// === impl Registry ===
 
 impl Registry {
     /// Builds a destination; endpoints whose address it had before stay the same objects.
@@ -37,23 +62,20 @@ impl Registry {
             Some(endpoint) => Arc::clone(endpoint),
             None => Arc::new(Endpoint::new(addr)),
         };
-        let mut originals = None;
-        let (traffic, policy, balancer) = match blueprint {
-            Blueprint::Workload(workload) => {
-                let (traffic, policy, balancer) = self.to_workload(workload, endpoint);
-                if workload.addr.is_none() {
-                    originals = Some(Originals::new(traffic));
-                }
-                (traffic, policy, balancer)
-            }
+        let built = match blueprint {
+            Blueprint::Workload(workload) => self.to_workload(key, workload, endpoint),
             Blueprint::Beyond => {
-                let traffic = self
-                    .metrics
-                    .intern(Reporter::Source, Traffic::passthrough());
-                originals = Some(Originals::new(traffic));
-                let nobody = Balancer::least_request(Vec::new());
-                (traffic, Policy::beyond(), nobody)
+                let traffic = self.traffic_to(PASSTHROUGH);
+                let originals = Originals::of_any(Strangers {
+                    traffic,
+                    channel: Channel::Plain,
+                });
+                Parts {
+                    originals: Some(originals),
+                    ..Parts::nowhere(traffic, Policy::beyond())
+                }
             }
+            Blueprint::BlackHole => Parts::nowhere(self.traffic_to(BLACK_HOLE), Policy::default()),
             Blueprint::Host(host) => {
                 let built = Built {
                     means: &self.current.means,
@@ -64,6 +86,12 @@ impl Registry {
                 self.to_host(&built, &live, endpoint)
             }
         };
+        let Parts {
+            traffic,
+            policy,
+            balancer,
+            originals,
+        } = built;
         live.breaker
             .limit_connections(policy.thresholds.connections);
         if policy.outlier.is_some() {
@@ -81,30 +109,51 @@ impl Registry {
         }
     }
 
+    /// Labels of what is no service.
+    fn traffic_to(&self, cluster: &str) -> TrafficId {
+        let traffic = Traffic::to_cluster(cluster);
+        self.metrics.intern(Reporter::Source, traffic)
+    }
+
     fn to_workload(
         &self,
+        key: &DestinationKey,
         workload: &Workload,
         endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
-    ) -> (TrafficId, Policy, Balancer) {
-        let service = workload.service.as_ref();
-        let service = service.map_or_else(Traffic::unknown, |(host, namespace)| {
-            Traffic::to_service(host, namespace)
-        });
+    ) -> Parts {
+        let service = match &workload.service {
+            Some((host, namespace)) => Traffic::to_service(host, namespace),
+            None if key.port == 0 => Traffic::to_cluster(INBOUND_PASSTHROUGH),
+            None => Traffic::unknown(),
+        };
         let traffic = service.with_identity(&self.perspective.identity);
         let traffic = self.metrics.intern(Reporter::Destination, traffic);
-        let policy = Policy {
-            protocol: workload.protocol,
-            ..Policy::default()
+        let mut policy = policy::compile(workload.spoken, workload.pool.clone());
+        policy.protocol = workload_protocol(workload.spoken);
+        policy.from_own = workload.from_own;
+        let Some(addr) = &workload.addr else {
+            let strangers = Strangers {
+                traffic,
+                channel: Channel::Plain,
+            };
+            return Parts {
+                originals: Some(Originals::of_any(strangers)),
+                ..Parts::nowhere(traffic, policy)
+            };
         };
-        let only = workload.addr.as_ref().map(|addr| Member {
+        let only = Member {
             endpoint: endpoint(addr.clone()),
             weight: 1,
             traffic,
             locality: None,
             channel: Channel::Plain,
-        });
-        let members = only.into_iter().collect();
-        (traffic, policy, Balancer::least_request(members))
+        };
+        Parts {
+            traffic,
+            policy,
+            balancer: Balancer::least_request(vec![only]),
+            originals: None,
+        }
     }
 
     fn to_host(
@@ -112,13 +161,14 @@ impl Registry {
         built: &Built<'_>,
         live: &Live,
         endpoint: impl Fn(EndpointAddr) -> Arc<Endpoint>,
-    ) -> (TrafficId, Policy, Balancer) {
+    ) -> Parts {
         let (host, key) = (built.host, built.key);
         let service = Traffic::to_service(&host.name, &host.service.namespace);
         let traffic = self.metrics.intern(Reporter::Source, service.clone());
         let (mut members, written) = self.members(host, key, &service, endpoint);
         let effective = host.policy.policy(subset(key), key.port);
         secure(built, effective.tls.as_ref(), &mut members, &written);
+        let originals = originals(built, &effective, &members, traffic);
         let here = self.perspective.here();
         let checks = outlier::has_checks(&host.policy);
         let layout = balance::layout(&written, &effective, checks, &here);
@@ -132,7 +182,12 @@ impl Registry {
         let detection = |written| Box::new(outlier::detection(written, &host.policy));
         policy.outlier = effective.outlier_detection.as_ref().map(detection);
         policy.check = outlier::check(&host.policy, key, policy.protocol);
-        (traffic, policy, balancer)
+        Parts {
+            traffic,
+            policy,
+            balancer,
+            originals,
+        }
     }
 
     /// The members, and for each the endpoint as written.
@@ -201,6 +256,37 @@ impl Registry {
     }
 }
 
+/// Whether a host is reached at the address that the caller asked for, and how.
+///
+/// Callers of a headless service choose the endpoint by its address, as they would without us. Any
+/// address is reached where the registry knows none, or a rule wants it so: those that are no endpoints
+/// are spoken to as the rule asks, else as all endpoints take it.
+fn originals(
+    built: &Built<'_>,
+    effective: &EffectivePolicy,
+    members: &[Member],
+    traffic: TrafficId,
+) -> Option<Originals> {
+    let service = &built.host.service;
+    let balancing = effective.load_balancer.as_ref();
+    let passes = balancing.and_then(|it| it.simple) == Some(SimpleLb::Passthrough);
+    if !passes && service.resolution != Resolution::OriginalDestination {
+        return service.headless.then(Originals::of_endpoints);
+    }
+    let channel = match (&effective.tls, members) {
+        (Some(tls), _) => built.channel(tls),
+        (None, [first, others @ ..])
+            if others
+                .iter()
+                .all(|it| it.channel.id() == first.channel.id()) =>
+        {
+            first.channel.clone()
+        }
+        (None, _) => Channel::Plain,
+    };
+    Some(Originals::of_any(Strangers { traffic, channel }))
+}
+
 /// Says how the members are spoken to: as the rule asks, and where it says nothing in mutual TLS to
 /// those that take it.
 fn secure(
@@ -223,6 +309,16 @@ fn secure(
             let channel = of_mesh.get_or_insert_with(|| built.channel_of_mesh());
             member.channel = channel.clone();
         }
+    }
+}
+
+/// What the workload speaks: what the port is said to, else what comes.
+fn workload_protocol(spoken: Option<Spoken>) -> Protocol {
+    match spoken {
+        Some(Spoken::Http2 | Spoken::Grpc) => Protocol::Http2,
+        Some(Spoken::Auto) | None => Protocol::AsDownstream,
+        Some(Spoken::Http | Spoken::GrpcWeb | Spoken::Https | Spoken::Tls) => Protocol::Http1,
+        Some(Spoken::Tcp | Spoken::Mongo | Spoken::Redis | Spoken::Mysql) => Protocol::Http1,
     }
 }
 

@@ -28,6 +28,8 @@ enum Served {
     Plain(Hosts),
     /// Itself, under each of its names.
     Tls(Vec<(String, Arc<TlsServer>)>),
+    /// Anything, in plain text.
+    Opaque(OpaqueRoutes),
 }
 
 // === impl Plan ===
@@ -68,6 +70,9 @@ impl Plan<'_> {
             Some(Spoken::Https | Spoken::Tls) => {
                 Served::Tls(self.secured(gateway, server, &frontend, number))
             }
+            Some(Spoken::Tcp | Spoken::Mongo | Spoken::Redis | Spoken::Mysql) => {
+                Served::Opaque(self.terminated(gateway, server, &frontend, number))
+            }
             Some(_) | None => return,
         };
         let admission = self.at_gateways.get(&bind).unwrap_or(&self.admission);
@@ -84,22 +89,34 @@ impl Plan<'_> {
                 hosts: HostTable::default(),
                 transport: match served {
                     Served::Tls(_) => Transport::Servers(TlsServers::default()),
-                    Served::Plain(_) => Transport::Plain,
+                    Served::Plain(_) | Served::Opaque(_) => Transport::Plain,
                 },
-                speaks: Speaks::Http,
+                speaks: match served {
+                    Served::Opaque(_) => Speaks::Opaque,
+                    Served::Plain(_) | Served::Tls(_) => Speaks::Http,
+                },
                 opaque: OpaqueRoutes::default(),
                 captured: None,
                 admission,
             });
         match (served, &mut listener.transport) {
-            (Served::Plain(hosts), Transport::Plain) => insert_all(&mut listener.hosts, hosts),
+            (Served::Plain(hosts), Transport::Plain) if listener.speaks == Speaks::Http => {
+                insert_all(&mut listener.hosts, hosts);
+            }
+            // Nothing tells several servers apart; the first that goes somewhere has it all.
+            (Served::Opaque(routes), Transport::Plain) if listener.speaks == Speaks::Opaque => {
+                if listener.opaque.is_empty() {
+                    listener.opaque = routes;
+                }
+            }
             (Served::Tls(secured), Transport::Servers(servers)) => {
                 for (name, server) in secured {
                     servers.insert(&name, &server);
                 }
             }
-            // A port speaks TLS or it does not; the first server decides.
-            (Served::Tls(_), Transport::Plain) | (Served::Plain(_), Transport::Servers(_)) => {}
+            // A port speaks HTTP, TLS, or anything; the first server decides.
+            (Served::Plain(_) | Served::Opaque(_), Transport::Plain | Transport::Servers(_))
+            | (Served::Tls(_), Transport::Plain) => {}
             // Only ports of the workload are so, and they are made later.
             (_, Transport::Permissive(_) | Transport::Strict(_)) => {}
         }
@@ -128,10 +145,11 @@ impl Plan<'_> {
                 TlsServer::Passthrough(self.passthrough(gateway, server, frontend, port))
             }
             ServerTlsMode::AutoPassthrough => {
-                let routes = self.auto_passthrough(gateway, server);
-                let names: Vec<String> = routes.iter().map(|(name, _)| name).collect();
+                let rules = self.auto_passthrough(gateway, server);
+                let routes = OpaqueRoutes::new(&rules);
                 let server = Arc::new(TlsServer::Passthrough(routes));
-                let named = names.into_iter().map(|name| (name, Arc::clone(&server)));
+                let names = rules.iter().flat_map(|rule| &rule.names);
+                let named = names.map(|name| (name.to_string(), Arc::clone(&server)));
                 return named.collect();
             }
             ServerTlsMode::Simple
@@ -156,8 +174,8 @@ impl Plan<'_> {
         };
         let protocol = server.port.as_ref().map_or("", |port| &port.protocol);
         if Spoken::parse(protocol) == Some(Spoken::Tls) {
-            let route = self.terminated(gateway, server, frontend, port);
-            return TlsServer::Opaque(acceptance, route);
+            let routes = self.terminated(gateway, server, frontend, port);
+            return TlsServer::Opaque(acceptance, routes);
         }
         let mut hosts = HostTable::default();
         insert_all(&mut hosts, self.gateway_hosts(gateway, server, frontend));

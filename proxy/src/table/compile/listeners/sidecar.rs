@@ -1,30 +1,55 @@
 //! The listeners of a `Sidecar`, and the default one of a proxy that no resource gives any.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::Spec;
-use config::mesh::{Accepts, MESH_GATEWAY, Protocol as Spoken, Routes, Service, covers};
-use config::resource::sidecar::{
-    CaptureMode, EgressListener, IngressListener, OutboundMode, Sidecar,
-};
+use config::mesh::{Accepts, Protocol as Spoken, Routes, Service, covers};
+use config::resource::destination_rule::ConnectionPool;
+use config::resource::sidecar::{EgressListener, IngressListener, OutboundMode, Sidecar};
 use rustc_hash::FxHashMap;
 
+use super::pieces::{Governing, Offer};
+use super::port::{AtPort, Within, all_to, outbound, whole};
 use super::{Frontend, Ingredients, Plan, bind_addr, every_request};
 use crate::table::compile::destinations::Workload;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::opaque::OpaqueRoutes;
 use crate::table::retry::RetryPolicy;
 use crate::table::route::{Action, Route};
-use crate::table::split::{DestinationByPort, Split, Target};
 use crate::table::{Bind, Direction, Listener, PortRule, Speaks, Transport, UnknownHost};
-use crate::upstream::destination::Protocol;
 use crate::upstream::endpoint::EndpointAddr;
 
 /// The outbound listener of a proxy that no resource gives a listener.
 const DEFAULT_OUTBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_001);
+
+/// A host of an outbound listener: what routes name, or a service.
+pub(super) struct NamedHost<'m> {
+    /// Completed.
+    pub(super) name: String,
+    pub(super) service: Option<&'m Arc<Service>>,
+    pub(super) made: Arc<VirtualHost>,
+}
+
+/// A port of the workload that takes connections.
+pub(super) struct Inbound {
+    /// Name of the listener, for people.
+    pub(super) name: String,
+    /// 0 for all others.
+    pub(super) port: u16,
+    /// Whether somebody told us what there is.
+    pub(super) is_known: bool,
+    /// What is spoken there, as far as that is said.
+    pub(super) spoken: Option<Spoken>,
+    /// Where the application listens; none for the address that the caller asked for.
+    pub(super) addr: Option<EndpointAddr>,
+    /// Host and namespace of the service that is served there, if one is known.
+    pub(super) service: Option<(String, String)>,
+    /// Limits of connections to it.
+    pub(super) pool: ConnectionPool,
+}
 
 // === impl Plan ===
 
@@ -36,13 +61,14 @@ impl<'p> Plan<'p> {
             && let Spec::Sidecar(sidecar) = &resource.spec
         {
             let name = format!("sidecar {}/{}", resource.meta.namespace, resource.meta.name);
-            for ingress in &sidecar.ingress {
-                self.ingress(&name, ingress);
+            let captures = self.perspective.captures;
+            let bound = sidecar.ingress.iter();
+            for ingress in bound.filter(|it| !captures || it.is_explicit()) {
+                self.ingress(&name, sidecar, ingress);
             }
-            let unknown_host = unknown_host(sidecar);
             for (position, egress) in sidecar.egress.iter().enumerate() {
-                if is_explicit(egress) {
-                    self.egress(&name, position, egress, unknown_host);
+                if egress.is_explicit() {
+                    self.egress(&name, position, egress);
                 }
             }
         }
@@ -52,7 +78,8 @@ impl<'p> Plan<'p> {
             let services = self.mesh.visible_services(&self.perspective.viewer);
             let routes = self.mesh.mesh_routes(&self.perspective.viewer);
             let bind = Bind::Tcp(DEFAULT_OUTBOUND);
-            let hosts = self.outbound_hosts(0, &services, &routes);
+            let hosts = self.named_hosts(&Frontend::mesh(0), &services, &routes);
+            let hosts = self.host_table(&hosts.iter().collect::<Vec<_>>());
             self.listeners.insert(
                 bind.clone(),
                 Listener {
@@ -72,55 +99,127 @@ impl<'p> Plan<'p> {
         }
     }
 
-    fn ingress(&mut self, name: &str, ingress: &IngressListener) {
-        let Some(port) = &ingress.port else { return };
-        let Ok(number) = u16::try_from(port.number) else {
+    fn ingress(&mut self, name: &str, sidecar: &Sidecar, ingress: &IngressListener) {
+        let pool = sidecar.inbound_connection_pool.as_ref();
+        let Some(mut inbound) = self.ingress_port(ingress, pool) else {
             return;
         };
-        let Some(addr) = default_endpoint(ingress.default_endpoint.as_deref(), number) else {
-            return;
+        inbound.name = format!("{name} ingress");
+        // Nothing is captured for it: the application is where it says, or at the same port.
+        let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), inbound.port);
+        inbound.addr.get_or_insert(EndpointAddr::Tcp(loopback));
+        let bind = bind_addr(ingress.bind.as_deref(), self.perspective.bind, inbound.port);
+        let listener = Listener {
+            bind: bind.clone(),
+            ..self.inbound(inbound)
         };
-        let protocol = match Spoken::parse(&port.protocol) {
-            Some(Spoken::Http2 | Spoken::Grpc) => Protocol::Http2,
-            Some(Spoken::Auto) | None => Protocol::AsDownstream,
-            Some(_) => Protocol::Http1,
-        };
+        self.listeners.entry(bind).or_insert(listener);
+    }
+
+    /// What an entry of `ingress` asks for; none if it names no port. Without `defaultEndpoint`, or
+    /// with the workload's own address as such, connections go where their callers asked.
+    pub(super) fn ingress_port(
+        &self,
+        ingress: &IngressListener,
+        pool: Option<&ConnectionPool>,
+    ) -> Option<Inbound> {
+        let port = ingress.port.as_ref()?;
+        let number = u16::try_from(port.number).ok()?;
         let service = self.own_service(number);
-        let workload = Workload {
-            addr: Some(addr),
-            protocol,
+        let pool = ingress.connection_pool.as_ref().or(pool);
+        Some(Inbound {
+            name: format!("inbound port {number}"),
+            port: number,
+            is_known: true,
+            spoken: Spoken::parse(&port.protocol),
+            addr: self.default_endpoint(ingress, number)?,
             service: service.map(|it| (it.host.clone(), it.namespace.clone())),
+            pool: pool.cloned().unwrap_or_default(),
+        })
+    }
+
+    /// `127.0.0.1:PORT`, `[::1]:PORT`, `unix://PATH`; the unspecified addresses stand for the workload's
+    /// own, which on this side of it is the loopback where nothing is captured.
+    fn default_endpoint(
+        &self,
+        ingress: &IngressListener,
+        number: u16,
+    ) -> Option<Option<EndpointAddr>> {
+        let written = ingress.default_endpoint.as_deref();
+        let Some(written) = written.filter(|written| !written.is_empty()) else {
+            return Some(None);
         };
-        let id = self.registry.workload_destination(number, workload);
-        let target = Target {
-            host: "workload".into(),
-            subset: None,
-            port: None,
-            weight: 1,
-            destination: DestinationByPort::Fixed(id),
-            request_headers: Default::default(),
-            response_headers: Default::default(),
+        if let Some(path) = written.strip_prefix("unix://") {
+            return Some(Some(EndpointAddr::Unix(PathBuf::from(path))));
+        }
+        let mut addr: SocketAddr = match written.strip_prefix(':') {
+            Some(port) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.parse().ok()?),
+            None => written.parse().ok()?,
         };
-        let mut route = Route::new("inbound", Action::Forward(Split::new(vec![target], None)));
+        let is_captured = self.perspective.captures && !ingress.is_explicit();
+        if addr.ip().is_unspecified() {
+            if is_captured && addr.port() == number {
+                return Some(None);
+            }
+            addr.set_ip(match addr.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Some(Some(EndpointAddr::Tcp(addr)))
+    }
+
+    /// The listener of a port of the workload.
+    pub(super) fn inbound(&mut self, inbound: Inbound) -> Listener {
+        let Inbound {
+            name,
+            port,
+            is_known,
+            spoken,
+            addr,
+            service,
+            pool,
+        } = inbound;
+        let workload = Workload {
+            from_own: addr.is_none(),
+            addr,
+            spoken,
+            service,
+            pool,
+        };
+        let own_port = if is_known { port } else { 0 };
+        let id = self.registry.workload_destination(own_port, workload);
+        let mut route = Route::new("inbound", Action::Forward(all_to(id)));
         route.retries = RetryPolicy::inbound();
-        let host = every_request(route);
         let mut hosts = HostTable::default();
-        hosts.insert("*", &host);
-        let transport = self.workload_transport(number);
-        let bind = bind_addr(ingress.bind.as_deref(), self.perspective.bind, number);
-        self.listeners.entry(bind.clone()).or_insert(Listener {
-            bind,
-            name: format!("{name} ingress"),
+        let speaks = match spoken {
+            Some(spoken) if spoken.is_http() => Speaks::Http,
+            Some(Spoken::Auto) | None => Speaks::Unknown,
+            Some(_) => Speaks::Opaque,
+        };
+        let opaque = match speaks {
+            Speaks::Http => OpaqueRoutes::default(),
+            Speaks::Unknown | Speaks::Opaque | Speaks::Tls => OpaqueRoutes::always(whole(id)),
+        };
+        if speaks != Speaks::Opaque {
+            hosts.insert("*", &every_request(route));
+        }
+        Listener {
+            bind: Bind::Tcp(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
+            name,
             direction: Direction::Inbound,
-            port_rule: PortRule::Listener(number),
+            port_rule: match port {
+                0 => PortRule::Authority,
+                port => PortRule::Listener(port),
+            },
             unknown_host: UnknownHost::NotFound,
             hosts,
-            transport,
-            speaks: Speaks::Http,
-            opaque: OpaqueRoutes::default(),
+            transport: self.workload_transport(port),
+            speaks,
+            opaque,
             captured: None,
             admission: self.admission.clone(),
-        });
+        }
     }
 
     /// What a port of the workload takes. Never less than the policy asks for: without an identity
@@ -160,18 +259,9 @@ impl<'p> Plan<'p> {
 
     /// A listener whose port is that of services stands for this port; any other is an explicit
     /// proxy for all of them.
-    fn egress(
-        &mut self,
-        name: &str,
-        position: usize,
-        egress: &EgressListener,
-        unknown_host: UnknownHost,
-    ) {
-        let Some(number) = egress
-            .port
-            .as_ref()
-            .and_then(|it| u16::try_from(it.number).ok())
-        else {
+    fn egress(&mut self, name: &str, position: usize, egress: &EgressListener) {
+        let Some(port) = &egress.port else { return };
+        let Ok(number) = u16::try_from(port.number) else {
             return;
         };
         let viewer = &self.perspective.viewer;
@@ -188,37 +278,85 @@ impl<'p> Plan<'p> {
             }
         };
         let routes = self.mesh.egress_routes(viewer, egress);
-        let hosts = self.outbound_hosts(position, &services, &routes);
+        let frontend = Frontend::mesh(position);
+        let hosts = self.named_hosts(&frontend, &services, &routes);
+        let spoken = Spoken::parse(&port.protocol);
+        let within = match port_rule {
+            PortRule::Authority => self.proxied(&hosts),
+            PortRule::Listener(number) => {
+                self.at_explicit_port(&frontend, number, spoken, &hosts, &routes)
+            }
+        };
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let bind = bind_addr(egress.bind.as_deref(), local, number);
-        self.listeners.entry(bind.clone()).or_insert(Listener {
-            bind,
-            name: format!("{name} egress"),
-            direction: Direction::Outbound,
+        let unknown_host = match self.mesh.outbound_mode(viewer) {
+            OutboundMode::RegistryOnly => UnknownHost::BadGateway,
+            OutboundMode::AllowAny => UnknownHost::NotFound,
+        };
+        let listener = Listener {
+            bind: bind.clone(),
             port_rule,
             unknown_host,
-            hosts,
-            transport: Transport::Plain,
-            speaks: Speaks::Http,
-            opaque: OpaqueRoutes::default(),
-            captured: None,
-            admission: None,
-        });
+            ..outbound(format!("{name} egress"), number, within)
+        };
+        self.listeners.entry(bind).or_insert(listener);
     }
 
-    /// Hosts of an outbound listener: what routes name, and every service under its names.
-    fn outbound_hosts(
+    /// An explicit proxy for HTTP, whatever the port.
+    fn proxied(&self, hosts: &[NamedHost<'_>]) -> Within {
+        Within {
+            hosts: self.host_table(&hosts.iter().collect::<Vec<_>>()),
+            speaks: Speaks::Http,
+            opaque: OpaqueRoutes::default(),
+        }
+    }
+
+    /// What services offer at a port that the application connects to by itself: only what it says
+    /// tells which of them it means.
+    fn at_explicit_port(
         &mut self,
-        position: usize,
-        services: &[&Arc<Service>],
+        frontend: &Frontend,
+        number: u16,
+        spoken: Option<Spoken>,
+        hosts: &[NamedHost<'_>],
         routes: &[Arc<Routes>],
-    ) -> HostTable {
-        let frontend = Frontend {
-            gateway: MESH_GATEWAY.into(),
-            position,
-        };
+    ) -> Within {
+        let governing = Governing::new(routes);
+        let mut at = AtPort::default();
+        for host in hosts {
+            let Some(service) = host.service else {
+                at.hosts.push(host);
+                continue;
+            };
+            let Some(port) = service.port(number) else {
+                continue;
+            };
+            let spoken = spoken.unwrap_or(port.protocol);
+            let offer = Offer {
+                host: &host.name,
+                service,
+                port: number,
+                spoken,
+                routes: &governing.of(&host.name),
+            };
+            let piece = (!spoken.is_http()).then(|| self.piece_without_address(frontend, &offer));
+            at.add(host, spoken, piece.as_ref());
+        }
+        if !at.speaks_http() {
+            at.hosts.clear();
+        }
+        self.offered(&at)
+    }
+
+    /// Hosts of an outbound listener: what routes name, and every service under its name.
+    pub(super) fn named_hosts<'m>(
+        &mut self,
+        frontend: &Frontend,
+        services: &[&'m Arc<Service>],
+        routes: &[Arc<Routes>],
+    ) -> Vec<NamedHost<'m>> {
         // Routes name hosts in full; a service may have been written with its short name.
-        let named: Vec<(String, &Arc<Service>)> = services
+        let named: Vec<(String, &'m Arc<Service>)> = services
             .iter()
             .map(|service| {
                 (
@@ -227,7 +365,7 @@ impl<'p> Plan<'p> {
                 )
             })
             .collect();
-        let by_host: FxHashMap<&str, &Arc<Service>> = named
+        let by_host: FxHashMap<&str, &'m Arc<Service>> = named
             .iter()
             .map(|(name, service)| (name.as_str(), *service))
             .collect();
@@ -245,17 +383,20 @@ impl<'p> Plan<'p> {
         let mut wildcards: Vec<&str> = order.clone();
         wildcards.retain(|host| host.starts_with('*'));
         wildcards.sort_by_key(|host| std::cmp::Reverse(host.len()));
-        let mut compiled: Vec<(&str, Option<&Service>, Arc<VirtualHost>)> = Vec::new();
+        let mut compiled: Vec<NamedHost<'m>> = Vec::new();
         for host in order {
-            let service = by_host.get(host);
+            let service = by_host.get(host).copied();
             let ports = service.map_or_else(Box::default, |service| http_ports(service));
             let ingredients = Ingredients {
                 routes: std::slice::from_ref(governed[host]),
                 own: None,
                 ports,
             };
-            let made = self.virtual_host(&frontend, host, ingredients);
-            compiled.push((host, service.map(|service| &***service), made));
+            compiled.push(NamedHost {
+                name: host.to_owned(),
+                service,
+                made: self.virtual_host(frontend, host, ingredients),
+            });
         }
         let ungoverned = named
             .iter()
@@ -268,46 +409,47 @@ impl<'p> Plan<'p> {
                 own: one.is_none().then_some(*service),
                 ports: http_ports(service),
             };
-            let made = self.virtual_host(&frontend, name, ingredients);
-            compiled.push((name, Some(service), made));
+            compiled.push(NamedHost {
+                name: name.clone(),
+                service: Some(service),
+                made: self.virtual_host(frontend, name, ingredients),
+            });
         }
-        self.host_table(&compiled)
+        compiled
     }
 
     /// Names as written come first: no short form or address of one host may take that of another.
-    fn host_table(&self, compiled: &[(&str, Option<&Service>, Arc<VirtualHost>)]) -> HostTable {
+    pub(super) fn host_table(&self, hosts: &[&NamedHost<'_>]) -> HostTable {
         let mut table = HostTable::default();
-        for (host, _, made) in compiled {
-            table.insert(host, made);
+        for host in hosts {
+            table.insert(&host.name, &host.made);
         }
-        for (host, service, made) in compiled {
-            self.insert_other_names(&mut table, host, *service, made);
+        for host in hosts {
+            self.insert_other_names(&mut table, host);
         }
         table
     }
 
     /// A service answers also to the shorter forms that Kubernetes' DNS knows, and to its addresses.
-    fn insert_other_names(
-        &self,
-        table: &mut HostTable,
-        host: &str,
-        service: Option<&Service>,
-        compiled: &Arc<VirtualHost>,
-    ) {
+    fn insert_other_names(&self, table: &mut HostTable, host: &NamedHost<'_>) {
+        let NamedHost {
+            name,
+            service,
+            made,
+        } = host;
         let suffix = format!(".svc.{}", self.mesh.settings().domain);
-        if let Some(short) = host.strip_suffix(&suffix) {
-            table.insert(&format!("{short}.svc"), compiled);
-            table.insert(short, compiled);
+        if let Some(short) = name.strip_suffix(&suffix) {
+            table.insert(&format!("{short}.svc"), made);
+            table.insert(short, made);
             if let Some((name, namespace)) = short.rsplit_once('.')
                 && namespace == self.perspective.viewer.namespace
             {
-                table.insert(name, compiled);
+                table.insert(name, made);
             }
         }
-        for address in service.iter().flat_map(|service| &service.addresses) {
-            if address.parse::<IpAddr>().is_ok() {
-                table.insert(address, compiled);
-            }
+        let addresses = service.iter().flat_map(|it| self.mesh.addresses(it));
+        for ip in addresses.filter_map(|block| block.alone()) {
+            table.insert(&ip.to_string(), made);
         }
     }
 }
@@ -322,40 +464,4 @@ fn http_ports(service: &Service) -> Box<[u16]> {
     ports.sort_unstable();
     ports.dedup();
     ports.into()
-}
-
-/// Only a listener with a port of its own and without capture takes connections by itself.
-fn is_explicit(egress: &EgressListener) -> bool {
-    egress.port.is_some() && egress.capture_mode == Some(CaptureMode::None)
-}
-
-fn unknown_host(sidecar: &Sidecar) -> UnknownHost {
-    let policy = sidecar.outbound_traffic_policy.as_ref();
-    match policy.map(|policy| policy.mode.unwrap_or(OutboundMode::RegistryOnly)) {
-        Some(OutboundMode::RegistryOnly) => UnknownHost::BadGateway,
-        Some(OutboundMode::AllowAny) | None => UnknownHost::NotFound,
-    }
-}
-
-/// `127.0.0.1:PORT`, `[::1]:PORT`, `unix://PATH`; the unspecified addresses stand for the workload's
-/// own, which on this side of it is the loopback. Unset means the same port of the loopback.
-fn default_endpoint(written: Option<&str>, port: u16) -> Option<EndpointAddr> {
-    let Some(written) = written.filter(|written| !written.is_empty()) else {
-        return Some(EndpointAddr::Tcp(SocketAddr::new(
-            Ipv4Addr::LOCALHOST.into(),
-            port,
-        )));
-    };
-    if let Some(path) = written.strip_prefix("unix://") {
-        return Some(EndpointAddr::Unix(PathBuf::from(path)));
-    }
-    let mut addr: SocketAddr = match written.strip_prefix(':') {
-        Some(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.parse().ok()?),
-        None => written.parse().ok()?,
-    };
-    if addr.ip().is_unspecified() {
-        let loopback = if addr.is_ipv4() { "127.0.0.1" } else { "::1" };
-        addr.set_ip(loopback.parse().ok()?);
-    }
-    Some(EndpointAddr::Tcp(addr))
 }
