@@ -17,6 +17,7 @@ mod authorization;
 mod binding;
 mod conflict;
 mod destination;
+mod opaque;
 mod peer_authentication;
 mod policy;
 mod rate_limit;
@@ -32,6 +33,7 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
                 destination::check(&context, resource, spec, &mut report);
                 binding::check(&context, resource, spec, &mut report);
                 reach::check(resource, spec, &mut report);
+                opaque::check_rules(&context, resource, spec, &mut report);
             }
             Spec::DestinationRule(rule) => policy::check(&context, resource, rule, &mut report),
             Spec::RateLimitPolicy(policy) => {
@@ -55,6 +57,7 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
         }
     }
     conflict::check(&context, resources, &mut report);
+    opaque::check_services(&context, &mut report);
     report.sorted(resources)
 }
 

@@ -1,6 +1,7 @@
 //! One table: what is written, and what is said of it.
 
 mod authorization;
+mod opaque;
 
 use super::*;
 use crate::mesh::MeshSettings;
