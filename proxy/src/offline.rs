@@ -60,6 +60,8 @@ pub(crate) enum Traffic {
     /// What it sends for a workload: as if there were no gateway. A proxy that opens gateways has no
     /// outbound listener by itself.
     Mesh,
+    /// The same where it is captured.
+    Captured,
 }
 
 // === impl Offline ===
@@ -97,7 +99,9 @@ impl Offline {
         let all = self.resources.iter();
         let resources: Vec<Arc<Resource>> = match traffic {
             Traffic::All => all.cloned().collect(),
-            Traffic::Mesh => all.filter(|it| !is_gateway(it)).cloned().collect(),
+            Traffic::Mesh | Traffic::Captured => {
+                all.filter(|it| !is_gateway(it)).cloned().collect()
+            }
         };
         let mesh = Mesh::new(&resources, MeshSettings::default());
         // What is only thought of is not sent: what secures it is not looked at.
@@ -117,7 +121,7 @@ impl Offline {
                 viewer.namespace, workload.service_account
             ),
             bind: BIND,
-            captures: false,
+            captures: traffic == Traffic::Captured,
         };
         let mut compiler = Compiler::new(perspective, Metrics::new(identity, SERIES_MAX));
         let compiled = compiler.plan(&mesh, &certificates).commit();

@@ -15,6 +15,7 @@ use super::value::{labels, name, namespace};
 use super::{Locality, Output, usage};
 use crate::explain::asked::{Asked, header, method, principal};
 use crate::explain::listener::Wanted;
+use crate::explain::{Subject, connection};
 use crate::offline::Workload;
 use crate::request::path::Normalization;
 
@@ -23,8 +24,8 @@ use crate::request::path::Normalization;
 pub struct ExplainArgs {
     /// Files and folders with the configuration; at least one.
     pub paths: Vec<PathBuf>,
-    /// The request.
-    pub asked: Asked,
+    /// The request, or the connection.
+    pub asked: Subject,
     /// The caller; documents that name no namespace are in its.
     pub caller: Workload,
     /// Where the request comes in, if that is said.
@@ -39,7 +40,8 @@ pub struct ExplainArgs {
 #[command(override_usage = "meshproxy explain [OPTIONS] <PATH>... <URL>")]
 pub(super) struct Typed {
     /// Files or folders of YAML or JSON, and at last where the request goes, such as
-    /// http://reviews:9080/path.
+    /// http://reviews:9080/path; or where a captured connection goes, such as tcp://mysql:3306 or
+    /// tls://api.example:443.
     #[arg(value_name = "PATH... URL", required = true)]
     operands: Vec<String>,
     /// Method of the request.
@@ -96,15 +98,23 @@ impl Typed {
             }
         };
         let wrong = |error| usage(ErrorKind::ValueValidation, format!("the URL {error}"));
-        Ok(ExplainArgs {
-            asked: Asked {
+        let asked = match connection::Asked::is_meant(url) {
+            true if self.listener.is_some() => {
+                let message = "--listener is for requests: a connection comes in captured";
+                return Err(usage(ErrorKind::ArgumentConflict, message));
+            }
+            true => Subject::Connection(url.parse().map_err(wrong)?),
+            false => Subject::Request(Box::new(Asked {
                 method: self.method,
                 url: url.parse().map_err(wrong)?,
                 headers: self.headers.into_iter().collect(),
                 source: self.source_ip,
                 principal: self.principal,
                 normalization: self.path_normalization,
-            },
+            })),
+        };
+        Ok(ExplainArgs {
+            asked,
             paths: paths.iter().map(PathBuf::from).collect(),
             caller: Workload {
                 viewer: Viewer {

@@ -44,9 +44,12 @@ fn a_request_to_explain_is_read_with_flags_between_files_and_url() {
     };
 
     assert_eq!(arguments.paths, [PathBuf::from("a.yaml"), "b".into()]);
-    assert_eq!(arguments.asked.method, "POST");
-    assert_eq!(arguments.asked.url.to_string(), "http://a:81/x");
-    assert_eq!(arguments.asked.headers["x-a"], "1");
+    let crate::explain::Subject::Request(asked) = &arguments.asked else {
+        panic!("a request");
+    };
+    assert_eq!(asked.method, "POST");
+    assert_eq!(asked.url.to_string(), "http://a:81/x");
+    assert_eq!(asked.headers["x-a"], "1");
     assert_eq!(arguments.caller.viewer.labels, pairs(&[("app", "web")]));
     for wrong in [
         &["explain", "a.yaml"][..],

@@ -3,6 +3,7 @@
 
 pub(crate) mod authorization;
 pub(crate) mod beside;
+pub(crate) mod connection;
 pub(crate) mod destination;
 
 use std::collections::BTreeMap;

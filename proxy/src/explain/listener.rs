@@ -7,8 +7,10 @@ use std::str::FromStr;
 use config::Problem;
 
 use super::asked::Asked;
+use super::connection;
 use super::decide::decide;
 use super::decision::Decision;
+use super::decision::connection::Connection;
 use crate::offline::{Offline, Traffic, View, Workload};
 use crate::table::{Bind, Direction, Listener, PortRule};
 
@@ -87,6 +89,17 @@ impl Views {
             Some(entry) => Ok(decide(&entry.view, entry.listener(), asked)),
             None => Err(Undecided::NoListener(self.absence(caller, port)?)),
         }
+    }
+
+    /// What would become of the connection `asked` from `caller`, once it is captured.
+    pub(crate) fn decide_connection(
+        &mut self,
+        caller: &Workload,
+        asked: &connection::Asked,
+    ) -> Result<Connection, Undecided> {
+        let view = self.view(caller, Traffic::Captured)?;
+        let absent = || Undecided::NoListener("nothing is captured".to_owned());
+        connection::decide(&view, asked).ok_or_else(absent)
     }
 
     /// Listeners that a request at `port` may come in by, the likeliest first.

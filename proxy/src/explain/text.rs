@@ -2,6 +2,7 @@
 
 mod authorization;
 mod beside;
+pub(super) mod connection;
 mod destination;
 
 use std::collections::BTreeMap;

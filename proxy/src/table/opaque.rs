@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use config::Resource;
 use config::ip_block::IpBlock;
+use config::mesh::covers;
 
 use crate::table::host::HostTable;
 use crate::table::split::Split;
@@ -205,6 +206,20 @@ impl Told<'_> {
         let sources: Vec<String> = self.sources.iter().map(IpBlock::to_string).collect();
         let source = (!sources.is_empty()).then(|| format!("source is {}", sources.join(" or ")));
         [destination, name, source].into_iter().flatten().collect()
+    }
+
+    /// Whether a connection is like that.
+    pub(crate) fn takes(&self, connection: ConnectionView<'_>) -> bool {
+        let asked = connection.server_name.unwrap_or_default();
+        let asked = asked.to_ascii_lowercase();
+        let is_named = self.name.as_ref().is_none_or(|name| {
+            connection.server_name.is_some() && (name == "*" || covers(name, &asked))
+        });
+        let is_there = self
+            .destination
+            .is_none_or(|block| contains(&[block], connection.destination));
+        let is_from = self.sources.is_empty() || contains(self.sources, connection.source);
+        is_named && is_there && is_from
     }
 
     /// The list of its resource that it stands in.
