@@ -10,8 +10,9 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use proxy::connection::connection;
 use proxy::io::Io;
-use proxy::request::{Downstream, server};
+use proxy::request::Downstream;
 use proxy::snapshot::Publisher;
 use proxy::table::Bind;
 use proxy::upstream::connect::Connector;
@@ -64,11 +65,7 @@ pub(crate) fn downstream(worker: &Rc<Worker>, runtime: &LocalRuntime) -> DuplexS
         Some(SocketAddr::new(LISTENER.ip(), 40_000)),
         None,
     );
-    runtime.spawn_local(server::connection(
-        Rc::clone(worker),
-        Io::Memory(far),
-        downstream,
-    ));
+    runtime.spawn_local(connection(Rc::clone(worker), Io::Memory(far), downstream));
     near
 }
 

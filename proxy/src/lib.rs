@@ -1,6 +1,7 @@
 //! meshproxy: the data plane. Read in the order in which a request meets it:
 //!
-//! - `listener`, `request`: a connection is taken, its requests are served.
+//! - `listener`, `connection`, `request`: a connection is taken, what it speaks is found out, its requests
+//!   are served.
 //! - `table`: which rule a request meets and where it leads.
 //! - `tls`: how TLS is terminated.
 //! - `upstream`: one attempt at a destination.
@@ -17,6 +18,7 @@ pub mod app;
 pub mod body;
 pub mod bootstrap;
 pub mod check;
+pub mod connection;
 pub mod dev_certs;
 pub mod drain;
 pub mod expect;

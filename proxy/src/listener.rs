@@ -1,6 +1,7 @@
 //! Sockets that take connections: bound once on the control thread, one per worker, so that a
 //! failure to bind is known before anything changes.
 
+pub(crate) mod detect;
 pub(crate) mod original_dst;
 
 use std::io;
@@ -14,8 +15,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
+use crate::connection::connection;
 use crate::io::Io;
-use crate::request::{Downstream, server};
+use crate::request::Downstream;
 use crate::table::Bind;
 use crate::worker::Worker;
 
@@ -182,7 +184,7 @@ fn serve(worker: &Rc<Worker>, io: Io, downstream: Downstream) {
         tracing::debug!(bind = %downstream.bind, "connection refused: too many are open");
         return;
     }
-    let conn = server::connection(Rc::clone(worker), io, downstream);
+    let conn = connection(Rc::clone(worker), io, downstream);
     tokio::task::spawn_local(conn);
 }
 

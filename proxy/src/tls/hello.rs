@@ -22,6 +22,10 @@ const FRAGMENT_MAX: usize = 1 << 14;
 const CLIENT_HELLO: u8 = 1;
 /// Type of the extension that holds the name (RFC 6066 §3).
 const SERVER_NAME: u16 = 0;
+/// Type of the extension that holds what the client would speak (RFC 7301 §3.1).
+const PROTOCOLS: u16 = 16;
+/// How the protocols begin that proxies of Istio name among each other.
+const OF_MESH: &[u8] = b"istio";
 /// The one kind of name there is.
 const HOST_NAME: u8 = 0;
 /// Longest name in DNS.
@@ -38,6 +42,8 @@ pub(crate) enum Hello {
         server_name: Box<str>,
         /// The client speaks nothing newer than TLS 1.1.
         is_old: bool,
+        /// The client offers to speak as proxies of the mesh do among each other.
+        of_mesh: bool,
     },
 }
 
@@ -55,6 +61,7 @@ pub(crate) enum HelloError {
 }
 
 /// Bytes that are taken from the front.
+#[derive(Clone, Copy)]
 struct Bytes<'b>(&'b [u8]);
 
 /// Looks at the first bytes of a connection.
@@ -74,6 +81,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Hello, HelloError> {
             return Ok(Hello::Whole {
                 server_name: server_name(message)?,
                 is_old: is_old(message),
+                of_mesh: is_of_mesh(message),
             });
         }
     }
@@ -160,6 +168,27 @@ fn server_name(message: &[u8]) -> Result<Box<str>, HelloError> {
     extensions(message)
         .and_then(name_among)
         .ok_or(HelloError::Malformed)
+}
+
+/// Whether one of the protocols that a client offers is of the mesh.
+fn is_of_mesh(message: &[u8]) -> bool {
+    let Some(mut extensions) = extensions(message) else {
+        return false;
+    };
+    while let (Some(kind), Some(mut content)) = (extensions.u16(), extensions.vector16()) {
+        if kind != PROTOCOLS {
+            continue;
+        }
+        let Some(mut protocols) = content.vector16() else {
+            return false;
+        };
+        while let Some(protocol) = protocols.vector8() {
+            if protocol.0.starts_with(OF_MESH) {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// The extensions of a greeting; empty where there are none, as before TLS 1.2.

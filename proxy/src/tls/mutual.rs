@@ -24,8 +24,8 @@ pub(crate) const SERVER_ALPN: &[&[u8]] = &[
     b"http/1.1",
     b"istio-http/1.0",
     b"http/1.0",
-    b"istio-peer-exchange",
     b"istio",
+    b"istio-peer-exchange",
 ];
 /// What a client offers that will speak HTTP/1.1.
 pub(crate) const HTTP1_ALPN: &[&[u8]] = &[b"istio-http/1.1", b"istio", b"http/1.1"];
@@ -40,6 +40,14 @@ const TICKET_KEY_SECONDS: u32 = 30 * 60;
 /// first bytes tell.
 pub(crate) fn is_http2(protocol: &[u8]) -> bool {
     matches!(protocol, b"h2" | b"istio-h2")
+}
+
+/// Whether what was agreed upon is HTTP/1.
+pub(crate) fn is_http1(protocol: &[u8]) -> bool {
+    matches!(
+        protocol,
+        b"http/1.1" | b"http/1.0" | b"istio-http/1.1" | b"istio-http/1.0"
+    )
 }
 
 /// How a workload lets others in: each must prove who it is.

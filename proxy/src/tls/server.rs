@@ -41,8 +41,9 @@ pub(crate) struct Secured {
 /// What was agreed upon to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agreed {
+    Http1,
     Http2,
-    /// HTTP/1.1, or nothing.
+    /// Nothing, or nothing that says it.
     Other,
 }
 
@@ -94,6 +95,7 @@ pub(crate) async fn greeting(mut read: BytesMut, io: &mut Io) -> Result<Greeting
             Hello::Whole {
                 server_name,
                 is_old,
+                ..
             } => {
                 return Ok(Greeting {
                     server_name,
@@ -143,6 +145,7 @@ pub(crate) async fn shake_hands(
 pub(crate) fn agreed(stream: &TlsStream<Io>) -> Agreed {
     match stream.get_ref().1.alpn_protocol() {
         Some(ALPN_HTTP2) => Agreed::Http2,
+        // At a gateway, which is asked for HTTP or for nothing in particular.
         Some(_) | None => Agreed::Other,
     }
 }

@@ -58,6 +58,7 @@ async fn shake_hands(
     let tls = stream.get_ref().1;
     let protocol = match tls.alpn_protocol() {
         Some(protocol) if mutual::is_http2(protocol) => Agreed::Http2,
+        Some(protocol) if mutual::is_http1(protocol) => Agreed::Http1,
         Some(_) | None => Agreed::Other,
     };
     let certificate = tls.peer_certificates().and_then(|chain| chain.first());

@@ -31,7 +31,7 @@ use crate::drain::Ticket;
 use crate::io::Prefixed;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113 §3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Largest head of a request, in bytes (RFC 9113 §6.5.2).
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most concurrent requests of a connection; what is usual, and room for gRPC clients, which open

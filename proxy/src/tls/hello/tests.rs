@@ -42,6 +42,7 @@ fn whole(name: &str) -> Result<Hello, HelloError> {
     Ok(Hello::Whole {
         server_name: name.into(),
         is_old: false,
+        of_mesh: false,
     })
 }
 
@@ -142,6 +143,7 @@ fn a_client_of_old_versions_is_known_by_its_greeting() {
     let old = Hello::Whole {
         server_name: "".into(),
         is_old: true,
+        of_mesh: false,
     };
     assert_eq!(read(&greeting), Ok(old));
 }

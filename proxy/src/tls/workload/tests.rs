@@ -92,10 +92,10 @@ async fn what_is_spoken_is_agreed_by_the_names_of_istio_too() {
     let identity = identity(&authority);
     for (protocols, agreed) in [
         (&[][..], Agreed::Other),
-        (mutual::HTTP1_ALPN, Agreed::Other),
+        (mutual::HTTP1_ALPN, Agreed::Http1),
         (mutual::HTTP2_ALPN, Agreed::Http2),
         (&[b"h2"], Agreed::Http2),
-        (&[b"http/1.1"], Agreed::Other),
+        (&[b"http/1.1"], Agreed::Http1),
         (&[b"istio-peer-exchange", b"istio"], Agreed::Other),
     ] {
         let client = Arc::new(client(&authority, protocols));

@@ -23,8 +23,9 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::connection::connection;
 use crate::io::Io;
-use crate::request::{Downstream, server};
+use crate::request::Downstream;
 use crate::snapshot::Publisher;
 use crate::table::Bind;
 use crate::table::compile::{Compiler, Perspective};
@@ -231,7 +232,7 @@ async fn client(worker: Rc<Worker>, until: Instant) {
 fn connect(worker: &Rc<Worker>) -> DuplexStream {
     let (near, far) = duplex(16 * 1024);
     let downstream = Downstream::new(Bind::Tcp(LISTENER), None, None);
-    let connection = server::connection(Rc::clone(worker), Io::Memory(far), downstream);
+    let connection = connection(Rc::clone(worker), Io::Memory(far), downstream);
     spawn_local(connection);
     near
 }

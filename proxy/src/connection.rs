@@ -1,0 +1,133 @@
+//! One downstream connection from its accept to its end: where it was going, what secures it, what it
+//! speaks, and who serves that.
+
+pub(crate) mod first_bytes;
+mod transport;
+mod undeclared;
+
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use crate::drain::Ticket;
+use crate::io::Io;
+use crate::listener::original_dst::original_dst;
+use crate::request::{Downstream, server};
+use crate::snapshot::Current;
+use crate::table::{Speaks, Transport};
+use crate::tcp;
+use crate::tls::gateway::OpaqueArrival;
+use crate::tls::handshakes::Shaking;
+use crate::tls::server::{Agreed, HandshakeError};
+use crate::worker::Worker;
+
+/// Serves a connection until either side ends it. It counts as open from the call on, so that nobody
+/// who waits for the last connection misses one that was not polled yet.
+pub fn connection(
+    worker: Rc<Worker>,
+    io: Io,
+    downstream: Downstream,
+) -> impl Future<Output = ()> + 'static {
+    let ticket = worker.drain.enter(&downstream.bind);
+    serve(worker, io, downstream, ticket)
+}
+
+async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticket: Ticket) {
+    let _counted = worker.count_connection();
+    downstream.ending = Some(ticket.ending());
+    if !find_original(&worker, &io, &mut downstream) {
+        return;
+    }
+    let entered = match is_looked_into(&worker, &downstream) {
+        false => transport::enter(&worker, io, &mut downstream, &mut ticket).await,
+        // In a box: it is large, and listeners of HTTP do without.
+        true => Box::pin(undeclared::enter(&worker, io, &mut downstream, &mut ticket)).await,
+    };
+    match entered {
+        Ok(Some(Entry::Http(http))) => server::serve(worker, downstream, http, ticket).await,
+        Ok(Some(Entry::Opaque(snapshot, arrival))) => {
+            let carried = tcp::serve(worker, snapshot, downstream, *arrival, ticket);
+            Box::pin(carried).await;
+        }
+        Ok(None) => {}
+        Err(refused) => refused.part(&worker, &downstream).await,
+    }
+}
+
+/// What a connection turned out to be that was let in.
+enum Entry {
+    Http(Entered),
+    /// It goes where its route leads, by the snapshot that the route is of.
+    Opaque(Current, Box<OpaqueArrival>),
+}
+
+/// A connection whose HTTP is to come.
+pub(crate) struct Entered {
+    pub(crate) io: Io,
+    pub(crate) agreed: Agreed,
+    /// What was read of it already.
+    pub(crate) first: BytesMut,
+}
+
+/// A connection that was not let in.
+struct Refused {
+    error: HandshakeError,
+    /// Its handshake, if there was one.
+    shaking: Option<Shaking>,
+}
+
+/// Notes where a connection was going that was captured. Says whether it may go on: one that nobody
+/// redirected could only lead back here.
+fn find_original(worker: &Worker, io: &Io, downstream: &mut Downstream) -> bool {
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind);
+    if listener.is_none_or(|listener| listener.captured.is_none()) {
+        return true;
+    }
+    downstream.original = original_dst(io);
+    downstream.original.is_some()
+}
+
+/// Whether nobody said that HTTP is spoken where a connection goes. Servers of TLS say it each for
+/// itself.
+fn is_looked_into(worker: &Worker, downstream: &Downstream) -> bool {
+    let snapshot = worker.snapshot();
+    let Some(listener) = snapshot.table.listener_of(downstream) else {
+        return false;
+    };
+    match listener.speaks {
+        Speaks::Http => false,
+        Speaks::Tls | Speaks::Opaque | Speaks::Unknown => {
+            !matches!(listener.transport, Transport::Servers(_))
+        }
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    fn within(shaking: Shaking, error: HandshakeError) -> Self {
+        Self {
+            error,
+            shaking: Some(shaking),
+        }
+    }
+
+    /// Tells of it, and stays until the client has heard why.
+    async fn part(self, worker: &Worker, downstream: &Downstream) {
+        worker.refuse_handshake(downstream, &self.error);
+        if let Some(shaking) = self.shaking {
+            Box::pin(shaking.part()).await;
+        }
+    }
+}
+
+impl From<HandshakeError> for Refused {
+    fn from(error: HandshakeError) -> Self {
+        Self {
+            error,
+            shaking: None,
+        }
+    }
+}
