@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 
 use crate::inbound;
+use crate::listener;
 use crate::rate_limit::message;
 pub(crate) use crate::request::path::Normalization;
 use crate::request::path::normalize;
@@ -34,10 +35,11 @@ const SERIES_MAX: usize = 100;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names that `tests/fuzz` has for them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("authz", authz),
     ("client_hello", client_hello),
     ("compile", compile),
+    ("detect", detect),
     ("hello", hello),
     ("http1_answer", http1_answer),
     ("http1_request", http1_request),
@@ -106,6 +108,11 @@ pub fn compile(bytes: &[u8]) {
     let listeners = compiler.compile(&mesh).table.listeners.len();
     let again = compiler.compile(&mesh).table.listeners.len();
     assert_eq!(listeners, again);
+}
+
+/// The first bytes of a connection of which nobody said what it speaks.
+pub fn detect(bytes: &[u8]) {
+    listener::detect::fuzz::first_bytes(bytes);
 }
 
 /// The first bytes of a connection to a gateway, and the name they ask for.

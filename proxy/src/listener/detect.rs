@@ -4,6 +4,9 @@
 //! it does not matter how they were cut into segments. It decides as early as it can, and where both
 //! are possible rather for HTTP: what looks like it to a lenient server must not go around its rules.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
+
 use crate::request::server::PREFACE;
 
 /// Longest method that is taken for one. The longest that is registered has 17 bytes.
@@ -96,7 +99,8 @@ fn http1(bytes: &[u8]) -> Verdict {
 /// with spaces is none, and whoever sends one to a server that takes it speaks HTTP all the same.
 fn after_method(method: &[u8], rest: &[u8]) -> Verdict {
     let rest = &rest[..rest.len().min(LINE_BYTES_MAX)];
-    let end = rest.iter().position(|byte| *byte == b'\n');
+    // No request has a NUL. Binary protocols with a word at their beginning soon do.
+    let end = rest.iter().position(|byte| matches!(byte, b'\n' | 0));
     let line = &rest[..end.unwrap_or(rest.len())];
     let mut words = line.split(|byte| is_blank(*byte)).peekable();
     let mut target: Option<&[u8]> = None;
@@ -117,12 +121,13 @@ fn after_method(method: &[u8], rest: &[u8]) -> Verdict {
         }
     }
     let is_path = target.is_some_and(|target| target.starts_with(b"/"));
+    let is_line = end.is_some_and(|end| rest[end] == b'\n');
     let is_long = rest.len() == LINE_BYTES_MAX;
     match (end, is_path) {
         (None, _) if !is_long => Verdict::More,
         (None, true) => Verdict::Http1,
         // What HTTP was before it had versions, and methods other than this one.
-        (Some(_), true) if method == b"GET" => Verdict::Http1,
+        (Some(_), true) if is_line && method == b"GET" => Verdict::Http1,
         (None, false) | (Some(_), _) => Verdict::Opaque,
     }
 }
