@@ -15,7 +15,7 @@ use crate::io::Io;
 use crate::listener::original_dst::original_dst;
 use crate::request::{Downstream, server};
 use crate::snapshot::Current;
-use crate::table::{Speaks, Transport};
+use crate::table::{Listener, Speaks, Transport};
 use crate::tcp;
 use crate::tls::gateway::OpaqueArrival;
 use crate::tls::handshakes::Shaking;
@@ -77,16 +77,31 @@ struct Refused {
     shaking: Option<Shaking>,
 }
 
-/// Notes where a connection was going that was captured. Says whether it may go on: one that nobody
-/// redirected could only lead back here.
+/// Notes where a connection was going that was captured. Says whether it may go on.
 fn find_original(worker: &Worker, io: &Io, downstream: &mut Downstream) -> bool {
     let snapshot = worker.snapshot();
+    let takes_captured = |it: &Listener| it.captured.is_some();
     let listener = snapshot.table.listener(&downstream.bind);
-    if listener.is_none_or(|listener| listener.captured.is_none()) {
+    if !listener.is_some_and(|it| takes_captured(it)) {
         return true;
     }
-    downstream.original = original_dst(io);
-    downstream.original.is_some()
+    let is_taken_at = |port| {
+        let mut listeners = snapshot.table.listeners.iter();
+        listeners.any(|it| takes_captured(it) && it.bind.port() == Some(port))
+    };
+    match original_dst(io, downstream.peer, is_taken_at) {
+        Ok(original) => {
+            downstream.original = Some(original);
+            true
+        }
+        Err(stray) => {
+            worker.count_rejection(stray.cause());
+            let (bind, peer) = (&downstream.bind, downstream.peer);
+            let peer = peer.map(tracing::field::display);
+            tracing::debug!(%bind, peer, why = %stray, "connection refused");
+            false
+        }
+    }
 }
 
 /// Whether nobody said that HTTP is spoken where a connection goes. Servers of TLS say it each for

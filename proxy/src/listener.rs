@@ -5,7 +5,7 @@ pub(crate) mod detect;
 pub(crate) mod original_dst;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -45,8 +45,9 @@ pub enum Bound {
 pub fn bind(bind: &Bind, workers: usize) -> io::Result<Vec<Bound>> {
     match bind {
         Bind::Tcp(addr) => {
-            refuse_sharing(*addr)?;
-            let sockets = (0..workers).map(|_| Ok(Bound::Tcp(bind_tcp(*addr)?)));
+            let addr = within_reach(*addr);
+            refuse_sharing(addr)?;
+            let sockets = (0..workers).map(|_| Ok(Bound::Tcp(bind_tcp(addr)?)));
             sockets.collect()
         }
         Bind::Unix(path) => {
@@ -80,6 +81,17 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 /// proxies started by mistake would each get a part of the traffic.
 fn refuse_sharing(addr: SocketAddr) -> io::Result<()> {
     tcp_socket(addr)?.bind(&addr.into())
+}
+
+/// `[::]` takes connections of both families. Where the system has no IPv6 the other one is all there is.
+fn within_reach(addr: SocketAddr) -> SocketAddr {
+    let has_ipv6 = || Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok();
+    match addr {
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() && !has_ipv6() => {
+            SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), v6.port())
+        }
+        addr => addr,
+    }
 }
 
 fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {

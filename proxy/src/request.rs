@@ -99,12 +99,14 @@ impl From<Request<Incoming>> for Arrived {
 // === impl Downstream ===
 
 impl Downstream {
-    /// A connection from `peer` to `local`.
+    /// A connection from `peer` to `local`. A socket of both families has addresses of IPv4 in a form of
+    /// IPv6, which is nobody's address.
     pub fn new(bind: Bind, peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         Self {
             bind,
-            peer,
-            local,
+            peer: peer.map(canonical),
+            local: local.map(canonical),
             original: None,
             security: None,
             proved: None,

@@ -339,6 +339,16 @@ impl Speaks {
 
 // === impl Bind ===
 
+impl Bind {
+    /// Its port; none on a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(addr) => Some(addr.port()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

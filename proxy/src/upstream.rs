@@ -503,6 +503,7 @@ impl Upstream {
             speech,
             limit: policy.connect_timeout,
             probes: probes.as_ref(),
+            from_own: policy.from_own,
         };
         let process = &self.metrics.process;
         let reached = self.connector.reach(wanted).await;

@@ -233,11 +233,15 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
-/// Where connections go on to the addresses that their callers asked for.
+/// Where connections go on to the addresses that their callers asked for, and somebody still does.
 fn originals(snapshot: &Current) -> FxHashSet<HomeKey> {
     let destinations = snapshot.destinations.iter();
     let originals = destinations.filter_map(|it| it.originals.as_ref());
-    let made = originals.flat_map(|originals| originals.all());
+    let now = tokio::time::Instant::now();
+    let made = originals.flat_map(|originals| {
+        originals.forget_idle(now);
+        originals.all()
+    });
     made.flat_map(|it| it.members().iter().map(Member::home).collect::<Vec<_>>())
         .collect()
 }

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use prometheus::IntGauge;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::io::Io;
+use crate::listener::original_dst::{OWN_V4, OWN_V6};
 use crate::telemetry::metrics::Proved;
 use crate::tls::client::{Channel, Secured, Shut, Speech, TlsError, TlsFault, refusal};
 use crate::upstream::breaker::Place;
@@ -94,6 +96,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) limit: Duration,
     /// Of the system, while it is silent.
     pub(crate) probes: Option<&'a TcpKeepalive>,
+    /// Whether it comes from an address that says that it is the proxy's own.
+    pub(crate) from_own: bool,
 }
 
 /// Counts a connection as open until dropped.
@@ -199,7 +203,7 @@ impl Connector {
 
 /// Opens a connection by the network and secures it as it should be.
 pub(crate) async fn reach(wanted: Wanted<'_>) -> Result<Secured, ConnectError> {
-    reach_by(open(wanted.addr), &wanted).await
+    reach_by(open(wanted.addr, wanted.from_own), &wanted).await
 }
 
 async fn reach_by(
@@ -233,15 +237,34 @@ async fn reach_by(
 }
 
 /// Opens a connection by the network, however long that takes.
-async fn open(addr: &EndpointAddr) -> io::Result<Io> {
+async fn open(addr: &EndpointAddr, from_own: bool) -> io::Result<Io> {
     match addr {
         EndpointAddr::Tcp(addr) => {
-            let tcp = TcpStream::connect(addr).await?;
+            let tcp = match from_own {
+                true => own_socket(*addr)?.connect(*addr).await?,
+                false => TcpStream::connect(addr).await?,
+            };
             tcp.set_nodelay(true)?;
             Ok(Io::Tcp(tcp))
         }
         EndpointAddr::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
     }
+}
+
+/// A socket of our own address, by which rules that capture traffic know what they must leave alone. Where
+/// the host does not have it (`::6` is not on every loopback interface) they know us by our user.
+fn own_socket(to: SocketAddr) -> io::Result<TcpSocket> {
+    let (socket, own) = match to {
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, IpAddr::V4(OWN_V4)),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, IpAddr::V6(OWN_V6)),
+    };
+    match socket.bind(SocketAddr::new(own, 0)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            tracing::debug!(%own, %error, "connecting from another address");
+        }
+        bound => bound?,
+    }
+    Ok(socket)
 }
 
 impl fmt::Debug for Connector {
@@ -257,6 +280,8 @@ impl fmt::Debug for Connector {
 mod tests {
     use super::*;
 
+    use std::net::Ipv4Addr;
+
     #[test]
     fn a_limit_of_our_own_system_is_not_the_endpoints_fault() {
         let of = |code| ConnectError::Io(io::Error::from_raw_os_error(code));
@@ -270,6 +295,19 @@ mod tests {
         assert!(ConnectError::Shared(ConnectFault::Other).is_ours());
         assert!(!ConnectError::Shared(ConnectFault::Refused).is_ours());
         assert!(!ConnectError::Timeout(Duration::from_secs(1)).is_ours());
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_to_the_workload_comes_from_an_address_of_our_own() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let addr = EndpointAddr::Tcp(listener.local_addr().expect("a bound socket"));
+
+        for (from_own, ip) in [(true, OWN_V4), (false, Ipv4Addr::LOCALHOST)] {
+            open(&addr, from_own).await.expect("a connection");
+
+            let (_, peer) = listener.accept().expect("a connection");
+            assert_eq!(peer.ip(), ip);
+        }
     }
 
     #[tokio::test]
@@ -289,6 +327,7 @@ mod tests {
                 speech: Speech::Http1,
                 limit,
                 probes,
+                from_own: false,
             };
             let reached = Connector::Network.reach(wanted).await;
             let Ok(Secured {

@@ -211,6 +211,11 @@ impl Destination {
         self.balancer.members()
     }
 
+    /// Whether anything is under way at one of its endpoints.
+    pub(crate) fn is_used(&self) -> bool {
+        self.members().iter().any(|it| it.endpoint.active() > 0)
+    }
+
     /// The destination for a connection that was going to `original`; none if it is to go there and
     /// nobody knows where that is.
     pub(crate) fn reached(self: &Arc<Self>, original: Option<SocketAddr>) -> Option<Reached<'_>> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -14,6 +15,9 @@ use crate::upstream::endpoint::{Endpoint, EndpointAddr, Member};
 
 /// Most addresses that one destination remembers; the one that was asked for least lately gives way.
 const ADDRESSES_MAX: usize = 4_096;
+
+/// How long an address is remembered that nobody asks for and nobody uses.
+const IDLE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// The addresses that callers asked for, each as a destination with one endpoint.
 #[derive(Debug)]
@@ -81,6 +85,15 @@ impl Originals {
         Some(destination)
     }
 
+    /// Forgets the addresses that nobody has asked for in a long time and nobody uses.
+    pub(crate) fn forget_idle(&self, now: Instant) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, it| {
+            let rested = now.saturating_duration_since(it.asked);
+            rested <= IDLE_MAX || it.destination.is_used()
+        });
+    }
+
     /// Those that are remembered, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Destination>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,6 +156,28 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_forgotten_that_nobody_asks_for_any_more() {
+        let of = Destination::nowhere("a.example", 80);
+        let originals = Originals::new(TrafficId::UNKNOWN);
+        let used = originals.at(&of, addr(1));
+        let _active = used.members()[0].endpoint.begin();
+        originals.at(&of, addr(2));
+        tokio::time::advance(IDLE_MAX).await;
+        originals.at(&of, addr(3));
+        originals.forget_idle(Instant::now());
+        assert_eq!(originals.all().len(), 3, "it is not so long yet");
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        originals.forget_idle(Instant::now());
+
+        assert_eq!(originals.all().len(), 2);
+        assert!(
+            Arc::ptr_eq(&used, &originals.at(&of, addr(1))),
+            "it is used"
+        );
+    }
 
     fn addr(host: u16) -> SocketAddr {
         let [high, low] = host.to_be_bytes();

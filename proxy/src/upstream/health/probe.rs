@@ -77,6 +77,7 @@ async fn attempt(target: &Target, tls: &TlsMetrics) -> Result<(), Failure> {
         speech: speech(check),
         limit: check.written.timeout.get(),
         probes: None,
+        from_own: false,
     };
     let reached = connect::reach(wanted).await;
     tls.reached(&reached);

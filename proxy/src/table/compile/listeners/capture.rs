@@ -7,7 +7,7 @@
 mod inbound;
 mod outbound;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::Plan;
@@ -33,7 +33,8 @@ impl Plan<'_> {
     }
 
     fn takes_captured(&mut self, name: &str, port: u16, captured: Captured) {
-        let bind = Bind::Tcp(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+        // Both families come to it.
+        let bind = Bind::Tcp(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
         let listener = Listener {
             bind: bind.clone(),
             name: name.to_owned(),
