@@ -1,7 +1,9 @@
 //! One downstream connection from its accept to its end: where it was going, what secures it, what it
 //! speaks, and who serves that.
 
+mod early;
 pub(crate) mod first_bytes;
+mod listen;
 mod transport;
 mod undeclared;
 
@@ -9,6 +11,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use http::Version;
 
 use crate::drain::Ticket;
 use crate::io::Io;
@@ -36,22 +39,31 @@ pub fn connection(
 async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticket: Ticket) {
     let _counted = worker.count_connection();
     downstream.ending = Some(ticket.ending());
+    // A header of the PROXY protocol is read here, before anything else looks at the connection.
     if !find_original(&worker, &io, &mut downstream) {
         return;
     }
-    let entered = match is_looked_into(&worker, &downstream) {
+    let let_in = match is_looked_into(&worker, &downstream) {
         false => transport::enter(&worker, io, &mut downstream, &mut ticket).await,
         // In a box: it is large, and listeners of HTTP do without.
         true => Box::pin(undeclared::enter(&worker, io, &mut downstream, &mut ticket)).await,
     };
-    match entered {
-        Ok(Some(Entry::Http(http))) => server::serve(worker, downstream, http, ticket).await,
+    let mut entered = match let_in {
+        Ok(Some(Entry::Http(entered))) => entered,
         Ok(Some(Entry::Opaque(snapshot, arrival))) => {
             let carried = tcp::serve(worker, snapshot, downstream, *arrival, ticket);
-            Box::pin(carried).await;
+            return Box::pin(carried).await;
         }
-        Ok(None) => {}
-        Err(refused) => refused.part(&worker, &downstream).await,
+        Ok(None) => return,
+        Err(refused) => return refused.part(&worker, &downstream).await,
+    };
+    match server::version(&worker, &mut entered, &mut ticket).await {
+        Some(Version::HTTP_2) => server::serve_http2(worker, downstream, entered, ticket).await,
+        Some(_) => {
+            let Entered { io, first, .. } = entered;
+            server::http1::serve(worker, &downstream, io, first, ticket).await;
+        }
+        None => {}
     }
 }
 
@@ -146,3 +158,6 @@ impl From<HandshakeError> for Refused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod record;
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -18,7 +19,7 @@ use crate::inbound::authz::Denial;
 use crate::inbound::standing;
 use crate::request::Downstream;
 use crate::snapshot::Current;
-use crate::table::opaque::OpaqueRoute;
+use crate::table::opaque::{Carriage, OpaqueRoute};
 use crate::telemetry::flags::Flags;
 use crate::tls::gateway::OpaqueArrival;
 use crate::upstream::alone::Alone;
@@ -53,9 +54,28 @@ pub(crate) enum Refusal {
 }
 
 /// A connection to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) alone: Alone,
+    pub(crate) member: Member,
+}
+
+/// A connection to where one goes that was opened before its client had said what it speaks, or why
+/// there is none.
+#[derive(Debug)]
+pub(crate) struct Early {
+    pub(crate) destination: Arc<Destination>,
+    pub(crate) opened: Result<Opened, UpstreamError>,
+    /// What the other side has said.
+    pub(crate) read: BytesMut,
+}
+
+/// A connection that goes on.
 struct Connected {
     alone: Alone,
     limits: TcpLimits,
+    /// What the other side has said.
+    read: BytesMut,
 }
 
 /// Carries a connection to where its route leads, until either side ends it. The route's destinations
@@ -71,6 +91,7 @@ pub(crate) async fn serve(
         io: mut near,
         read,
         route,
+        early,
         ..
     } = arrival;
     let mut record = Record::new(&worker, &downstream, route.as_deref());
@@ -80,8 +101,12 @@ pub(crate) async fn serve(
         downstream: &downstream,
     };
     // In a box: it is large, and not needed for as long as the connection is carried.
-    let connected = Box::pin(call.connect(route.as_deref(), &mut record)).await;
-    let Connected { alone, limits } = match connected {
+    let connected = Box::pin(call.connect(route.as_deref(), early, &mut record)).await;
+    let Connected {
+        alone,
+        limits,
+        read: far_read,
+    } = match connected {
         Ok(connected) => connected,
         Err(refusal) => {
             near.reset_on_close();
@@ -99,7 +124,7 @@ pub(crate) async fn serve(
     let counted = record.open();
     let refused = standing::connection_refused(&worker, &downstream, admission);
     let near = (&mut near, read);
-    let far = (&mut far, BytesMut::new());
+    let far = (&mut far, far_read);
     let carried = carry(near, far, &mut ticket, limits, refused, |up, down| {
         counted.passed(up, down);
     });
@@ -114,31 +139,57 @@ struct Call<'c> {
     downstream: &'c Downstream,
 }
 
+// === impl Early ===
+
+impl Early {
+    /// Ends the connection, on which nothing was said.
+    pub(crate) fn give_up(self) {
+        if let Ok(opened) = self.opened {
+            opened.alone.give_up();
+        }
+    }
+}
+
 // === impl Call ===
 
 impl Call<'_> {
-    /// Lets the connection in, and connects it to where its route leads.
+    /// Lets the connection in, and connects it to where its route leads, unless it is connected.
     async fn connect(
         &self,
         route: Option<&OpaqueRoute>,
+        early: Option<Box<Early>>,
         record: &mut Record<'_>,
     ) -> Result<Connected, Refusal> {
         self.admit()?;
         let route = route.ok_or(Refusal::NoRoute)?;
-        let target = route.split.choose(None, self.worker.upstream.random());
-        let id = target.and_then(|target| target.destination.at(route.port));
-        let destination = id.and_then(|id| self.snapshot.destinations.get(id));
-        let destination = destination.and_then(|it| it.reached(self.downstream.original));
-        let destination = destination.ok_or(Refusal::UnknownDestination)?;
-        record.routed(&destination);
-        let (alone, member) = self
-            .reach(&destination, route)
-            .await
-            .map_err(Refusal::Upstream)?;
-        record.connected(member);
+        let early = match early {
+            Some(early) => *early,
+            None => self.connect_now(route, record).await?,
+        };
+        record.routed(&early.destination);
+        let Opened { alone, member } = early.opened.map_err(Refusal::Upstream)?;
+        record.connected(&member);
         Ok(Connected {
             alone,
-            limits: TcpLimits::of(&destination.policy),
+            limits: TcpLimits::of(&early.destination.policy),
+            read: early.read,
+        })
+    }
+
+    async fn connect_now(
+        &self,
+        route: &OpaqueRoute,
+        record: &mut Record<'_>,
+    ) -> Result<Early, Refusal> {
+        let destination = destination(self.worker, self.snapshot, self.downstream, route);
+        let destination = destination.ok_or(Refusal::UnknownDestination)?;
+        record.routed(&destination);
+        let (worker, downstream) = (self.worker, self.downstream);
+        let to = Arc::clone(&destination);
+        Ok(Early {
+            opened: open(worker, downstream, to, route.carriage).await,
+            destination,
+            read: BytesMut::new(),
         })
     }
 
@@ -153,45 +204,63 @@ impl Call<'_> {
             None => Ok(()),
         }
     }
+}
 
-    /// Connects to an endpoint, or to others where that fails.
-    async fn reach<'d>(
-        &self,
-        destination: &'d Destination,
-        route: &OpaqueRoute,
-    ) -> Result<(Alone, &'d Member), UpstreamError> {
-        let source = self.downstream.peer.map(|peer| peer.ip());
-        let key = source.and_then(|source| key_of(destination, source));
-        let mut tried: Vec<u64> = Vec::new();
-        loop {
-            let wish = Wish {
-                key,
-                tried: &tried,
-                far: false,
-            };
-            let member = self.worker.upstream.pick(destination, &wish)?;
-            let upstream = &self.worker.upstream;
-            let opened = upstream
-                .open_alone(destination, member, route.carriage)
-                .await;
-            let error = match opened {
-                Ok(alone) => return Ok((alone, member)),
-                Err(error) => error,
-            };
-            if let Some(rules) = destination.policy.outlier.as_deref()
-                && error.blames_endpoint()
-            {
-                let now = tokio::time::Instant::now();
-                outlier::observe(rules, destination, member, Event::Failed, now);
+/// Where a route leads this time; none if the rule's destination does not exist.
+pub(crate) fn destination(
+    worker: &Worker,
+    snapshot: &Current,
+    downstream: &Downstream,
+    route: &OpaqueRoute,
+) -> Option<Arc<Destination>> {
+    let target = route.split.choose(None, worker.upstream.random())?;
+    let id = target.destination.at(route.port)?;
+    let destination = snapshot.destinations.get(id)?;
+    let reached = destination.reached(downstream.original)?;
+    Some(Arc::clone(&reached))
+}
+
+/// Connects to an endpoint, or to others where that fails.
+pub(crate) async fn open(
+    worker: &Rc<Worker>,
+    downstream: &Downstream,
+    destination: Arc<Destination>,
+    carriage: Carriage,
+) -> Result<Opened, UpstreamError> {
+    let source = downstream.peer.map(|peer| peer.ip());
+    let key = source.and_then(|source| key_of(&destination, source));
+    let mut tried: Vec<u64> = Vec::new();
+    loop {
+        let wish = Wish {
+            key,
+            tried: &tried,
+            far: false,
+        };
+        let member = worker.upstream.pick(&destination, &wish)?;
+        let opened = worker
+            .upstream
+            .open_alone(&destination, member, carriage)
+            .await;
+        let error = match opened {
+            Ok(alone) => {
+                let member = member.clone();
+                return Ok(Opened { alone, member });
             }
-            let again = error.connect_fault().is_some()
-                && tried.len() + 1 < CONNECTS_MAX
-                && !tried.contains(&member.endpoint.id);
-            if !again {
-                return Err(error);
-            }
-            tried.push(member.endpoint.id);
+            Err(error) => error,
+        };
+        if let Some(rules) = destination.policy.outlier.as_deref()
+            && error.blames_endpoint()
+        {
+            let now = tokio::time::Instant::now();
+            outlier::observe(rules, &destination, member, Event::Failed, now);
         }
+        let again = error.connect_fault().is_some()
+            && tried.len() + 1 < CONNECTS_MAX
+            && !tried.contains(&member.endpoint.id);
+        if !again {
+            return Err(error);
+        }
+        tried.push(member.endpoint.id);
     }
 }
 

@@ -19,6 +19,7 @@ mod outgoing;
 pub mod outlier;
 pub mod pool;
 pub mod question;
+pub mod spoken;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

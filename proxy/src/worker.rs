@@ -37,6 +37,7 @@ use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 use crate::upstream::endpoint::Member;
 use crate::upstream::pool::HomeKey;
+use crate::upstream::spoken::Spoke;
 
 /// Time between two looks at the pool for what rested too long, and at connections that wait; the
 /// drain counts waits in it.
@@ -294,6 +295,12 @@ impl Worker {
     pub(crate) fn count_rejection(&self, cause: &'static str) {
         let rejections = &self.shared.process.rejections;
         rejections.with_label_values(&[cause]).inc();
+    }
+
+    /// Counts a connection by what it turned out to speak.
+    pub(crate) fn count_detection(&self, spoke: Spoke) {
+        let detections = &self.shared.process.detections;
+        detections.with_label_values(&[spoke.as_str()]).inc();
     }
 
     /// Counts a handshake that went well.

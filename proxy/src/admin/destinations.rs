@@ -1,5 +1,6 @@
 //! `/destinations`: where routes lead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use crate::upstream::endpoint::Member;
 use crate::upstream::health::Health;
 use crate::upstream::original::Originals;
 use crate::upstream::outlier::{Detection, ErrorCodes, LocalFailures};
+use crate::upstream::spoken::{Spoke, Spoken};
 
 /// All destinations in use, by key.
 pub(super) fn destinations(destinations: &Destinations) -> Vec<Value> {
@@ -34,6 +36,7 @@ fn describe(destination: &Destination) -> Value {
         "direction": if key.inbound { "inbound" } else { "outbound" },
         "algorithm": destination.balancer.algorithm(),
         "policy": policy(&destination.policy),
+        "spoken": spoken(&destination.live.spoken),
         "breaker": breaker(destination),
         "retries": retries(destination),
         "groups": groups(destination),
@@ -42,18 +45,23 @@ fn describe(destination: &Destination) -> Value {
     })
 }
 
-/// The addresses that callers asked for, where they choose.
+/// The addresses that callers asked for, where they choose, in order.
 fn originals(originals: &Originals) -> Value {
-    let all = originals.all();
-    let all = all.iter().flat_map(|it| {
-        let members = it.members().iter();
-        members
-            .map(|member| endpoint(member, it))
-            .collect::<Vec<_>>()
-    });
+    let describe = |destination: &Arc<Destination>| {
+        let members = destination.members().iter();
+        let endpoints = members.map(|member| {
+            let mut shown = endpoint(member, destination);
+            shown["spoken"] = spoken(&destination.live.spoken);
+            (member.endpoint.addr.clone(), shown)
+        });
+        endpoints.collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = originals.all().iter().flat_map(describe).collect();
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let asked: Vec<Value> = all.into_iter().map(|(_, shown)| shown).collect();
     json!({
         "takes": if originals.takes_any() { "any address" } else { "its endpoints" },
-        "asked": all.collect::<Vec<_>>(),
+        "asked": asked,
     })
 }
 
@@ -87,6 +95,18 @@ pub(crate) fn policy(policy: &Policy) -> Value {
 
 fn span(span: Duration) -> String {
     format!("{span:?}")
+}
+
+/// What connections spoke of which nobody had said it.
+fn spoken(spoken: &Spoken) -> Value {
+    let count = |spoke| spoken.count(spoke);
+    json!({
+        "http1": count(Spoke::Http1),
+        "http2": count(Spoke::Http2),
+        "tls": count(Spoke::Tls),
+        "opaque": count(Spoke::Opaque),
+        "serverFirst": count(Spoke::ServerFirst),
+    })
 }
 
 /// Use of the limits of connections and requests.

@@ -207,6 +207,7 @@ async fn listeners_and_destinations_are_shown() {
                 "outlierDetection": null,
                 "healthCheck": null,
             },
+            "spoken": {"http1": 0, "http2": 0, "tls": 0, "opaque": 0, "serverFirst": 0},
             "breaker": {
                 "connections": {"open": 0, "max": null, "refused": 0},
                 "pending": {"waiting": 0, "max": null, "refused": 0},

@@ -59,8 +59,21 @@ pub(super) enum Heard {
     More,
     /// It ended its side.
     End,
-    /// It failed, or is not waited for any longer.
-    Gone,
+    /// The worker wants connections to end.
+    Told,
+    /// It is not waited for any longer.
+    Late,
+    /// Its connection failed.
+    Failed,
+}
+
+/// What ends the wait for a client that says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The worker wants connections to end, or the time of the ticket is over.
+    Told,
+    /// The time of the ticket is over.
+    Late,
 }
 
 /// Waits for more bytes, which are added to `bytes`. While there are none they have no memory.
@@ -68,14 +81,19 @@ pub(super) enum Heard {
 /// # Cancel safety
 ///
 /// Nothing is lost when the future is dropped.
-pub(super) async fn hear(io: &mut Io, bytes: &mut BytesMut, ticket: &mut Ticket) -> Heard {
-    match poll_fn(|cx| poll_hear(io, bytes, ticket, cx)).await {
-        Heard::Gone => {
+pub(super) async fn hear(
+    io: &mut Io,
+    bytes: &mut BytesMut,
+    ticket: &mut Ticket,
+    until: Until,
+) -> Heard {
+    match poll_fn(|cx| poll_hear(io, bytes, ticket, until, cx)).await {
+        Heard::Late | Heard::Told => {
             // The system may hold bytes that the runtime has not heard of yet.
             tokio::task::yield_now().await;
-            poll_fn(|cx| poll_hear(io, bytes, ticket, cx)).await
+            poll_fn(|cx| poll_hear(io, bytes, ticket, until, cx)).await
         }
-        heard @ (Heard::More | Heard::End) => heard,
+        heard @ (Heard::More | Heard::End | Heard::Failed) => heard,
     }
 }
 
@@ -83,14 +101,16 @@ fn poll_hear(
     io: &mut Io,
     bytes: &mut BytesMut,
     ticket: &mut Ticket,
+    until: Until,
     cx: &mut Context<'_>,
 ) -> Poll<Heard> {
-    let is_over = ticket.is_told(cx) || ticket.is_late();
+    let is_told = ticket.is_told(cx) && until == Until::Told;
     match poll_more(io, bytes, cx) {
         Poll::Ready(Ok(0)) => Poll::Ready(Heard::End),
         Poll::Ready(Ok(_)) => Poll::Ready(Heard::More),
-        Poll::Ready(Err(_)) => Poll::Ready(Heard::Gone),
-        Poll::Pending if is_over => Poll::Ready(Heard::Gone),
+        Poll::Ready(Err(_)) => Poll::Ready(Heard::Failed),
+        Poll::Pending if ticket.is_late() => Poll::Ready(Heard::Late),
+        Poll::Pending if is_told => Poll::Ready(Heard::Told),
         Poll::Pending => Poll::Pending,
     }
 }

@@ -176,6 +176,16 @@ impl Authorization {
         judged
     }
 
+    /// Whether a connection may be let in as far as it is known before it has said anything. Nothing is
+    /// counted: it is judged again when it is known what it speaks.
+    pub(crate) fn may_admit(&self, downstream: &Downstream) -> bool {
+        let facts = self.connection_facts(downstream);
+        let matches = |policies: &[Policy]| policies.iter().any(|it| it.matching(&facts).is_some());
+        let is_asked_about = self.custom.iter().any(|it| matches(&it.policies));
+        let is_allowed = self.allow.is_empty() || matches(&self.allow);
+        is_allowed && !is_asked_about && !matches(&self.deny)
+    }
+
     /// Whether a connection that is open and not HTTP may stay so.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ pub(crate) use http2::fuzz as http2_fuzz;
 
 use std::rc::Rc;
 
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 
 use crate::connection::Entered;
@@ -21,29 +21,33 @@ use crate::request::{Arrived, Downstream, pipeline};
 use crate::tls::server::Agreed;
 use crate::worker::Worker;
 
-/// Serves the requests of a connection that was let in, until either side ends it.
-pub(crate) async fn serve(
+/// Waits for the first bytes of a connection that was let in, if they did not come yet, which tell the
+/// version. None if they never come.
+pub(crate) async fn version(
+    worker: &Worker,
+    entered: &mut Entered,
+    ticket: &mut Ticket,
+) -> Option<Version> {
+    if entered.first.is_empty() {
+        ticket.wait(Some(worker.limits.idle_timeout));
+        let first = first_bytes(&mut entered.io, ticket, worker.limits.head_timeout);
+        entered.first = first.await.ok().filter(|first| !first.is_empty())?;
+    }
+    ticket.wait(None);
+    let is_http2 = entered.agreed == Agreed::Http2 || entered.first.starts_with(PREFACE);
+    Some(match is_http2 {
+        true => Version::HTTP_2,
+        false => Version::HTTP_11,
+    })
+}
+
+/// Serves requests side by side until either side ends the connection.
+pub(crate) async fn serve_http2(
     worker: Rc<Worker>,
     downstream: Downstream,
     entered: Entered,
-    mut ticket: Ticket,
+    ticket: Ticket,
 ) {
-    let Entered {
-        mut io,
-        agreed,
-        mut first,
-    } = entered;
-    if first.is_empty() {
-        ticket.wait(Some(worker.limits.idle_timeout));
-        first = match first_bytes(&mut io, &mut ticket, worker.limits.head_timeout).await {
-            Ok(first) if !first.is_empty() => first,
-            Ok(_) | Err(_) => return,
-        };
-    }
-    ticket.wait(None);
-    if agreed != Agreed::Http2 && !first.starts_with(PREFACE) {
-        return http1::serve(worker, &downstream, io, first, ticket).await;
-    }
     let downstream = Rc::new(downstream);
     let counts = Rc::clone(&worker);
     let answer = move |request: Request<Incoming>| {
@@ -57,7 +61,7 @@ pub(crate) async fn serve(
             }
         }
     };
-    let io = Prefixed::new(first.freeze(), io);
+    let io = Prefixed::new(entered.first.freeze(), entered.io);
     let rejected = |cause| counts.count_rejection(cause);
     if let Err(error) = http2::serve(io, ticket, rejected, answer).await {
         tracing::debug!(%error, "downstream connection ended");

@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 use crate::io::Io;
 use crate::table::host::HostTable;
 use crate::table::opaque::{ConnectionView, OpaqueRoute, OpaqueRoutes};
+use crate::tcp::Early;
 use crate::tls::clients::{ClientRules, Leniency};
 use crate::tls::handshakes::Shaking;
 use crate::tls::hello::HelloError;
@@ -75,6 +76,8 @@ pub(crate) struct OpaqueArrival {
     pub(crate) security: Option<Security>,
     /// Where it goes; none if nothing says where.
     pub(crate) route: Option<Arc<OpaqueRoute>>,
+    /// The connection to where it goes, if one was opened before it said what it speaks.
+    pub(crate) early: Option<Box<Early>>,
     /// Whether a session of before went on; none if TLS does not end here.
     pub(crate) resumed: Option<bool>,
 }
@@ -118,6 +121,7 @@ async fn arrive(
             route: routes.find(view(&io, Some(&*server_name))).cloned(),
             io,
             read,
+            early: None,
             security: Some(Security::unproved(server_name)),
             resumed: None,
         })),
@@ -137,6 +141,7 @@ async fn arrive(
                 read: BytesMut::new(),
                 security: Some(secured.security),
                 route,
+                early: None,
                 resumed: Some(secured.resumed),
             }))
         }

@@ -1,7 +1,11 @@
 //! Connections that are never shared and never used again: what is not HTTP, and tunnels.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Instant;
+
+use tokio::io::AsyncWrite as _;
 
 use crate::io::Io;
 use crate::table::opaque::Carriage;
@@ -22,6 +26,20 @@ pub(crate) struct Alone {
     pub(crate) open: Open,
     /// Counts it as under way at its endpoint.
     pub(crate) active: Active,
+}
+
+// === impl Alone ===
+
+impl Alone {
+    /// Ends the connection, on which nothing was said.
+    pub(crate) fn give_up(mut self) {
+        if self.io.says_end() {
+            // A farewell is short: either there is room for it, or it does not matter.
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(&mut self.io).poll_shutdown(&mut cx);
+        }
+        self.active.unsent();
+    }
 }
 
 // === impl Upstream ===

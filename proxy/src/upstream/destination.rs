@@ -21,6 +21,7 @@ use crate::upstream::health::Check;
 use crate::upstream::http2::STREAMS_DEFAULT;
 use crate::upstream::original::Originals;
 use crate::upstream::outlier::{Detection, Ejections};
+use crate::upstream::spoken::Spoken;
 
 /// Connect timeout when nothing else is said.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,6 +94,8 @@ pub struct Live {
     pub(crate) ejections: Ejections,
     /// What was told of its TLS.
     pub(crate) complaints: Complaints,
+    /// What connections spoke of which nobody had said it.
+    pub(crate) spoken: Spoken,
 }
 
 /// How connections and requests of a destination are treated.
@@ -186,6 +189,15 @@ impl Destinations {
 // === impl Live ===
 
 impl Live {
+    /// For one of several addresses: it has a history of its own, and shares what limits them all.
+    pub(crate) fn of_address(&self) -> Self {
+        Self {
+            retries: Arc::clone(&self.retries),
+            breaker: Arc::clone(&self.breaker),
+            ..Self::default()
+        }
+    }
+
     /// How often [`changed`](Self::changed) was told: whoever derives something from the health of
     /// endpoints derives it again when this number is another.
     pub(crate) fn changes(&self) -> u64 {

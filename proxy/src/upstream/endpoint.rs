@@ -134,6 +134,13 @@ impl Member {
 
 // === impl Active ===
 
+impl Active {
+    /// Ends it as one that nothing was sent of.
+    pub(crate) fn unsent(self) {
+        self.0.unsent();
+    }
+}
+
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);

@@ -145,7 +145,7 @@ fn made(of: &Destination, only: Member) -> Destination {
         balancer: Balancer::least_request(vec![only]),
         traffic: of.traffic,
         rule: of.rule.clone(),
-        live: Arc::clone(&of.live),
+        live: Arc::new(of.live.of_address()),
         window: of.window.clone(),
         originals: None,
     }
@@ -156,28 +156,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn an_address_is_forgotten_that_nobody_asks_for_any_more() {
-        let of = Destination::nowhere("a.example", 80);
-        let originals = Originals::new(TrafficId::UNKNOWN);
-        let used = originals.at(&of, addr(1));
-        let _active = used.members()[0].endpoint.begin();
-        originals.at(&of, addr(2));
-        tokio::time::advance(IDLE_MAX).await;
-        originals.at(&of, addr(3));
-        originals.forget_idle(Instant::now());
-        assert_eq!(originals.all().len(), 3, "it is not so long yet");
-
-        tokio::time::advance(Duration::from_secs(1)).await;
-        originals.forget_idle(Instant::now());
-
-        assert_eq!(originals.all().len(), 2);
-        assert!(
-            Arc::ptr_eq(&used, &originals.at(&of, addr(1))),
-            "it is used"
-        );
-    }
 
     fn addr(host: u16) -> SocketAddr {
         let [high, low] = host.to_be_bytes();
@@ -227,6 +205,26 @@ mod tests {
             .map(|it| it.members()[0].endpoint.id)
             .max();
         assert_eq!(Some(forgotten), newest, "it was forgotten and made anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_forgotten_that_nobody_asks_for_any_more() {
+        let of = Destination::nowhere("a.example", 80);
+        let originals = any();
+        let at = |host| originals.at(&of, addr(host)).expect("any address");
+        let used = at(1);
+        let _active = used.members()[0].endpoint.begin();
+        at(2);
+        tokio::time::advance(IDLE_MAX).await;
+        at(3);
+        originals.forget_idle(Instant::now());
+        assert_eq!(originals.all().len(), 3, "it is not so long yet");
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        originals.forget_idle(Instant::now());
+
+        assert_eq!(originals.all().len(), 2);
+        assert!(Arc::ptr_eq(&used, &at(1)), "it is used");
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,7 +52,7 @@ enum After {
 }
 
 /// Serves requests until either side ends the connection. `input` was read to tell the protocol.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     worker: Rc<Worker>,
     downstream: &Downstream,
     io: Io,

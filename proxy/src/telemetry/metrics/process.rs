@@ -13,6 +13,7 @@ use crate::telemetry::metrics::procfs::ProcCollector;
 use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 use crate::telemetry::metrics::retries::RetryCounters;
 use crate::telemetry::metrics::tls::TlsMetrics;
+use crate::upstream::spoken::Spoke;
 
 /// The proxy's own metrics.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct ProcessMetrics {
     pub downstream_connections_active: IntGauge,
     /// Requests and connections refused for their form, size or pace, by `cause`.
     pub rejections: IntCounterVec,
+    /// Connections whose protocol nobody declared, by what they turned out to speak.
+    pub detections: IntCounterVec,
     /// Connects by result `ok` and `failed`.
     pub upstream_connections: Results,
     /// Connections to upstreams that are open.
@@ -117,6 +120,7 @@ impl ProcessMetrics {
                 "Connections from downstream that are open.",
             )?,
             rejections: all.rejections()?,
+            detections: all.detections()?,
             upstream_connections: all.results(
                 (
                     "meshproxy_upstream_connections_total",
@@ -210,6 +214,18 @@ impl Collected<'_> {
             rejections.get_metric_with_label_values(&[malformed.detail()])?;
         }
         Ok(rejections)
+    }
+
+    fn detections(&self) -> Result<IntCounterVec> {
+        let detections = self.counters(
+            "meshproxy_protocol_detections_total",
+            "Connections whose protocol nobody declared, by what they turned out to speak.",
+            &["verdict"],
+        )?;
+        for spoke in Spoke::ALL {
+            detections.get_metric_with_label_values(&[spoke.as_str()])?;
+        }
+        Ok(detections)
     }
 
     fn retries(&self) -> Result<RetryCounters> {
