@@ -6,12 +6,13 @@ mod rested;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -26,6 +27,15 @@ pub enum Io {
     Tls(Box<TlsStream<Io>>),
     /// In memory, for tests and benchmarks.
     Memory(DuplexStream),
+}
+
+/// A socket, as the system has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Socket<'i> {
+    /// TCP.
+    Tcp(&'i TcpStream),
+    /// Unix domain socket.
+    Unix(&'i UnixStream),
 }
 
 /// A stream whose first bytes were already read, such as those that told the protocol.
@@ -77,6 +87,24 @@ impl Io {
             Self::Tcp(tcp) => [tcp.local_addr(), tcp.peer_addr()].map(|end| Some(end.ok()?.ip())),
             Self::Tls(tls) => tls.get_ref().0.ends(),
             Self::Unix(_) | Self::Memory(_) => [None, None],
+        }
+    }
+
+    /// The socket whose bytes are those of the stream; none if something of ours is in between.
+    pub(crate) fn socket(&self) -> Option<Socket<'_>> {
+        match self {
+            Self::Tcp(tcp) => Some(Socket::Tcp(tcp)),
+            Self::Unix(unix) => Some(Socket::Unix(unix)),
+            Self::Tls(_) | Self::Memory(_) => None,
+        }
+    }
+
+    /// The socket at the bottom, whatever is above it; none in memory.
+    pub(crate) fn beneath(&self) -> Option<Socket<'_>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => self.socket(),
+            Self::Tls(tls) => tls.get_ref().0.beneath(),
+            Self::Memory(_) => None,
         }
     }
 
@@ -206,6 +234,45 @@ impl AsyncWrite for Io {
             Self::Unix(io) => Pin::new(io).poll_shutdown(cx),
             Self::Tls(io) => Pin::new(&mut **io).poll_shutdown(cx),
             Self::Memory(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+// === impl Socket ===
+
+impl Socket<'_> {
+    pub(crate) fn poll_read_ready(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+        }
+    }
+
+    pub(crate) fn poll_write_ready(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_write_ready(cx),
+            Self::Unix(unix) => unix.poll_write_ready(cx),
+        }
+    }
+
+    /// Makes a call on it if it is ready for that, as far as the reactor knows, and notes if it is not.
+    pub(crate) fn try_io<R>(
+        self,
+        interest: Interest,
+        call: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self {
+            Self::Tcp(tcp) => tcp.try_io(interest, call),
+            Self::Unix(unix) => unix.try_io(interest, call),
+        }
+    }
+}
+
+impl AsFd for Socket<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(tcp) => tcp.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 pub(crate) mod carry;
 mod record;
+mod splice;
+mod watch;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -29,7 +31,7 @@ use crate::upstream::endpoint::Member;
 use crate::upstream::outlier::{self, Event};
 use crate::upstream::{TcpLimits, UpstreamError};
 use crate::worker::Worker;
-use carry::{Carried, carry};
+use carry::{Carried, Terms, carry};
 use record::Record;
 
 /// How many endpoints are tried for a connection. Nothing was said to those that could not be
@@ -125,7 +127,12 @@ pub(crate) async fn serve(
     let refused = standing::connection_refused(&worker, &downstream, admission);
     let near = (&mut near, read);
     let far = (&mut far, far_read);
-    let carried = carry(near, far, &mut ticket, limits, refused, |up, down| {
+    let terms = Terms {
+        carrier: &worker.carrier,
+        ticket: &mut ticket,
+        limits,
+    };
+    let carried = carry(near, far, terms, refused, |up, down| {
         counted.passed(up, down);
     });
     let Carried { up, down, ended } = carried.await;

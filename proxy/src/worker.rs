@@ -25,6 +25,7 @@ use crate::request::mirror::Mirrors;
 use crate::request::timeout::idle::{Quiet, Watch};
 use crate::snapshot::{Current, Publisher, Reader};
 use crate::table::Bind;
+use crate::tcp::carry::Carrier;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::clock::Clock;
 use crate::telemetry::flags::Flags;
@@ -69,6 +70,8 @@ pub struct Worker {
     refusals: Refusals,
     /// Its tokens that were found valid.
     pub(crate) tokens: Memory,
+    /// What carries bytes of connections that are not HTTP.
+    pub(crate) carrier: Carrier,
     /// The date in answers.
     pub(crate) clock: Clock,
     /// Its requests that wait, if there is a limit of how long nothing may pass.
@@ -270,6 +273,7 @@ impl Worker {
             mirrors: Mirrors::new(metrics.process.mirrors.clone()),
             refusals: Refusals::default(),
             tokens: Memory::default(),
+            carrier: Carrier::default(),
             clock: Clock::default(),
             idle: None,
             renewal: Notify::new(),

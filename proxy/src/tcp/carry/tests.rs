@@ -1,5 +1,7 @@
 //! Both directions in memory, with paused time.
 
+mod sockets;
+
 use std::future::pending;
 use std::rc::Rc;
 
@@ -33,7 +35,13 @@ fn scene(limits: TcpLimits, near_read: &'static [u8]) -> Scene {
         let mut told = 0;
         let near = (&mut near, BytesMut::from(near_read));
         let far = (&mut far, BytesMut::new());
-        let carried = carry(near, far, &mut ticket, limits, pending(), |up, down| {
+        let carrier = Carrier::default();
+        let terms = Terms {
+            carrier: &carrier,
+            ticket: &mut ticket,
+            limits,
+        };
+        let carried = carry(near, far, terms, pending(), |up, down| {
             told += up + down;
         })
         .await;

@@ -8,7 +8,7 @@ use http::Response;
 
 use super::wire::Wire;
 use crate::request::record::Recorded;
-use crate::tcp::carry::{Broken, Carried, carry};
+use crate::tcp::carry::{Broken, Carried, Terms, carry};
 use crate::upstream::TcpLimits;
 use crate::upstream::destination::IDLE_TIMEOUT;
 use crate::upstream::http1::Switched;
@@ -54,7 +54,12 @@ impl Tunnel {
                 None => pending().await,
             }
         };
-        let carried = carry(near, far, &mut ticket, LIMITS, refused, |_, _| {}).await;
+        let terms = Terms {
+            carrier: &worker.carrier,
+            ticket: &mut ticket,
+            limits: LIMITS,
+        };
+        let carried = carry(near, far, terms, refused, |_, _| {}).await;
         let Carried { up, down, ended } = carried;
         if let Err(Broken::Refused(_)) = &ended {
             recorded.refused_later();
