@@ -22,6 +22,7 @@ use crate::admin::{
     Addresses, AdminState, Command as AdminCommand, ConfigInfo, Lifecycle, Servers, limits,
 };
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
+use crate::listener::Balancers;
 use crate::request::explain::Callers;
 use crate::snapshot::Publisher;
 use crate::source::file::FileWatch;
@@ -151,6 +152,7 @@ fn start_workers(
         limits: settings.limits,
         stream_idle_timeout: settings.stream_idle_timeout,
         explains_to: Callers::new(&settings.explain_from),
+        balancers: Balancers::new(&settings.proxy_protocol_from),
     };
     let numbers = 0..settings.workers.get();
     let workers: io::Result<Vec<Handle>> = numbers

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use config::ip_block::IpBlock;
 
 use crate::request::explain::Network;
 use crate::request::limits::Limits;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Networks whose callers may know what became of their requests.
     pub explain_from: Vec<Network>,
+    /// Networks whose connections to gateways begin with a header of the PROXY protocol.
+    pub proxy_protocol_from: Vec<IpBlock>,
     /// A valid filter for the proxy's own log.
     pub log: String,
     /// Limits of requests and clients.
@@ -246,6 +249,16 @@ struct RunArgs {
         value_delimiter = ','
     )]
     explain_from: Vec<Network>,
+    /// Networks of load balancers whose connections to gateways begin with a header of the PROXY
+    /// protocol. They must have one, and what it says of the caller is believed: name no network that
+    /// callers reach us from by themselves.
+    #[arg(
+        long,
+        value_name = "CIDR,...",
+        env = "MESHPROXY_PROXY_PROTOCOL_FROM",
+        value_delimiter = ','
+    )]
+    proxy_protocol_from: Vec<IpBlock>,
     /// What the proxy itself logs on stderr: a level, or levels by module.
     #[arg(long, value_name = "FILTER", env = "MESHPROXY_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
@@ -400,6 +413,7 @@ impl RunArgs {
             stream_idle_timeout: Some(self.stream_idle_timeout).filter(|it| !it.is_zero()),
             access_log: self.access_log,
             explain_from: self.explain_from,
+            proxy_protocol_from: self.proxy_protocol_from,
             log: self.log,
             limits: self.limits.limits(),
         })

@@ -15,6 +15,7 @@ use http::Version;
 
 use crate::drain::Ticket;
 use crate::io::Io;
+use crate::listener::proxy_protocol;
 use crate::listener::original_dst::original_dst;
 use crate::request::{Downstream, server};
 use crate::snapshot::Current;
@@ -36,10 +37,16 @@ pub fn connection(
     serve(worker, io, downstream, ticket)
 }
 
-async fn serve(worker: Rc<Worker>, io: Io, mut downstream: Downstream, mut ticket: Ticket) {
+async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut ticket: Ticket) {
     let _counted = worker.count_connection();
     downstream.ending = Some(ticket.ending());
-    // A header of the PROXY protocol is read here, before anything else looks at the connection.
+    if let Some(balancers) = &worker.balancers {
+        // In a box: few connections begin with a header.
+        let meeting = proxy_protocol::meet(balancers, &worker, &mut io, &mut downstream);
+        if !Box::pin(meeting).await {
+            return;
+        }
+    }
     if !find_original(&worker, &io, &mut downstream) {
         return;
     }

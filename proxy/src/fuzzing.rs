@@ -47,6 +47,7 @@ pub const TARGETS: [Target; 15] = [
     ("jwt", jwt),
     ("migrate", migrate_files),
     ("path", path),
+    ("proxy_protocol", proxy_protocol),
     ("rate_limit_answer", rate_limit_answer),
     ("signing_request", signing_request),
     ("spiffe", spiffe),
@@ -157,6 +158,11 @@ pub fn migrate_files(bytes: &[u8]) {
     if let Some(problem) = loaded.problems.iter().find(unreadable) {
         panic!("{problem} in\n{}", migrated.text);
     }
+}
+
+/// First bytes of a connection from a load balancer.
+pub fn proxy_protocol(bytes: &[u8]) {
+    listener::proxy_protocol::fuzz::run(bytes);
 }
 
 /// The path of a request. Its normal form must be stable.

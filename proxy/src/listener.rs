@@ -3,6 +3,7 @@
 
 pub(crate) mod detect;
 pub(crate) mod original_dst;
+pub(crate) mod proxy_protocol;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::connection::connection;
 use crate::io::Io;
+pub use crate::listener::proxy_protocol::Balancers;
 use crate::request::Downstream;
 use crate::table::Bind;
 use crate::worker::Worker;

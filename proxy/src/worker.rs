@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 
 use crate::drain::Drain;
 use crate::inbound::jwt::Memory;
-use crate::listener::{self, Bound};
+use crate::listener::proxy_protocol::HeaderError;
+use crate::listener::{self, Balancers, Bound};
 use crate::request::Downstream;
 use crate::request::explain::Callers;
 use crate::request::limits::Limits;
@@ -58,6 +59,8 @@ pub struct Worker {
     access_log: Option<Arc<AccessLog>>,
     /// Who may know what became of a request.
     explains_to: Option<Callers>,
+    /// Who begins connections with a header of the PROXY protocol; none if nobody.
+    pub(crate) balancers: Option<Balancers>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
     /// Its handshakes with clients that are under way.
@@ -115,6 +118,8 @@ pub struct Setup {
     pub stream_idle_timeout: Option<Duration>,
     /// Who may know what became of a request; none if nobody.
     pub explains_to: Option<Callers>,
+    /// Who begins connections with a header of the PROXY protocol; none if nobody.
+    pub balancers: Option<Balancers>,
 }
 
 /// Counts a downstream connection as open until dropped, and notes when it ended in a panic.
@@ -157,6 +162,7 @@ pub fn spawn(
                 let worker = Worker::new(&publisher, &metrics, log, Connector::Network);
                 let worker = worker.with_limits(setup.limits);
                 let mut worker = worker.with_explanations(setup.explains_to);
+                worker.balancers = setup.balancers;
                 if let Some(timeout) = setup.stream_idle_timeout {
                     let watch = Watch::new();
                     worker.idle = Some(Rc::clone(&watch));
@@ -267,6 +273,7 @@ impl Worker {
             shared: Arc::clone(metrics),
             access_log,
             explains_to: None,
+            balancers: None,
             drain: Rc::default(),
             handshakes: Handshakes::default(),
             limits: Limits::default(),
@@ -327,6 +334,17 @@ impl Worker {
         } else if let Some(left_out) = self.refusals.tell(Instant::now()) {
             let error = error.words();
             tracing::info!(%bind, peer, reason, error, left_out, "handshake refused");
+        }
+    }
+
+    /// Counts a connection without the header that it must begin with and, within bounds, tells of it.
+    pub(crate) fn refuse_header(&self, downstream: &Downstream, error: &HeaderError) {
+        self.count_rejection(error.cause());
+        let (bind, peer) = (&downstream.bind, downstream.peer);
+        let peer = peer.map(tracing::field::display);
+        if let Some(left_out) = self.refusals.tell(Instant::now()) {
+            let error = error as &dyn std::error::Error;
+            tracing::info!(%bind, peer, error, left_out, "connection of a balancer refused");
         }
     }
 

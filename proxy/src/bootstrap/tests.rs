@@ -93,6 +93,7 @@ fn defaults_are_those_of_the_manual() {
         stream_idle_timeout: Some(Duration::from_secs(3_600)),
         access_log: AccessLog::Off,
         explain_from: Vec::new(),
+        proxy_protocol_from: Vec::new(),
         log: "info".into(),
         limits: Limits::default(),
     };
@@ -167,6 +168,7 @@ fn flags_set_what_they_name() {
         stream_idle_timeout: None,
         access_log: AccessLog::Json,
         explain_from: vec![network("10.0.0.0/8"), network("::1")],
+        proxy_protocol_from: Vec::new(),
         log: "warn,proxy::upstream=debug".into(),
         limits: Limits::default(),
     };
@@ -226,6 +228,15 @@ fn check_needs_paths_and_takes_a_format() {
             other => panic!("{arguments:?}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn balancers_are_named_by_their_networks() {
+    let settings = settings(&["--proxy-protocol-from", "10.1.0.0/16,::1"]);
+
+    let network = |text: &str| text.parse().expect("a network");
+    let expected = [network("10.1.0.0/16"), network("::1")];
+    assert_eq!(settings.proxy_protocol_from, expected);
 }
 
 #[test]
