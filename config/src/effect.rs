@@ -66,7 +66,6 @@ const TABLE: &[Row] = &[
 
     row(DR, "{policy}.tls.credentialName", Present, NoEffect("credentials from a secret; no connection is opened")),
     row(DR, "{level}.tunnel", Present, NoEffect("tunnelling")),
-    row(DR, "{level}.proxyProtocol", Present, NoEffect("PROXY protocol")),
     row(DR, "{policy}.outlierDetection.consecutiveErrors", Present, Deprecated("consecutive5xxErrors")),
     row(DR, "{policy}.loadBalancer.simple", OneOf(&["LEAST_CONN"]), Deprecated("LEAST_REQUEST")),
     row(DR, "{policy}.loadBalancer.warmupDurationSecs", Present, Deprecated("warmup.duration")),

@@ -43,6 +43,8 @@ use crate::telemetry::flags::Flags;
 use crate::telemetry::metrics::Proved;
 use crate::tls::Security;
 use crate::upstream::UpstreamError;
+use crate::upstream::caller::Caller;
+use crate::upstream::destination::Destination;
 use timeout::Expired;
 
 /// What is known of a downstream connection.
@@ -62,6 +64,8 @@ pub struct Downstream {
     pub(crate) proved: Option<Rc<Proved>>,
     /// Ends it once the request it is in has its answer; none where there is no connection.
     pub(crate) ending: Option<Ending>,
+    /// What upstreams are told of it, made when the first of them is.
+    caller: OnceCell<Rc<Caller>>,
     /// The caller's address as text, made when the first request needs it.
     peer_text: OnceCell<Option<HeaderValue>>,
 }
@@ -111,6 +115,7 @@ impl Downstream {
             security: None,
             proved: None,
             ending: None,
+            caller: OnceCell::new(),
             peer_text: OnceCell::new(),
         }
     }
@@ -143,6 +148,16 @@ impl Downstream {
         if let Some(ending) = &self.ending {
             ending.tell();
         }
+    }
+
+    /// What a destination is told of it; none if it is told nothing.
+    pub(crate) fn caller(&self, destination: &Destination) -> Option<&Rc<Caller>> {
+        destination.policy.proxy_protocol?;
+        let caller = self.caller.get_or_init(|| {
+            let reached = self.original.or(self.local);
+            Rc::new(Caller::new(self.peer.zip(reached)))
+        });
+        Some(caller)
     }
 
     /// The caller's IP address as the value of a header.

@@ -236,6 +236,7 @@ pub(crate) async fn open(
 ) -> Result<Opened, UpstreamError> {
     let source = downstream.peer.map(|peer| peer.ip());
     let key = source.and_then(|source| key_of(&destination, source));
+    let caller = downstream.caller(&destination);
     let mut tried: Vec<u64> = Vec::new();
     loop {
         let wish = Wish {
@@ -246,7 +247,7 @@ pub(crate) async fn open(
         let member = worker.upstream.pick(&destination, &wish)?;
         let opened = worker
             .upstream
-            .open_alone(&destination, member, carriage)
+            .open_alone(&destination, member, carriage, caller)
             .await;
         let error = match opened {
             Ok(alone) => {

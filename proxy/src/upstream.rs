@@ -4,6 +4,7 @@ pub(crate) mod alone;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
+pub mod caller;
 pub(crate) mod complaints;
 pub mod connect;
 pub mod destination;
@@ -39,6 +40,7 @@ use crate::telemetry::metrics::{FaultCounters, Metrics, Proved, Side};
 use crate::tls::client::{Channel, Secured, Speech, TlsError, refusal};
 use balance::Wish;
 use breaker::{Place, UnderWay};
+use caller::Caller;
 use connect::{ConnectError, Connector, Fresh, Open, Wanted};
 pub(crate) use destination::TcpLimits;
 use destination::{Destination, Protocol, TcpProbes};
@@ -50,7 +52,7 @@ use http2::{Stream, Terms};
 pub use outgoing::Outgoing;
 pub(crate) use outgoing::Sending;
 use outlier::Event;
-use pool::{Claim, Home, Limits, Pool, Rested};
+use pool::{Claim, Home, Limits, Pool, Rested, Way};
 
 /// Buffers for request heads that a worker keeps.
 const KEPT_HEADS_MAX: usize = 64;
@@ -84,6 +86,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) number: u32,
     /// Set once it is the endpoint that is awaited, and no limit of our own.
     pub(crate) awaits_endpoint: &'a Cell<bool>,
+    /// Whom connections are opened for, where endpoints are told; none if it is ourselves.
+    pub(crate) caller: Option<&'a Rc<Caller>>,
 }
 
 /// The answer of an attempt.
@@ -125,6 +129,27 @@ struct Taken {
     /// When it was taken.
     began: Instant,
     under_way: Option<UnderWay>,
+}
+
+/// How a connection to an endpoint is opened.
+struct How<'h> {
+    channel: &'h Channel,
+    speech: Speech,
+    /// Whom it is for, where endpoints are told; none if it is ourselves.
+    caller: Option<&'h Rc<Caller>>,
+}
+
+// === impl How ===
+
+impl<'h> How<'h> {
+    /// As the endpoint's place asks.
+    fn of(member: &'h Member, attempt: &Attempt<'h>, speech: Speech) -> Self {
+        Self {
+            channel: &member.channel,
+            speech,
+            caller: attempt.caller,
+        }
+    }
 }
 
 // === impl Upstream ===
@@ -196,6 +221,7 @@ impl Upstream {
         let attempt = Attempt {
             number: 1,
             awaits_endpoint: &awaits_endpoint,
+            caller: None,
         };
         let result = self.send(destination, member, outgoing, &attempt).await;
         if let Some(rules) = destination.policy.outlier.as_deref()
@@ -220,9 +246,11 @@ impl Upstream {
         let active = member.endpoint.begin();
         let limits = Limits::of(policy);
         let breaker = &destination.live.breaker;
-        let home = self
-            .pool
-            .home(&member.endpoint, member.channel.id(), breaker, limits);
+        let way = Way {
+            channel: member.channel.id(),
+            caller: attempt.caller,
+        };
+        let home = self.pool.home(&member.endpoint, way, breaker, limits);
         let http2 = match policy.protocol {
             Protocol::Http1 => false,
             Protocol::Http2 => true,
@@ -273,7 +301,8 @@ impl Upstream {
         let thresholds = &destination.policy.thresholds;
         let under_way = home.breaker.begin(thresholds)?;
         attempt.awaits_endpoint.set(true);
-        let fresh = self.connect(destination, member, place, Speech::Opaque);
+        let how = How::of(member, attempt, Speech::Opaque);
+        let fresh = self.connect(destination, member, place, how);
         let conn = Connection::new(fresh.await?);
         drop(pending);
         let mut answer = Answer::new(Response::new(Body::Empty), None);
@@ -320,7 +349,8 @@ impl Upstream {
             Claim::Rested(Rested { conn, rest }) => (conn, Some(rest)),
             Claim::Open(place, _pending) => {
                 // In a box: it is large, and most requests find a connection.
-                let fresh = self.connect(destination, member, place, Speech::Http1);
+                let how = How::of(member, attempt, Speech::Http1);
+                let fresh = self.connect(destination, member, place, how);
                 (Connection::new(Box::pin(fresh).await?), None)
             }
         };
@@ -441,8 +471,8 @@ impl Upstream {
     ) -> Result<Sent, UpstreamError> {
         let open = async |place| {
             attempt.awaits_endpoint.set(true);
-            let speech = Speech::Http2;
-            self.connect(destination, member, place, speech).await
+            let how = How::of(member, attempt, Speech::Http2);
+            self.connect(destination, member, place, how).await
         };
         let terms = Terms::of(&destination.policy);
         // Refused before it takes a stream, which would wear the connection. If there is room after all
@@ -479,32 +509,25 @@ impl Upstream {
     }
 
     /// Opens a connection as the policy of its destination asks.
-    fn connect(
+    async fn connect(
         &self,
         destination: &Destination,
         member: &Member,
         place: Place,
-        speech: Speech,
-    ) -> impl Future<Output = Result<Fresh, UpstreamError>> {
-        self.connect_by(destination, member, place, (&member.channel, speech))
-    }
-
-    async fn connect_by(
-        &self,
-        destination: &Destination,
-        member: &Member,
-        place: Place,
-        (channel, speech): (&Channel, Speech),
+        how: How<'_>,
     ) -> Result<Fresh, UpstreamError> {
         let policy = &destination.policy;
         let probes = policy.tcp_keepalive.map(TcpProbes::as_option);
+        let caller = how.caller.map(Rc::as_ref);
+        let header = policy.proxy_protocol.map(|it| it.header(caller));
         let wanted = Wanted {
             addr: &member.endpoint.addr,
-            channel,
-            speech,
+            channel: how.channel,
+            speech: how.speech,
             limit: policy.connect_timeout,
             probes: probes.as_ref(),
             from_own: policy.from_own,
+            header: header.as_deref(),
         };
         let process = &self.metrics.process;
         let reached = self.connector.reach(wanted).await;

@@ -1,6 +1,7 @@
 //! One worker thread: its own runtime, listeners, connections and pools. Nothing in it is shared
 //! with another worker but the snapshot and counters.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -81,6 +82,8 @@ pub struct Worker {
     idle: Option<Rc<Watch>>,
     /// Wakes what outlives generations when there is another.
     renewal: Notify,
+    /// Whether any destination of a generation is told whom connections are opened for.
+    tells_callers: Cell<Option<(u64, bool)>>,
 }
 
 /// What a worker is told.
@@ -284,6 +287,7 @@ impl Worker {
             clock: Clock::default(),
             idle: None,
             renewal: Notify::new(),
+            tells_callers: Cell::new(None),
         }
     }
 
@@ -374,9 +378,24 @@ impl Worker {
         self.idle.as_ref().map(Watch::begin)
     }
 
-    /// Whether connections note the address they were reached at, which costs a system call.
+    /// Whether connections note the address they were reached at, which costs a system call: for the
+    /// log, and for upstreams that are told whom connections are for.
     pub(crate) fn wants_local_addr(&self) -> bool {
-        self.access_log.is_some()
+        self.access_log.is_some() || self.tells_callers()
+    }
+
+    /// Whether any destination is told whom connections are opened for.
+    fn tells_callers(&self) -> bool {
+        let snapshot = self.snapshot();
+        if let Some((generation, tells)) = self.tells_callers.get()
+            && generation == snapshot.generation
+        {
+            return tells;
+        }
+        let mut destinations = snapshot.destinations.iter();
+        let tells = destinations.any(|it| it.policy.proxy_protocol.is_some());
+        self.tells_callers.set(Some((snapshot.generation, tells)));
+        tells
     }
 
     /// Whether requests gather what the log will say.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::tls::client::{Belief, Channel};
 use crate::upstream::balance::Standing;
 use crate::upstream::budget::RetryLimit;
+use crate::upstream::caller::ProxyProtocol;
 use crate::upstream::destination::{Destination, Destinations, Policy, Protocol};
 use crate::upstream::endpoint::Member;
 use crate::upstream::health::Health;
@@ -79,6 +80,7 @@ pub(crate) fn policy(policy: &Policy) -> Value {
             "interval": probes.interval.map(span),
             "probes": probes.count,
         })),
+        "proxyProtocol": policy.proxy_protocol.map(ProxyProtocol::as_str),
         "http2KeepAlive": policy.ping.map(|ping| json!({
             "interval": span(ping.interval),
             "timeout": span(ping.timeout),

@@ -203,6 +203,7 @@ async fn listeners_and_destinations_are_shown() {
                 "streamsPerConnectionMax": 100,
                 "tcpKeepalive": null,
                 "http2KeepAlive": null,
+                "proxyProtocol": null,
                 "protocol": "HTTP/1.1",
                 "outlierDetection": null,
                 "healthCheck": null,

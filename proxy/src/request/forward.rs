@@ -131,6 +131,7 @@ impl Call<'_> {
             policy: &route.retries,
             fault: Fault::of_attempts(route),
             destination,
+            caller: self.downstream.caller(destination),
             asked: Asked {
                 idempotent: retry::is_idempotent(&outgoing.head.method),
                 grpc,

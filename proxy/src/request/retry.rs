@@ -26,6 +26,7 @@ use crate::table::fault::Fault;
 use crate::table::retry::{Asked, Cause, Ended, RetryPolicy};
 use crate::upstream::balance::Wish;
 use crate::upstream::budget::Retrying;
+use crate::upstream::caller::Caller;
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::destination::{Destination, Protocol};
 use crate::upstream::endpoint::Member;
@@ -43,6 +44,8 @@ pub(crate) struct Attempts<'c, 'd> {
     /// Faults that each attempt meets.
     pub(crate) fault: Option<&'c Fault>,
     pub(crate) destination: &'d Destination,
+    /// Whom connections are opened for, where the destination is told.
+    pub(crate) caller: Option<&'c Rc<Caller>>,
     pub(crate) asked: Asked,
     /// Hash of what ties the request to an endpoint, if something does.
     pub(crate) key: Option<u64>,
@@ -181,6 +184,7 @@ impl Attempts<'_, '_> {
         let attempt = Attempt {
             number: self.made.count.get(),
             awaits_endpoint,
+            caller: self.caller,
         };
         let sent = self
             .upstream

@@ -10,13 +10,14 @@ use tokio::io::AsyncWrite as _;
 use crate::io::Io;
 use crate::table::opaque::Carriage;
 use crate::tls::client::{Channel, Speech};
-use crate::upstream::Upstream;
 use crate::upstream::breaker::{Pending, Place};
+use crate::upstream::caller::Caller;
 use crate::upstream::connect::{Fresh, Open};
 use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::{Active, Member};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::pool::{Claim, Home, Limits};
+use crate::upstream::pool::{Claim, Home, Limits, Way};
+use crate::upstream::{How, Upstream};
 
 /// A connection to an endpoint for one of our own.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl Upstream {
         destination: &Destination,
         member: &Member,
         carriage: Carriage,
+        caller: Option<&Rc<Caller>>,
     ) -> Result<Alone, UpstreamError> {
         let active = member.endpoint.begin();
         let limits = Limits::of(&destination.policy);
@@ -60,13 +62,20 @@ impl Upstream {
             Carriage::ByPolicy => &member.channel,
             Carriage::Untouched => &Channel::Plain,
         };
-        let home = self
-            .pool
-            .home(&member.endpoint, channel.id(), breaker, limits);
+        // Nobody uses it again: it counts where all connections to the endpoint do.
+        let way = Way {
+            channel: channel.id(),
+            caller: None,
+        };
+        let home = self.pool.home(&member.endpoint, way, breaker, limits);
         let opened = match own_place(destination, &home).await {
             Ok((place, _pending)) => {
-                let how = (channel, Speech::Opaque);
-                self.connect_by(destination, member, place, how).await
+                let how = How {
+                    channel,
+                    speech: Speech::Opaque,
+                    caller,
+                };
+                self.connect(destination, member, place, how).await
             }
             Err(error) => Err(error),
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
@@ -98,6 +99,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) probes: Option<&'a TcpKeepalive>,
     /// Whether it comes from an address that says that it is the proxy's own.
     pub(crate) from_own: bool,
+    /// What goes before everything else, TLS too.
+    pub(crate) header: Option<&'a [u8]>,
 }
 
 /// Counts a connection as open until dropped.
@@ -219,10 +222,14 @@ async fn reach_by(
     let end = Instant::now() + limit;
     let late = |_| ConnectError::Timeout(limit);
     let io = timeout_at(end, opening).await.map_err(late)?;
-    let io = io.map_err(ConnectError::Io)?;
+    let mut io = io.map_err(ConnectError::Io)?;
     if let (Some(probes), Io::Tcp(tcp)) = (wanted.probes, &io) {
         let socket = SockRef::from(tcp);
         socket.set_tcp_keepalive(probes).map_err(ConnectError::Io)?;
+    }
+    if let Some(header) = wanted.header {
+        let written = timeout_at(end, io.write_all(header)).await;
+        written.map_err(late)?.map_err(ConnectError::Io)?;
     }
     let Some(tls) = tls else {
         return Ok(Secured {
@@ -328,6 +335,7 @@ mod tests {
                 limit,
                 probes,
                 from_own: false,
+                header: None,
             };
             let reached = Connector::Network.reach(wanted).await;
             let Ok(Secured {

@@ -15,6 +15,7 @@ use crate::telemetry::labels::TrafficId;
 use crate::upstream::balance::Balancer;
 use crate::upstream::breaker::{Breaker, Thresholds};
 use crate::upstream::budget::{Retries, RetryLimit, Window};
+use crate::upstream::caller::ProxyProtocol;
 use crate::upstream::complaints::Complaints;
 use crate::upstream::endpoint::Member;
 use crate::upstream::health::Check;
@@ -113,6 +114,8 @@ pub struct Policy {
     pub opaque_idle_timeout: Option<Duration>,
     /// Probes by which the system finds out that the other side is gone; off if none.
     pub tcp_keepalive: Option<TcpProbes>,
+    /// How connections say whom they are opened for; not at all if none.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Most requests at once on one HTTP/2 connection; the upstream can allow less.
     pub streams_max: u32,
     /// PINGs on HTTP/2 connections; off if none.
@@ -357,6 +360,7 @@ impl Default for Policy {
             connection_age_max: None,
             opaque_idle_timeout: Some(IDLE_TIMEOUT),
             tcp_keepalive: None,
+            proxy_protocol: None,
             streams_max: STREAMS_DEFAULT,
             ping: None,
             protocol: Protocol::Http1,

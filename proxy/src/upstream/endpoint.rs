@@ -123,11 +123,12 @@ impl Endpoint {
 // === impl Member ===
 
 impl Member {
-    /// Where its connections are kept.
+    /// Where its connections are kept that serve for all.
     pub(crate) fn home(&self) -> HomeKey {
         HomeKey {
             endpoint: self.endpoint.id,
             channel: self.channel.id(),
+            caller: 0,
         }
     }
 }

@@ -11,13 +11,14 @@
 mod wait;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use crate::upstream::breaker::{Bell, Breaker};
+use crate::upstream::caller::Caller;
 use crate::upstream::destination::Policy;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::{Connection, KeepAlive};
@@ -41,13 +42,25 @@ pub struct Pool {
     bell: Arc<Bell>,
 }
 
-/// Whose connections serve for each other: those to one endpoint that are secured alike.
+/// Whose connections serve for each other: those to one endpoint that are secured alike and, where
+/// endpoints are told whom they are opened for, those of one caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct HomeKey {
     /// Number of the endpoint.
     pub(crate) endpoint: u64,
     /// Number of the channel to it.
     pub(crate) channel: u64,
+    /// Number of the caller; 0 if they serve for all.
+    pub(crate) caller: u64,
+}
+
+/// What connections to an endpoint must have in common to serve for each other.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way<'w> {
+    /// Number of the channel.
+    pub(crate) channel: u64,
+    /// Whom they are opened for; none if they serve for all.
+    pub(crate) caller: Option<&'w Rc<Caller>>,
 }
 
 /// When connections end, as configuration has it.
@@ -73,6 +86,8 @@ pub(crate) struct Home {
     pub(crate) http2: Slot,
     /// Requests that wait for a connection.
     waiting: WaitingRoom,
+    /// Whom they are opened for; none if they serve for all.
+    caller: Option<Weak<Caller>>,
     /// Set when the endpoint is gone: what comes back is closed.
     closed: Cell<bool>,
     limits: Cell<Limits>,
@@ -110,19 +125,19 @@ impl Limits {
 // === impl Pool ===
 
 impl Pool {
-    /// The connections to `endpoint` through a channel, by its number, with the limits that apply
-    /// from now on.
+    /// The connections to `endpoint` that have this in common, with the limits that apply from now on.
     pub(crate) fn home(
         &self,
         endpoint: &Arc<Endpoint>,
-        channel: u64,
+        way: Way<'_>,
         breaker: &Arc<Breaker>,
         limits: Limits,
     ) -> Rc<Home> {
         let mut homes = self.homes.borrow_mut();
         let key = HomeKey {
             endpoint: endpoint.id,
-            channel,
+            channel: way.channel,
+            caller: way.caller.map_or(0, |caller| caller.id),
         };
         let home = homes.entry(key).or_insert_with(|| {
             breaker.ring(&self.bell);
@@ -132,6 +147,7 @@ impl Pool {
                 idle: RefCell::default(),
                 http2: Slot::default(),
                 waiting: WaitingRoom::default(),
+                caller: way.caller.map(Rc::downgrade),
                 closed: Cell::new(false),
                 limits: Cell::new(limits),
                 looked: Cell::new(Instant::now()),
@@ -142,10 +158,12 @@ impl Pool {
     }
 
     /// Closes what rested too long or was closed by its peer, and everything to endpoints, or through
-    /// channels, that are not known.
+    /// channels, that are not known, or for callers that are gone. `is_known` is asked of connections
+    /// that serve for all.
     pub(crate) fn sweep(&self, is_known: impl Fn(&HomeKey) -> bool, now: Instant) {
         self.homes.borrow_mut().retain(|key, home| {
-            if is_known(key) {
+            let shared = HomeKey { caller: 0, ..*key };
+            if is_known(&shared) && !home.is_orphaned() {
                 home.sweep(now);
                 return true;
             }
@@ -280,6 +298,12 @@ impl Home {
             closed: rest + ASK_AFTER,
         };
         self.endpoint.idle_limit.observe(seen, now);
+    }
+
+    /// Whether those were opened for a caller that is gone.
+    fn is_orphaned(&self) -> bool {
+        let caller = self.caller.as_ref();
+        caller.is_some_and(|caller| caller.strong_count() == 0)
     }
 
     fn is_old(&self, conn: &Connection, now: Instant) -> bool {

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use config::mesh::Protocol as Spoken;
 use config::resource::destination_rule::{
-    ConnectionPool, H2UpgradePolicy, Http2KeepAlive, HttpSettings, TcpKeepalive,
+    ConnectionPool, H2UpgradePolicy, Http2KeepAlive, HttpSettings, ProxyProtocolVersion,
+    TcpKeepalive,
 };
 use config::value::Duration as Written;
 
 use crate::upstream::breaker::Thresholds;
 use crate::upstream::budget::RetryLimit;
+use crate::upstream::caller::ProxyProtocol;
 use crate::upstream::destination::{
     CONNECT_TIMEOUT, IDLE_TIMEOUT, Ping, Policy, Protocol, TcpProbes,
 };
@@ -34,6 +36,7 @@ pub(super) fn compile(spoken: Option<Spoken>, pool: ConnectionPool) -> Policy {
         connection_age_max: span(tcp.max_connection_duration),
         opaque_idle_timeout: opaque_idle_timeout(tcp.idle_timeout),
         tcp_keepalive: tcp.tcp_keepalive.as_ref().map(probes),
+        proxy_protocol: None,
         streams_max: streams_max(&http),
         ping: http.http2_keep_alive.as_ref().and_then(ping),
         protocol: protocol(spoken, &http),
@@ -65,6 +68,16 @@ fn opaque_idle_timeout(written: Option<Written>) -> Option<Duration> {
     match written.map(Written::get) {
         Some(written) => Some(written).filter(|span| !span.is_zero()),
         None => Some(IDLE_TIMEOUT),
+    }
+}
+
+/// The version in which connections say whom they are opened for.
+pub(super) fn proxy_protocol(
+    written: &config::resource::destination_rule::ProxyProtocol,
+) -> ProxyProtocol {
+    match written.version {
+        None | Some(ProxyProtocolVersion::V1) => ProxyProtocol::V1,
+        Some(ProxyProtocolVersion::V2) => ProxyProtocol::V2,
     }
 }
 

@@ -71,6 +71,8 @@ pub(super) async fn run(target: &Target, tls: &TlsMetrics) -> Option<Result<(), 
 async fn attempt(target: &Target, tls: &TlsMetrics) -> Result<(), Failure> {
     let check = &target.check;
     let scheme = target.channel.scheme();
+    // Nobody called: it is our own question.
+    let header = target.proxy_protocol.map(|it| it.header(None));
     let wanted = Wanted {
         addr: &target.addr,
         channel: &target.channel,
@@ -78,6 +80,7 @@ async fn attempt(target: &Target, tls: &TlsMetrics) -> Result<(), Failure> {
         limit: check.written.timeout.get(),
         probes: None,
         from_own: false,
+        header: header.as_deref(),
     };
     let reached = connect::reach(wanted).await;
     tls.reached(&reached);

@@ -15,6 +15,7 @@ use super::keeper::CHECKS_MAX;
 use super::verdict::Verdict;
 use super::{Ailment, Checked};
 use crate::tls::client::{Channel, TlsClient};
+use crate::upstream::caller::ProxyProtocol;
 use crate::upstream::destination::{Destinations, Live};
 use crate::upstream::endpoint::{Endpoint, EndpointAddr};
 use lanes::Lanes;
@@ -34,6 +35,8 @@ pub(super) struct Target {
     pub(super) check: Arc<Check>,
     /// As requests are sent.
     pub(super) channel: Channel,
+    /// The same of what their connections begin with.
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// All endpoints that are checked.
@@ -91,7 +94,16 @@ impl Schedule {
                     live: Arc::clone(&destination.live),
                 };
                 match check {
-                    Some(check) => self.add(subject, check, &member.channel, now),
+                    Some(check) => {
+                        let proxy_protocol = destination.policy.proxy_protocol;
+                        let target = Target {
+                            addr: check.addr(&subject.endpoint.addr),
+                            check: Arc::clone(check),
+                            channel: member.channel.clone(),
+                            proxy_protocol,
+                        };
+                        self.add(subject, target, now);
+                    }
                     None => subject.forget(),
                 }
             }
@@ -120,12 +132,7 @@ impl Schedule {
         waits
     }
 
-    fn add(&mut self, subject: Subject, check: &Arc<Check>, channel: &Channel, now: Instant) {
-        let target = Target {
-            addr: check.addr(&subject.endpoint.addr),
-            check: Arc::clone(check),
-            channel: channel.clone(),
-        };
+    fn add(&mut self, subject: Subject, target: Target, now: Instant) {
         if let Some(tracked) = self.targets.get_mut(&target) {
             if let Some(checked) = &tracked.checked {
                 subject.apply(checked);
@@ -223,12 +230,19 @@ fn phase(target: &Target) -> Duration {
 impl Target {
     /// A certificate that was renewed makes another target, lest checks go on with the old one; what
     /// is known of the endpoint stays.
-    fn key(&self) -> (&EndpointAddr, &Check, *const TlsClient) {
+    fn key(
+        &self,
+    ) -> (
+        &EndpointAddr,
+        &Check,
+        *const TlsClient,
+        Option<ProxyProtocol>,
+    ) {
         let tls = match &self.channel {
             Channel::Tls(tls) => Arc::as_ptr(tls),
             Channel::Plain | Channel::Shut(_) => std::ptr::null(),
         };
-        (&self.addr, &self.check, tls)
+        (&self.addr, &self.check, tls, self.proxy_protocol)
     }
 }
 

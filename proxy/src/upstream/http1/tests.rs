@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::upstream::endpoint::{Endpoint, EndpointAddr};
-use crate::upstream::pool::{Limits, Pool};
+use crate::upstream::pool::{Limits, Pool, Way};
 
 struct Upstream {
     io: DuplexStream,
@@ -47,7 +47,8 @@ impl Upstream {
             age: None,
             requests: 0,
         };
-        self.pool.home(&self.endpoint, 0, &Arc::default(), limits)
+        let way = Way::default();
+        self.pool.home(&self.endpoint, way, &Arc::default(), limits)
     }
 
     async fn read_head(&mut self) -> String {

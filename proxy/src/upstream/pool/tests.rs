@@ -43,10 +43,11 @@ impl Scene {
     fn new(limits: Limits) -> Self {
         let pool = Pool::default();
         let endpoint = Arc::new(Endpoint::new(EndpointAddr::Unix("/test".into())));
-        let home = pool.home(&endpoint, 0, &Arc::default(), limits);
+        let home = pool.home(&endpoint, Way::default(), &Arc::default(), limits);
         let key = HomeKey {
             endpoint: endpoint.id,
             channel: 0,
+            caller: 0,
         };
         let known = [key].into_iter().collect();
         let start = home.looked.get();
@@ -63,6 +64,18 @@ impl Scene {
         let (conn, far) = connected();
         self.home.put(conn, self.start + at);
         far
+    }
+
+    /// The home of connections to the same endpoint that are opened for a caller.
+    fn home_of(&self, caller: &Rc<Caller>) -> Rc<Home> {
+        let way = Way {
+            channel: 0,
+            caller: Some(caller),
+        };
+        let (endpoint, limits) = (&self.home.endpoint, self.home.limits.get());
+        let home = self.pool.home(endpoint, way, &Arc::default(), limits);
+        home.looked.set(self.start);
+        home
     }
 
     fn sweep(&self, at: Duration) {
@@ -211,4 +224,23 @@ async fn a_connection_that_died_under_a_request_takes_those_along_that_rested_lo
     scene.home.distrust(ms(30), scene.start);
 
     assert_eq!(scene.pool.idle(), 0);
+}
+
+#[tokio::test]
+async fn what_was_opened_for_one_caller_serves_no_other_and_goes_with_it() {
+    let scene = Scene::new(limits(HOUR));
+    let [one, other] = [(); 2].map(|()| Rc::new(Caller::new(None)));
+    let _far = [scene.home_of(&one), scene.home_of(&other)].map(|home| {
+        let (conn, far) = connected();
+        home.put(conn, scene.start);
+        far
+    });
+
+    assert!(scene.take(ms(0)).is_none(), "for nobody in particular");
+    drop(other);
+    scene.sweep(ms(10));
+
+    assert_eq!(scene.pool.idle(), 1, "one caller is gone");
+    let kept = scene.home_of(&one).take(scene.start + ms(20));
+    assert_eq!(kept.map(|it| it.rest), Some(ms(20)));
 }

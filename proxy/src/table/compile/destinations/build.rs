@@ -178,6 +178,10 @@ impl Registry {
         let spoken = host.service.port(key.port).map(|port| port.protocol);
         let pool = effective.connection_pool.unwrap_or_default();
         let mut policy = policy::compile(spoken, pool);
+        policy.proxy_protocol = effective
+            .proxy_protocol
+            .as_ref()
+            .map(policy::proxy_protocol);
         policy.retries = retries;
         let detection = |written| Box::new(outlier::detection(written, &host.policy));
         policy.outlier = effective.outlier_detection.as_ref().map(detection);
