@@ -5,7 +5,7 @@ mod rested;
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -105,6 +105,14 @@ impl Io {
             Self::Tcp(_) | Self::Unix(_) => self.socket(),
             Self::Tls(tls) => tls.get_ref().0.beneath(),
             Self::Memory(_) => None,
+        }
+    }
+
+    /// Own address of the socket at the bottom; none if it is not of TCP.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self.beneath()? {
+            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Unix(_) => None,
         }
     }
 

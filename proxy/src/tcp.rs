@@ -9,6 +9,7 @@ mod record;
 mod splice;
 mod watch;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ pub(crate) async fn serve(
         io: mut far,
         open: _open,
         active: _active,
+        peer: _,
     } = alone;
     let counted = record.open();
     let refused = standing::connection_refused(&worker, &downstream, admission);
@@ -175,7 +177,7 @@ impl Call<'_> {
         };
         record.routed(&early.destination);
         let Opened { alone, member } = early.opened.map_err(Refusal::Upstream)?;
-        record.connected(&member);
+        record.connected(&member, &alone);
         Ok(Connected {
             alone,
             limits: TcpLimits::of(&early.destination.policy),
@@ -296,13 +298,13 @@ impl Refusal {
         }
     }
 
-    /// The cause in one word, for the log.
-    pub(crate) fn detail(&self) -> &'static str {
+    /// The cause in one word, for the log; of a denial with the policy that says so.
+    pub(crate) fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::NoRoute => "route_not_found",
-            Self::UnknownDestination => "cluster_not_found",
-            Self::Denied(_) => "rbac_access_denied",
-            Self::Upstream(_) => "upstream_connect_failure",
+            Self::NoRoute => "route_not_found".into(),
+            Self::UnknownDestination => "cluster_not_found".into(),
+            Self::Denied(denial) => denial.to_string().into(),
+            Self::Upstream(_) => "upstream_connect_failure".into(),
         }
     }
 }

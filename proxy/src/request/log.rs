@@ -273,7 +273,8 @@ impl LogFields {
     }
 }
 
-fn uri(id: Option<&SpiffeId>) -> &str {
+/// An identity as the log shows it.
+pub(crate) fn uri(id: Option<&SpiffeId>) -> &str {
     id.map(SpiffeId::as_str).unwrap_or_default()
 }
 

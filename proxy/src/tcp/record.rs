@@ -1,18 +1,21 @@
 //! What is written down of a connection that is not HTTP: counted and logged once it has ended.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crate::request::Downstream;
-use crate::request::log::chain;
+use crate::request::log::{chain, uri};
 use crate::table::opaque::OpaqueRoute;
 use crate::tcp::Refusal;
 use crate::tcp::carry::Broken;
 use crate::telemetry::access_log::{Entry, Text};
 use crate::telemetry::flags::Flags;
 use crate::telemetry::labels::TrafficId;
-use crate::telemetry::metrics::TcpCounters;
+use crate::telemetry::metrics::{Proved, TcpCounters};
+use crate::upstream::alone::Alone;
 use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
 use crate::worker::Worker;
@@ -30,13 +33,17 @@ pub(super) struct Record<'r> {
     rule: Option<Arc<str>>,
     subset: Arc<str>,
     host: String,
+    /// Own address of the connection to it.
+    local: Option<SocketAddr>,
+    /// Whom it proved to be.
+    answerer: Option<Rc<Proved>>,
 }
 
 /// How a connection ended.
 #[derive(Default)]
 struct End {
     flags: Flags,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     failure: String,
     up: u64,
     down: u64,
@@ -61,6 +68,8 @@ impl<'r> Record<'r> {
             rule: None,
             subset: "".into(),
             host: String::new(),
+            local: None,
+            answerer: None,
         }
     }
 
@@ -75,10 +84,14 @@ impl<'r> Record<'r> {
     }
 
     /// Who has it.
-    pub(super) fn connected(&mut self, member: &Member) {
-        self.traffic = member.traffic;
+    pub(super) fn connected(&mut self, member: &Member, alone: &Alone) {
+        let metrics = self.worker.metrics.metrics();
+        let proved = [&self.downstream.proved, &alone.peer].into_iter().flatten();
+        self.traffic = proved.fold(member.traffic, |traffic, it| it.label(traffic, metrics));
         if self.worker.logs() {
             self.host = member.endpoint.addr.to_string();
+            self.local = alone.io.local_addr();
+            self.answerer.clone_from(&alone.peer);
         }
     }
 
@@ -113,12 +126,12 @@ impl<'r> Record<'r> {
     /// It was carried.
     pub(super) fn ended(self, up: u64, down: u64, ended: Result<(), Broken>) {
         let (flags, detail) = match &ended {
-            Ok(()) => (Flags::NONE, ""),
-            Err(Broken::Near(_)) => (Flags::DC, "downstream_reset"),
-            Err(Broken::Far(_)) => (Flags::UC, "upstream_reset"),
-            Err(Broken::Idle) => (Flags::SI, "idle_timeout"),
-            Err(Broken::Aged) => (Flags::DT, "max_duration_reached"),
-            Err(Broken::Refused(_)) => (Flags::UAEX, "rbac_access_denied"),
+            Ok(()) => (Flags::NONE, "".into()),
+            Err(Broken::Near(_)) => (Flags::DC, "downstream_reset".into()),
+            Err(Broken::Far(_)) => (Flags::UC, "upstream_reset".into()),
+            Err(Broken::Idle) => (Flags::SI, "idle_timeout".into()),
+            Err(Broken::Aged) => (Flags::DT, "max_duration_reached".into()),
+            Err(Broken::Refused(denial)) => (Flags::UAEX, denial.to_string().into()),
         };
         if let Err(broken) = &ended {
             tracing::debug!(
@@ -145,16 +158,19 @@ impl<'r> Record<'r> {
         let server_name = self.downstream.server_name().unwrap_or_default();
         self.worker.log(&Entry {
             response_flags: end.flags,
-            connection_termination_details: Text::from(end.detail),
+            connection_termination_details: Text::from(&*end.detail),
             upstream_transport_failure_reason: Text::from(end.failure.as_str()),
             bytes_received: end.up,
             bytes_sent: end.down,
             duration: self.started.elapsed(),
             upstream_host: Text::from(self.host.as_str()),
             upstream_cluster: Text::from(self.cluster.as_str()),
+            upstream_local_address: self.local,
             downstream_local_address: self.downstream.local,
             downstream_remote_address: self.downstream.peer,
             requested_server_name: Text::from(server_name),
+            downstream_peer_uri_san: Text::from(uri(self.downstream.principal())),
+            upstream_peer_uri_san: Text::from(uri(self.answerer.as_ref().map(|it| &it.id))),
             virtual_service: Text::from(virtual_service.as_deref().unwrap_or_default()),
             rule: origin.and(self.route).map(|route| route.position),
             destination_rule: Text::from(self.rule.as_deref().unwrap_or_default()),

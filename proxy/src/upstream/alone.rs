@@ -9,6 +9,7 @@ use tokio::io::AsyncWrite as _;
 
 use crate::io::Io;
 use crate::table::opaque::Carriage;
+use crate::telemetry::metrics::Proved;
 use crate::tls::client::{Channel, Speech};
 use crate::upstream::breaker::{Pending, Place};
 use crate::upstream::caller::Caller;
@@ -27,6 +28,8 @@ pub(crate) struct Alone {
     pub(crate) open: Open,
     /// Counts it as under way at its endpoint.
     pub(crate) active: Active,
+    /// Whom the other side proved to be, if that is a workload.
+    pub(crate) peer: Option<Rc<Proved>>,
 }
 
 // === impl Alone ===
@@ -80,7 +83,12 @@ impl Upstream {
             Err(error) => Err(error),
         };
         match opened {
-            Ok(Fresh { io, open, .. }) => Ok(Alone { io, open, active }),
+            Ok(Fresh { io, open, peer }) => Ok(Alone {
+                io,
+                open,
+                active,
+                peer,
+            }),
             Err(error) => {
                 if let UpstreamError::Overflow(_) | UpstreamError::Full = error {
                     member.endpoint.unsent();

@@ -5,6 +5,7 @@ mod authorization;
 mod balancing;
 mod bodies;
 mod breaker;
+mod bytes;
 mod cases;
 mod commands;
 mod connections;

@@ -432,6 +432,9 @@ spec: {{action: DENY, rules: [{{from: [{{source: {{ipBlocks: [{from}]}}}}]}}]}}
     let denied = |line: &str| line.contains("\"response_flags\":\"UAEX\"");
     let line = proxy.stdout.line("a line of the connection", denied).await;
     let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(line["connection_termination_details"], "rbac_access_denied");
+    assert_eq!(
+        line["connection_termination_details"],
+        "rbac_access_denied_matched_policy[ns[default]-policy[shut]-rule[0]]"
+    );
     assert!(line["bytes_received"].as_u64() > Some(4), "{line}");
 }
