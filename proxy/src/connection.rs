@@ -38,7 +38,7 @@ pub fn connection(
 }
 
 async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut ticket: Ticket) {
-    let _counted = worker.count_connection();
+    let counted = worker.count_connection();
     downstream.ending = Some(ticket.ending());
     if let Some(balancers) = &worker.balancers {
         // In a box: few connections begin with a header.
@@ -59,7 +59,12 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
         Ok(Some(Entry::Http(entered))) => entered,
         Ok(Some(Entry::Opaque(snapshot, arrival))) => {
             let carried = tcp::serve(worker, snapshot, downstream, *arrival, ticket);
-            return Box::pin(carried).await;
+            // A task of its own: this one has room for HTTP, and would be kept for as long.
+            tokio::task::spawn_local(async move {
+                let _counted = counted;
+                carried.await;
+            });
+            return;
         }
         Ok(None) => return,
         Err(refused) => return refused.part(&worker, &downstream).await,

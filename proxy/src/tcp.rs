@@ -308,3 +308,6 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
