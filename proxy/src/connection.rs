@@ -15,8 +15,8 @@ use http::Version;
 
 use crate::drain::Ticket;
 use crate::io::Io;
-use crate::listener::proxy_protocol;
 use crate::listener::original_dst::original_dst;
+use crate::listener::proxy_protocol;
 use crate::request::{Downstream, server};
 use crate::snapshot::Current;
 use crate::table::{Listener, Speaks, Transport};

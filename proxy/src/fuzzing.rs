@@ -35,7 +35,7 @@ const SERIES_MAX: usize = 100;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names that `tests/fuzz` has for them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("authz", authz),
     ("client_hello", client_hello),
     ("compile", compile),

@@ -97,6 +97,14 @@ fn set_aside_unused(value: &mut Value, path: &Path<'_>, report: &Report) {
         );
         if let Some(topology) = config.get_mut("gatewayTopology") {
             let path = Path::Key(&path, "gatewayTopology");
+            if let Some(fields) = topology.as_object_mut()
+                && fields.remove("proxyProtocol").is_some()
+            {
+                // It would be believed from everybody.
+                let path = Path::Key(&path, "proxyProtocol");
+                let what = "has no effect: --proxy-protocol-from names whose headers are believed";
+                report.warning(&path, what);
+            }
             unused(
                 topology,
                 &path,

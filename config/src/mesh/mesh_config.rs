@@ -199,6 +199,22 @@ spec: {outboundTrafficPolicy: {mode: MODE}}
     }
 
     #[test]
+    fn headers_of_balancers_are_not_believed_from_everybody() {
+        let both = "numTrustedProxies: 2, proxyProtocol: {}";
+        let text = CONFIG_MAP.replace("numTrustedProxies: 2", both);
+
+        let loaded = parse("m.yaml", &text, "default");
+
+        assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+        let [problem] = &*loaded.problems else {
+            panic!("not one problem: {:?}", loaded.problems);
+        };
+        assert!(problem.message.contains("--proxy-protocol-from"));
+        let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+        assert_eq!(mesh.settings().trusted_proxies, 2);
+    }
+
+    #[test]
     fn a_generation_without_it_has_the_settings_that_were_given() {
         let loaded = parse("m.yaml", CONFIG_MAP, "default");
         let mesh = Mesh::new(&loaded.resources, MeshSettings::default());

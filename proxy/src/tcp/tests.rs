@@ -29,6 +29,7 @@ async fn the_task_of_a_connection_is_small() {
         security: None,
         route: None,
         resumed: None,
+        early: None,
     };
     let (snapshot, ticket) = (worker.snapshot(), worker.drain.enter(&bind));
 
