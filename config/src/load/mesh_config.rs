@@ -92,7 +92,11 @@ fn set_aside_unused(value: &mut Value, path: &Path<'_>, report: &Report) {
         unused(
             config,
             &path,
-            &["gatewayTopology"],
+            &[
+                "gatewayTopology",
+                "drainDuration",
+                "terminationDrainDuration",
+            ],
             "has no effect on this proxy",
         );
         if let Some(topology) = config.get_mut("gatewayTopology") {

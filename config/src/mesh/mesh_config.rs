@@ -1,5 +1,7 @@
 //! What a `MeshConfig` says of the mesh as a whole.
 
+use std::time::Duration;
+
 use super::kinds::Kinds;
 use super::{Mesh, MeshSettings, Viewer};
 use crate::resource::mesh_config::{ExtensionProvider, MeshConfig, PathNormalization};
@@ -76,6 +78,14 @@ impl Mesh {
             .map_or(OutboundMode::AllowAny, OutboundTrafficPolicy::mode)
     }
 
+    /// How long a proxy that exits may take to stop, if a `MeshConfig` says so.
+    pub fn drain_timeout(&self) -> Option<Duration> {
+        let (config, _) = self.kinds.mesh_config()?;
+        let defaults = &config.default_config;
+        let written = defaults.termination_drain_duration;
+        Some(written.or(defaults.drain_duration)?.get())
+    }
+
     /// Names of all providers.
     pub(crate) fn provider_names(&self) -> impl Iterator<Item = &str> {
         let config = self.kinds.mesh_config();
@@ -88,6 +98,8 @@ impl Mesh {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::load::parse;
     use crate::mesh::{Mesh, MeshSettings};
     use crate::resource::mesh_config::PathNormalization;
@@ -124,6 +136,24 @@ data:
                 .is_some_and(|(it, _)| it.authorizer().is_some())
         );
         assert!(mesh.provider("other").is_none());
+    }
+
+    #[test]
+    fn the_time_of_a_drain_is_that_of_an_exit_or_that_of_all_drains() {
+        for (written, expected) in [
+            ("drainDuration: 30s", Some(30)),
+            ("drainDuration: 30s, terminationDrainDuration: 7s", Some(7)),
+            ("gatewayTopology: {}", None),
+        ] {
+            let topology = "gatewayTopology: {numTrustedProxies: 2}";
+            let loaded = parse("m.yaml", &CONFIG_MAP.replace(topology, written), "default");
+            assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+            let mesh = Mesh::new(&loaded.resources, MeshSettings::default());
+
+            let timeout = mesh.drain_timeout();
+
+            assert_eq!(timeout, expected.map(Duration::from_secs), "{written}");
+        }
     }
 
     #[test]

@@ -63,6 +63,10 @@ pub enum PathNormalization {
 pub struct DefaultConfig {
     /// What is in front of them.
     pub gateway_topology: Topology,
+    /// How long they may take to stop.
+    pub drain_duration: Option<Duration>,
+    /// The same when they exit.
+    pub termination_drain_duration: Option<Duration>,
 }
 
 /// What is in front of proxies.

@@ -31,6 +31,12 @@ pub(crate) fn check(config: &MeshConfig, f: &mut Findings) {
     if let Some(namespace) = field::written(config.root_namespace.as_ref()) {
         f.require_in("rootNamespace", field::dns_label(namespace));
     }
+    f.field("defaultConfig", |f| {
+        let defaults = &config.default_config;
+        field::duration("drainDuration", defaults.drain_duration, f);
+        let exit = defaults.termination_drain_duration;
+        field::duration_or_zero("terminationDrainDuration", exit, f);
+    });
     if config.extension_providers.len() > PROVIDERS_MAX {
         let message = format!("must have at most {PROVIDERS_MAX} items");
         f.error_in("extensionProviders", message);
