@@ -7,6 +7,7 @@
 mod authorization;
 mod certificates;
 pub(crate) mod destinations;
+mod drain;
 mod jwks;
 pub(crate) mod limits;
 mod loaded;
@@ -21,6 +22,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
@@ -28,6 +30,9 @@ use tokio::sync::{mpsc, watch};
 
 pub use loaded::ConfigInfo;
 
+use crate::drain::plan::Stage;
+use crate::drain::{Loads, Scope};
+use crate::handover::Sockets;
 use crate::snapshot::Publisher;
 use crate::tls::facts::CertificateFacts;
 
@@ -41,6 +46,10 @@ pub struct AdminState {
     pub certificates: Mutex<Vec<CertificateFacts>>,
     /// The metrics in Prometheus' text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// What there is to do at each listener.
+    pub loads: Arc<Loads>,
+    /// How far it is with stopping. Held only while it is copied or replaced.
+    pub stage: Mutex<Stage>,
     /// How far this proxy is.
     pub lifecycle: watch::Receiver<Lifecycle>,
     /// Where commands go; one that finds no room is refused with 503.
@@ -57,13 +66,15 @@ pub enum Lifecycle {
     Ready,
     /// Finishes what it has.
     Draining,
+    /// Another process has its sockets and answers for it; it finishes what it has.
+    Replaced,
 }
 
 /// What the admin server was told to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Stop taking new work, finish what there is, and stay.
-    Drain,
+    /// Stop taking new work at some listeners, finish what there is, and stay.
+    Drain(Scope),
     /// Exit.
     Quit,
     /// Log by this filter from now on; it is valid.
@@ -88,6 +99,7 @@ pub struct Servers {
     metrics: TcpListener,
     health: TcpListener,
     addresses: Addresses,
+    held: Sockets,
 }
 
 /// An address cannot be listened at.
@@ -102,15 +114,17 @@ pub struct BindError {
 // === impl Servers ===
 
 impl Servers {
-    /// Opens the three servers.
+    /// Opens the three servers. What the process before left in `inherited` is taken from it.
     ///
     /// # Errors
     ///
     /// If one of the addresses cannot be listened at, for the first of them.
-    pub async fn bind(wanted: Addresses) -> Result<Self, BindError> {
-        let (admin, admin_addr) = bind("admin", wanted.admin).await?;
-        let (metrics, metrics_addr) = bind("metrics", wanted.metrics).await?;
-        let (health, health_addr) = bind("health", wanted.health).await?;
+    pub async fn bind(wanted: Addresses, inherited: &mut Sockets) -> Result<Self, BindError> {
+        let mut held = Sockets::default();
+        let mut open = async |server, addr| bind(server, addr, inherited, &mut held).await;
+        let (admin, admin_addr) = open("admin", wanted.admin).await?;
+        let (metrics, metrics_addr) = open("metrics", wanted.metrics).await?;
+        let (health, health_addr) = open("health", wanted.health).await?;
         let addresses = Addresses {
             admin: admin_addr,
             metrics: metrics_addr,
@@ -121,7 +135,13 @@ impl Servers {
             metrics,
             health,
             addresses,
+            held,
         })
+    }
+
+    /// Duplicates of their sockets, to be handed over.
+    pub fn take_held(&mut self) -> Sockets {
+        std::mem::take(&mut self.held)
     }
 
     /// Where they listen.
@@ -143,15 +163,30 @@ impl Servers {
 async fn bind(
     server: &'static str,
     addr: SocketAddr,
+    inherited: &mut Sockets,
+    held: &mut Sockets,
 ) -> Result<(TcpListener, SocketAddr), BindError> {
     let fail = |source| BindError {
         server,
         addr,
         source,
     };
-    let listener = TcpListener::bind(addr).await.map_err(fail)?;
+    // By the address that was asked for: port 0 is what the process before got for it.
+    let name = format!("{server} {addr}");
+    let listener = match inherited.take(&name).pop() {
+        Some(left) => adopt(left).map_err(fail)?,
+        None => TcpListener::bind(addr).await.map_err(fail)?,
+    };
+    held.add(name, listener.as_fd().try_clone_to_owned().map_err(fail)?);
     let bound = listener.local_addr().map_err(fail)?;
     Ok((listener, bound))
+}
+
+/// A socket of the process before.
+fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 // === impl AdminState ===

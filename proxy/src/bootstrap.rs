@@ -5,11 +5,13 @@
 
 mod dev_certs;
 mod explain;
+mod lifecycle;
 mod limits;
 mod migrate;
 #[cfg(test)]
 mod tests;
 mod value;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,10 +29,13 @@ use crate::request::limits::Limits;
 use crate::request::path::Normalization;
 pub use dev_certs::{Account, DevCertsArgs, ServerNames};
 pub use explain::ExplainArgs;
+pub use lifecycle::{Capacity, Lifecycle};
+use lifecycle::{CapacityArgs, LifecycleArgs};
 use limits::LimitArgs;
 pub use migrate::MigrateArgs;
 pub use value::Locality;
 use value::{labels, log_filter, name, namespace, span, trust_domain, workers};
+pub use wait::WaitArgs;
 
 /// Workers when nothing is said, as far as there are cores.
 const DEFAULT_WORKERS_MAX: usize = 2;
@@ -50,6 +55,8 @@ pub enum Invocation {
     DevCerts(DevCertsArgs),
     /// Migrate files and exit.
     Migrate(MigrateArgs),
+    /// Wait until a proxy is ready and exit.
+    Wait(WaitArgs),
 }
 
 /// What a proxy runs on.
@@ -99,6 +106,10 @@ pub struct Settings {
     pub log: String,
     /// Limits of requests and clients.
     pub limits: Limits,
+    /// How it stops and is replaced.
+    pub lifecycle: Lifecycle,
+    /// How much it may take.
+    pub capacity: Capacity,
 }
 
 /// Whether and how requests are logged to stdout.
@@ -132,7 +143,8 @@ pub enum Output {
     after_help = "Every flag can also be set in the environment, as MESHPROXY_ and its name: \
                   --admin-addr is MESHPROXY_ADMIN_ADDR.\n\
                   Signals: SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP \
-                  reads the configuration again.\n\
+                  reads the configuration again; SIGUSR2 starts the program anew in its place, \
+                  without a connection refused.\n\
                   Exit codes: 0 stopped cleanly, 1 configuration or start-up error, 2 usage."
 )]
 struct Cli {
@@ -164,6 +176,10 @@ enum Command {
     ///
     /// Exit codes: 0 all was carried over, 3 something was not, 1 the files have errors, 2 usage.
     Migrate(MigrateArgs),
+    /// Wait until a proxy is ready: for what must not start before it.
+    ///
+    /// Exit codes: 0 it is ready, 1 it is not in time, 2 usage.
+    Wait(WaitArgs),
 }
 
 /// Arguments of `meshproxy check`.
@@ -268,6 +284,10 @@ struct RunArgs {
     addresses: AddressArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    lifecycle: LifecycleArgs,
+    #[command(flatten)]
+    capacity: CapacityArgs,
 }
 
 /// Who this proxy is: what rules about sources and workloads compare with, and metrics say.
@@ -366,6 +386,7 @@ impl Invocation {
             Some(Command::Test(test)) => Ok(Self::Test(test)),
             Some(Command::DevCerts(arguments)) => Ok(Self::DevCerts(arguments)),
             Some(Command::Migrate(arguments)) => Ok(Self::Migrate(arguments)),
+            Some(Command::Wait(arguments)) => Ok(Self::Wait(arguments)),
             Some(Command::Explain(typed)) => {
                 let arguments = typed.arguments()?;
                 Ok(Self::Explain(Box::new(arguments)))
@@ -416,6 +437,8 @@ impl RunArgs {
             proxy_protocol_from: self.proxy_protocol_from,
             log: self.log,
             limits: self.limits.limits(),
+            lifecycle: self.lifecycle.lifecycle(),
+            capacity: self.capacity.capacity(),
         })
     }
 }

@@ -58,11 +58,14 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
     let mut entered = match let_in {
         Ok(Some(Entry::Http(entered))) => entered,
         Ok(Some(Entry::Opaque(snapshot, arrival))) => {
-            let carried = tcp::serve(worker, snapshot, downstream, *arrival, ticket);
             // A task of its own: this one has room for HTTP, and would be kept for as long.
-            tokio::task::spawn_local(async move {
-                let _counted = counted;
-                carried.await;
+            ticket.go_on(|ticket| {
+                let carried = tcp::serve(worker, snapshot, downstream, *arrival, ticket);
+                let carried = async move {
+                    let _counted = counted;
+                    carried.await;
+                };
+                tokio::task::spawn_local(carried).abort_handle()
             });
             return;
         }

@@ -5,26 +5,48 @@
 //! connection once. So a connection that is not drained pays one branch. Waits are timed in ticks of
 //! a second: a connection notes until when it waits, which costs a store, and the tick wakes the few
 //! that waited too long. A timer of the runtime for each wait would cost more than the wait is worth.
+//!
+//! Whoever is told while no request is under way stays for a moment (`IDLE_GRACE_TICKS`): the next
+//! request may be on its way, and closing then would cost its sender the answer. It gets one, and that
+//! says that the connection ends.
+
+mod load;
+pub mod plan;
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry as MapEntry;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use rustc_hash::FxHashMap;
+use tokio::task::AbortHandle;
 
-use crate::table::Bind;
+use crate::listener::places::Place as ProcessPlace;
+use crate::table::{Bind, Direction};
+pub use load::{Load, Loads, Scope, Sum};
+
+/// Ticks for which a connection that is told to end waits for a request that may be on its way: at
+/// least a second, since the first of them may come at once.
+const IDLE_GRACE_TICKS: u32 = 2;
+/// No tick is so late.
+const NEVER: u32 = u32::MAX;
 
 /// The open connections of one worker.
 #[derive(Debug, Default)]
 pub struct Drain {
-    draining: Cell<bool>,
+    /// What is told to end from its beginning.
+    told: Cell<Option<Scope>>,
     /// Ticks since the worker began, one per second.
     now: Cell<u32>,
     open: Cell<usize>,
     places: RefCell<Vec<Option<Place>>>,
     free: RefCell<Vec<usize>>,
-    empty: Notify,
+    /// The place that was given last, until its task is known.
+    newest: Cell<Option<usize>>,
+    /// What is to do at each listener.
+    loads: RefCell<FxHashMap<Bind, Arc<Load>>>,
 }
 
 /// What is known of one open connection.
@@ -35,6 +57,8 @@ struct Place {
     signs: Rc<Signs>,
     /// Present once the connection was polled.
     waker: Option<Waker>,
+    /// Ends it at once, and what it occupies of the process's limits meanwhile.
+    task: Option<(AbortHandle, ProcessPlace)>,
 }
 
 /// What a connection and its worker tell each other.
@@ -42,8 +66,12 @@ struct Place {
 struct Signs {
     /// It is to end.
     told: Cell<bool>,
+    /// Tick from which it ends without another request, once it is told.
+    leaves: Cell<u32>,
     /// Tick from which it has waited too long.
     due: Cell<u32>,
+    /// What its listener has to do.
+    load: Arc<Load>,
 }
 
 /// One connection's place; given back when dropped.
@@ -59,22 +87,57 @@ pub(crate) struct Ticket {
 #[derive(Debug, Clone)]
 pub(crate) struct Ending(Rc<Signs>);
 
-/// No tick is so late.
-const NEVER: u32 = u32::MAX;
+/// A request that is under way, until dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Rc<Signs>);
 
 // === impl Drain ===
 
 impl Drain {
-    /// Enters a connection to `bind`; once all are told to end, new ones are from the beginning.
+    /// Counts what comes to a listener in `load` from now on.
+    pub(crate) fn listen(&self, load: Arc<Load>) {
+        self.loads.borrow_mut().insert(load.bind.clone(), load);
+    }
+
+    /// Forgets what was counted in `load`, unless its listener came back meanwhile.
+    pub(crate) fn unlisten(&self, load: &Arc<Load>) {
+        if let MapEntry::Occupied(known) = self.loads.borrow_mut().entry(load.bind.clone())
+            && Arc::ptr_eq(known.get(), load)
+        {
+            known.remove();
+        }
+    }
+
+    /// What is counted of the listener at `bind`.
+    fn load(&self, bind: &Bind) -> Arc<Load> {
+        if let Some(load) = self.loads.borrow().get(bind) {
+            return Arc::clone(load);
+        }
+        // Nobody listens there: a connection that a test or a benchmark made itself.
+        let load = Arc::new(Load::new(bind.clone(), Direction::Inbound));
+        self.listen(Arc::clone(&load));
+        load
+    }
+
+    /// Enters a connection to `bind`; where all are told to end, it is from the beginning.
     pub(crate) fn enter(self: &Rc<Self>, bind: &Bind) -> Ticket {
+        let load = self.load(bind);
+        let told = self
+            .told
+            .get()
+            .is_some_and(|told| told.covers(load.direction));
+        load.enter();
         let signs = Rc::new(Signs {
-            told: Cell::new(self.draining.get()),
+            told: Cell::new(told),
+            leaves: Cell::new(self.grace()),
             due: Cell::new(NEVER),
+            load,
         });
         let entered = Some(Place {
             bind: bind.clone(),
             signs: Rc::clone(&signs),
             waker: None,
+            task: None,
         });
         let mut places = self.places.borrow_mut();
         let place = match self.free.borrow_mut().pop() {
@@ -87,6 +150,7 @@ impl Drain {
                 places.len() - 1
             }
         };
+        self.newest.set(Some(place));
         self.open.set(self.open.get() + 1);
         Ticket {
             drain: Rc::clone(self),
@@ -96,11 +160,26 @@ impl Drain {
         }
     }
 
-    /// Tells every connection to end after the request it is in.
-    pub fn begin(&self) {
-        self.draining.set(true);
-        self.tell(|_| true);
-        self.tell_if_empty();
+    /// Notes the task of the connection that was entered last, and what it occupies.
+    pub(crate) fn runs(&self, task: AbortHandle, occupied: ProcessPlace) {
+        let mut places = self.places.borrow_mut();
+        let newest = self.newest.take().and_then(|place| places[place].as_mut());
+        if let Some(place) = newest {
+            place.task = Some((task, occupied));
+        }
+    }
+
+    /// When a connection leaves that is told now and has no request under way.
+    fn grace(&self) -> u32 {
+        self.now.get().saturating_add(IDLE_GRACE_TICKS)
+    }
+
+    /// Tells every connection in `scope` to end after the request it is in, and those that come later.
+    pub fn begin(&self, scope: Scope) {
+        let before = self.told.get();
+        self.told
+            .set(Some(before.map_or(scope, |before| before.with(scope))));
+        self.tell(|place| scope.covers(place.signs.load.direction));
     }
 
     /// Tells the connections to `bind` to end after the request they are in.
@@ -113,7 +192,9 @@ impl Drain {
         let concerned = places.iter().flatten().filter(|place| concerns(place));
         let wakers: Vec<Waker> = concerned
             .filter_map(|place| {
-                place.signs.told.set(true);
+                if !place.signs.told.replace(true) {
+                    place.signs.leaves.set(self.grace());
+                }
                 place.waker.clone()
             })
             .collect();
@@ -121,15 +202,29 @@ impl Drain {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
+    /// Ends what is left in `scope`, whatever it is doing.
+    pub(crate) fn cut(&self, scope: Scope) {
+        let places = self.places.borrow();
+        let concerned = places
+            .iter()
+            .flatten()
+            .filter(|place| scope.covers(place.signs.load.direction));
+        let tasks: Vec<AbortHandle> = concerned
+            .filter_map(|place| place.task.as_ref().map(|(task, _)| task.clone()))
+            .collect();
+        drop(places);
+        tasks.iter().for_each(AbortHandle::abort);
+    }
+
     /// Goes on to the next tick and wakes the connections that have waited too long.
     pub(crate) fn tick(&self) {
         let now = self.now.get().saturating_add(1).min(NEVER - 1);
         self.now.set(now);
         let places = self.places.borrow();
-        let late = places
-            .iter()
-            .flatten()
-            .filter(|place| place.signs.due.get() <= now);
+        let late = places.iter().flatten().filter(|place| {
+            let signs = &place.signs;
+            signs.due.get() <= now || (signs.told.get() && signs.leaves.get() <= now)
+        });
         let wakers: Vec<Waker> = late.filter_map(|place| place.waker.clone()).collect();
         drop(places);
         wakers.iter().for_each(Waker::wake_by_ref);
@@ -139,23 +234,6 @@ impl Drain {
     pub fn open(&self) -> usize {
         self.open.get()
     }
-
-    /// Waits until the last connection has ended.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost when the future is dropped.
-    pub async fn emptied(&self) {
-        while self.open.get() > 0 {
-            self.empty.notified().await;
-        }
-    }
-
-    fn tell_if_empty(&self) {
-        if self.open.get() == 0 {
-            self.empty.notify_waiters();
-        }
-    }
 }
 
 // === impl Ending ===
@@ -164,6 +242,20 @@ impl Ending {
     /// Tells the connection to end after the request it is in, which looks for itself.
     pub(crate) fn tell(&self) {
         self.0.told.set(true);
+    }
+
+    /// Counts a request as under way.
+    pub(crate) fn begin_request(&self) -> UnderWay {
+        self.0.load.begin_request();
+        UnderWay(Rc::clone(&self.0))
+    }
+}
+
+// === impl UnderWay ===
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.load.end_request();
     }
 }
 
@@ -175,7 +267,7 @@ impl Ticket {
         Ending(Rc::clone(&self.signs))
     }
 
-    /// Whether the connection is to end.
+    /// Whether the connection is to end after the request it is in.
     pub(crate) fn is_told(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.registered {
             self.registered = true;
@@ -185,6 +277,24 @@ impl Ticket {
             }
         }
         self.signs.told.get()
+    }
+
+    /// Whether the connection is to end without another request: it was told, and none came for a
+    /// while. Who is woken is registered by this, too.
+    pub(crate) fn leaves(&mut self, cx: &mut Context<'_>) -> bool {
+        self.is_told(cx) && self.signs.leaves.get() <= self.drain.now.get()
+    }
+
+    /// Goes on in another task, which is what is woken and ended from now on.
+    pub(crate) fn go_on(mut self, start: impl FnOnce(Self) -> AbortHandle) {
+        self.registered = false;
+        let (drain, place) = (Rc::clone(&self.drain), self.place);
+        let task = start(self);
+        if let Some(place) = &mut drain.places.borrow_mut()[place]
+            && let Some((known, _)) = &mut place.task
+        {
+            *known = task;
+        }
     }
 
     /// Begins a wait of at most `limit`, which the tick rounds up by as much as a second; none ends
@@ -208,87 +318,16 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.drain.places.borrow_mut()[self.place] = None;
+        let left = self.drain.places.borrow_mut()[self.place].take();
         self.drain.free.borrow_mut().push(self.place);
+        if self.drain.newest.get() == Some(self.place) {
+            self.drain.newest.set(None);
+        }
         self.drain.open.set(self.drain.open.get() - 1);
-        self.drain.tell_if_empty();
+        self.signs.load.leave();
+        drop(left);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::poll_fn;
-    use std::task::Poll;
-
-    use tokio::task::{JoinHandle, spawn_local, yield_now};
-
-    fn bind(port: u16) -> Bind {
-        Bind::Tcp(([127, 0, 0, 1], port).into())
-    }
-
-    /// A connection that ends when it is told to.
-    fn connection(drain: &Rc<Drain>, port: u16) -> JoinHandle<()> {
-        let mut ticket = drain.enter(&bind(port));
-        spawn_local(poll_fn(move |cx| match ticket.is_told(cx) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }))
-    }
-
-    #[tokio::test(flavor = "local")]
-    async fn connections_are_told_and_waited_for() {
-        let drain = Rc::new(Drain::default());
-        let conn = connection(&drain, 1);
-        yield_now().await;
-        assert_eq!(drain.open(), 1);
-
-        drain.begin();
-        drain.emptied().await;
-
-        conn.await.expect("the connection ends");
-        assert_eq!(drain.open(), 0);
-        let late = connection(&drain, 1);
-        late.await.expect("one that comes late ends, too");
-    }
-
-    #[tokio::test(flavor = "local")]
-    async fn who_waits_too_long_is_woken() {
-        let drain = Rc::new(Drain::default());
-        let mut ticket = drain.enter(&bind(1));
-        ticket.wait(Some(Duration::from_millis(1_500)));
-        let waiting = spawn_local(poll_fn(move |cx| {
-            ticket.is_told(cx);
-            match ticket.is_late() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        }));
-        for _ in 0..2 {
-            yield_now().await;
-            drain.tick();
-        }
-        yield_now().await;
-        assert!(!waiting.is_finished(), "a limit is never cut short");
-
-        drain.tick();
-
-        waiting.await.expect("the wait ends");
-    }
-
-    #[tokio::test(flavor = "local")]
-    async fn the_connections_of_one_listener_can_be_told_alone() {
-        let drain = Rc::new(Drain::default());
-        let (one, two) = (connection(&drain, 1), connection(&drain, 2));
-        yield_now().await;
-
-        drain.begin_for(&bind(1));
-
-        one.await.expect("the connection ends");
-        yield_now().await;
-        assert!(!two.is_finished());
-        let again = connection(&drain, 1);
-        yield_now().await;
-        assert!(!again.is_finished(), "the listener may have come back");
-    }
-}
+mod tests;

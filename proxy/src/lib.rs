@@ -10,7 +10,8 @@
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
 //! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
-//! `dev_certs` and `migrate` (for people);
+//! `dev_certs`, `migrate` and `wait` (for people); `drain`, `handover` and `pressure`: how it goes, is
+//! replaced, and bears up;
 //! `offline` is configuration without a proxy.
 
 pub mod admin;
@@ -26,6 +27,7 @@ pub mod explain;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod handover;
 pub mod inbound;
 pub mod io;
 pub mod jwks;
@@ -33,6 +35,7 @@ pub mod listener;
 pub mod message;
 pub mod migrate;
 pub mod offline;
+pub mod pressure;
 mod protobuf;
 pub mod rate_limit;
 pub mod request;
@@ -43,4 +46,5 @@ pub mod tcp;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod wait;
 pub mod worker;

@@ -1,34 +1,27 @@
 //! Sockets that take connections: bound once on the control thread, one per worker, so that a
 //! failure to bind is known before anything changes.
 
+mod accept;
 pub(crate) mod detect;
 pub(crate) mod original_dst;
+pub mod places;
 pub(crate) mod proxy_protocol;
+pub(crate) mod reserve;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
-use std::rc::Rc;
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::oneshot;
 
-use crate::connection::connection;
-use crate::io::Io;
 pub use crate::listener::proxy_protocol::Balancers;
-use crate::request::Downstream;
 use crate::table::Bind;
-use crate::worker::Worker;
+pub(crate) use accept::{NO_DESCRIPTORS, accept};
 
 /// Connections that wait to be accepted; the system may allow less.
 const BACKLOG: i32 = 4_096;
-/// Most open connections of one worker, so that a flood of idle ones is bounded in memory.
-const CONNECTIONS_MAX: usize = 32_768;
-/// Pause after a failed accept, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A bound socket on its way to a worker.
 #[derive(Debug)]
@@ -37,6 +30,26 @@ pub enum Bound {
     Tcp(std::net::TcpListener),
     /// Unix; duplicates of one socket.
     Unix(std::os::unix::net::UnixListener),
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Another hold on the same socket.
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+
+    /// The same as a bare descriptor.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Self::Unix(socket) => socket.as_fd().try_clone_to_owned(),
+        }
+    }
 }
 
 /// Binds `bind` once for each of `workers`.
@@ -61,6 +74,45 @@ pub fn bind(bind: &Bind, workers: usize) -> io::Result<Vec<Bound>> {
                 .collect()
         }
     }
+}
+
+/// Takes over sockets that another process bound to `bind`.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub fn adopt(bind: &Bind, sockets: Vec<OwnedFd>) -> io::Result<Vec<Bound>> {
+    let adopted = sockets.into_iter().map(|socket| match bind {
+        Bind::Tcp(_) => {
+            let socket = std::net::TcpListener::from(socket);
+            socket.set_nonblocking(true)?;
+            Ok(Bound::Tcp(socket))
+        }
+        Bind::Unix(_) => {
+            let socket = std::os::unix::net::UnixListener::from(socket);
+            socket.set_nonblocking(true)?;
+            Ok(Bound::Unix(socket))
+        }
+    });
+    adopted.collect()
+}
+
+/// Shares sockets among workers, as many as there may be of either: every socket has somebody who looks
+/// into its queue, and every worker some socket.
+///
+/// # Errors
+///
+/// When there are no more file descriptors.
+pub fn share(sockets: Vec<Bound>, workers: usize) -> io::Result<Vec<Vec<Bound>>> {
+    let count = sockets.len();
+    let beyond = (count..workers).filter_map(|worker| sockets.get(worker % count.max(1)));
+    let more: io::Result<Vec<Bound>> = beyond.map(Bound::try_clone).collect();
+    let mut shares: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
+    let all = sockets.into_iter().chain(more?);
+    for (number, socket) in all.enumerate() {
+        shares[number % workers.max(1)].push(socket);
+    }
+    Ok(shares)
 }
 
 /// Removes the socket that a proxy which is gone left at `path`, and nothing else: a file that was
@@ -116,160 +168,9 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Takes connections until `closed` is ready, and then those that wait already: the system would
-/// reset them together with the socket.
-pub(crate) async fn accept(
-    worker: Rc<Worker>,
-    bind: Bind,
-    bound: Bound,
-    closed: oneshot::Receiver<()>,
-) {
-    let result = match bound {
-        Bound::Tcp(socket) => accept_tcp(&worker, &bind, socket, closed).await,
-        Bound::Unix(socket) => accept_unix(&worker, &bind, socket, closed).await,
-    };
-    if let Err(error) = result {
-        tracing::error!(%bind, %error, "listener cannot be used");
-    }
-}
-
-async fn accept_tcp(
-    worker: &Rc<Worker>,
-    bind: &Bind,
-    socket: std::net::TcpListener,
-    mut closed: oneshot::Receiver<()>,
-) -> io::Result<()> {
-    let socket = TcpListener::from_std(socket)?;
-    let serve = |tcp: TcpStream, peer: SocketAddr| {
-        let local = worker.wants_local_addr().then(|| tcp.local_addr().ok());
-        let downstream = Downstream::new(bind.clone(), Some(peer), local.flatten());
-        serve(worker, Io::Tcp(tcp), downstream);
-    };
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut closed => break,
-            accepted = socket.accept() => match accepted {
-                Ok((tcp, peer)) => serve(tcp, peer),
-                Err(error) => pause(bind, &error).await,
-            },
-        }
-    }
-    let socket = socket.into_std()?;
-    while let Ok((tcp, peer)) = socket.accept() {
-        tcp.set_nonblocking(true)?;
-        serve(TcpStream::from_std(tcp)?, peer);
-    }
-    Ok(())
-}
-
-async fn accept_unix(
-    worker: &Rc<Worker>,
-    bind: &Bind,
-    socket: std::os::unix::net::UnixListener,
-    mut closed: oneshot::Receiver<()>,
-) -> io::Result<()> {
-    let socket = UnixListener::from_std(socket)?;
-    let serve = |unix: UnixStream| {
-        let downstream = Downstream::new(bind.clone(), None, None);
-        serve(worker, Io::Unix(unix), downstream);
-    };
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut closed => break,
-            accepted = socket.accept() => match accepted {
-                Ok((unix, _)) => serve(unix),
-                Err(error) => pause(bind, &error).await,
-            },
-        }
-    }
-    let socket = socket.into_std()?;
-    while let Ok((unix, _)) = socket.accept() {
-        unix.set_nonblocking(true)?;
-        serve(UnixStream::from_std(unix)?);
-    }
-    Ok(())
-}
-
-/// Begins a connection, or closes it if the worker has as many as it may have.
-fn serve(worker: &Rc<Worker>, io: Io, downstream: Downstream) {
-    if worker.drain.open() >= CONNECTIONS_MAX {
-        tracing::debug!(bind = %downstream.bind, "connection refused: too many are open");
-        return;
-    }
-    let conn = connection(Rc::clone(worker), io, downstream);
-    tokio::task::spawn_local(conn);
-}
-
-/// A failed accept must neither end the listener nor spin.
-async fn pause(bind: &Bind, error: &io::Error) {
-    tracing::debug!(%bind, %error, "accept failed");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
-    use tokio::io::{AsyncReadExt as _, duplex};
-
-    use crate::snapshot::Publisher;
-    use crate::telemetry::labels::Identity;
-    use crate::telemetry::metrics::Metrics;
-    use crate::upstream::connect::Connector;
-
-    fn worker() -> Rc<Worker> {
-        let metrics = Metrics::new(Identity::default(), 16);
-        let publisher = Publisher::default();
-        Rc::new(Worker::new(&publisher, &metrics, None, Connector::Network))
-    }
-
-    #[tokio::test(flavor = "local")]
-    async fn connections_that_wait_when_a_listener_closes_are_served() {
-        let worker = worker();
-        let socket = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let addr = socket.local_addr().expect("bound");
-        let clients: Vec<_> = (0..8)
-            .map(|_| {
-                let mut client = std::net::TcpStream::connect(addr).expect("a listener");
-                client
-                    .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-                    .expect("a short request is taken");
-                client
-            })
-            .collect();
-        let (_, closed) = oneshot::channel();
-
-        worker.drain.begin();
-        let bound = Bound::Tcp(socket);
-        accept(Rc::clone(&worker), Bind::Tcp(addr), bound, closed).await;
-
-        for client in clients {
-            client.set_nonblocking(true).expect("a socket");
-            let mut client = TcpStream::from_std(client).expect("a socket");
-            let mut answer = String::new();
-            let read = client.read_to_string(&mut answer).await;
-            read.expect("an answer and an orderly end");
-            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer:?}");
-        }
-    }
-
-    #[tokio::test(flavor = "local")]
-    async fn more_connections_than_a_worker_may_have_are_closed() {
-        let worker = worker();
-        let bind = Bind::Tcp(([127, 0, 0, 1], 1).into());
-        let open: Vec<_> = (0..CONNECTIONS_MAX)
-            .map(|_| worker.drain.enter(&bind))
-            .collect();
-        let (mut near, far) = duplex(16);
-
-        let downstream = Downstream::new(bind, None, None);
-        serve(&worker, Io::Memory(far), downstream);
-
-        assert_eq!(near.read(&mut [0; 1]).await.expect("an orderly end"), 0);
-        assert_eq!(worker.drain.open(), open.len());
-    }
 
     #[test]
     fn only_a_socket_that_nobody_listens_at_is_replaced() {
@@ -298,5 +199,39 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(first);
         assert_eq!(bind(&Bind::Tcp(addr), 2).expect("free again").len(), 2);
+    }
+
+    #[test]
+    fn every_socket_and_every_worker_has_a_share() {
+        let any = Bind::Tcp(([127, 0, 0, 1], 0).into());
+        let sockets = |count| (0..count).flat_map(|_| bind(&any, 1).expect("a free port"));
+        for (count, workers, expected) in [
+            (2, 2, vec![1, 1]),
+            (3, 2, vec![2, 1]),
+            (1, 3, vec![1, 1, 1]),
+            (4, 1, vec![4]),
+        ] {
+            let shares = share(sockets(count).collect(), workers).expect("shared");
+
+            let counts: Vec<usize> = shares.iter().map(Vec::len).collect();
+            assert_eq!(counts, expected, "{count} sockets, {workers} workers");
+        }
+    }
+
+    #[test]
+    fn an_adopted_socket_has_the_queue_of_the_one_before() {
+        let first = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let addr = first.local_addr().expect("bound");
+        let _waiting = std::net::TcpStream::connect(addr).expect("a listener");
+        let bound = Bound::Tcp(first);
+        let left = bound.duplicate().expect("a duplicate");
+        drop(bound);
+
+        let adopted = adopt(&Bind::Tcp(addr), vec![left]).expect("adopted");
+
+        let Some(Bound::Tcp(socket)) = adopted.first() else {
+            panic!("no socket")
+        };
+        socket.accept().expect("the connection waits on");
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use proxy::bootstrap::Invocation;
-use proxy::{app, check, dev_certs, expect, explain, migrate};
+use proxy::{app, check, dev_certs, expect, explain, migrate, wait};
 use tokio::runtime::Builder;
 
 #[global_allocator]
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Explain(arguments)) => return explain::run(&arguments),
         Ok(Invocation::DevCerts(arguments)) => return dev_certs::run(&arguments),
         Ok(Invocation::Migrate(arguments)) => return migrate::run(&arguments),
+        Ok(Invocation::Wait(arguments)) => return wait::run(&arguments),
         Err(error) => error.exit(),
     };
     let runtime = Builder::new_current_thread().enable_all().build();

@@ -173,6 +173,9 @@ pub enum Rejection {
     /// The request cannot be understood as HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// There is too little memory for new work.
+    #[error("too little memory for new work")]
+    Shed,
     /// The request is not HTTP as it may be, or came too slowly.
     #[error(transparent)]
     Malformed(Malformed),
@@ -245,6 +248,7 @@ impl Rejection {
     pub fn flags(&self) -> Flags {
         match self {
             Self::BadRequest(_) => Flags::DPE,
+            Self::Shed => Flags::OM,
             Self::Malformed(malformed) => malformed.flag(),
             Self::PlainText => Flags::UAEX,
             Self::UnknownHost | Self::Misdirected | Self::Blocked | Self::NoRule => Flags::NR,
@@ -261,8 +265,11 @@ impl Rejection {
         }
     }
 
-    /// Whether a limit of the destination refused it before anything was sent.
+    /// Whether a limit of the destination, or of this proxy, refused it before anything was sent.
     pub(crate) fn is_overload(&self) -> bool {
+        if let Self::Shed = self {
+            return true;
+        }
         let (Self::Upstream(error) | Self::RetriesExhausted(error)) = self else {
             return false;
         };

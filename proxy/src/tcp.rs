@@ -48,6 +48,9 @@ pub(crate) enum Refusal {
     /// The rule's destination does not exist.
     #[error("cluster not found")]
     UnknownDestination,
+    /// There is too little memory for new work.
+    #[error("too little memory for new work")]
+    Shed,
     /// A policy forbids it.
     #[error("denied: {0}")]
     Denied(Denial),
@@ -169,6 +172,9 @@ impl Call<'_> {
         early: Option<Box<Early>>,
         record: &mut Record<'_>,
     ) -> Result<Connected, Refusal> {
+        if self.worker.sheds() {
+            return Err(Refusal::Shed);
+        }
         self.admit()?;
         let route = route.ok_or(Refusal::NoRoute)?;
         let early = match early {
@@ -292,6 +298,7 @@ impl Refusal {
     pub(crate) fn flags(&self) -> Flags {
         match self {
             Self::NoRoute => Flags::NR,
+            Self::Shed => Flags::OM,
             Self::UnknownDestination => Flags::NC,
             Self::Denied(_) => Flags::UAEX,
             Self::Upstream(error) => error.flag(),
@@ -302,6 +309,7 @@ impl Refusal {
     pub(crate) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::NoRoute => "route_not_found".into(),
+            Self::Shed => crate::worker::MEMORY.into(),
             Self::UnknownDestination => "cluster_not_found".into(),
             Self::Denied(denial) => denial.to_string().into(),
             Self::Upstream(_) => "upstream_connect_failure".into(),

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -16,10 +17,13 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::drain::Drain;
+use crate::drain::{Drain, Load, Scope};
 use crate::inbound::jwt::Memory;
+use crate::listener::places::Places;
 use crate::listener::proxy_protocol::HeaderError;
+use crate::listener::reserve::Reserve;
 use crate::listener::{self, Balancers, Bound};
+use crate::pressure::Pressure;
 use crate::request::Downstream;
 use crate::request::explain::Callers;
 use crate::request::limits::Limits;
@@ -48,6 +52,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Commands that may wait for a worker; a reload sends one per changed listener.
 const COMMANDS_MAX: usize = 1_024;
 
+/// Cause of what is refused for want of memory.
+pub(crate) const MEMORY: &str = "memory_high_water";
+
 /// What the requests of one worker share.
 #[derive(Debug)]
 pub struct Worker {
@@ -64,6 +71,12 @@ pub struct Worker {
     pub(crate) balancers: Option<Balancers>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
+    /// How many of them the process may have.
+    pub(crate) places: Arc<Places>,
+    /// For connections that cannot be taken.
+    pub(crate) reserve: Reserve,
+    /// Whether new work is refused for want of memory; none if that is not watched.
+    pressure: Option<Arc<Pressure>>,
     /// Its handshakes with clients that are under way.
     pub(crate) handshakes: Handshakes,
     /// Limits of requests and clients.
@@ -72,6 +85,8 @@ pub struct Worker {
     pub(crate) mirrors: Mirrors,
     /// Handshakes that were refused of late.
     refusals: Refusals,
+    /// Connections that were turned away of late.
+    turned_away: Refusals,
     /// Its tokens that were found valid.
     pub(crate) tokens: Memory,
     /// What carries bytes of connections that are not HTTP.
@@ -89,12 +104,17 @@ pub struct Worker {
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Command {
-    /// Take connections at an address.
-    Listen(Bind, Bound),
+    /// Take connections at these sockets of one address; count what there is to do in the load.
+    Listen(Arc<Load>, Vec<Bound>),
     /// Take no more connections at an address; open ones go on.
     Unlisten(Bind),
-    /// End connections after the requests they are in and say when the last has ended.
-    Drain(oneshot::Sender<()>),
+    /// End the connections of these listeners after the requests they are in, also those that are
+    /// taken from now on.
+    Tell(Scope),
+    /// The same, and take no more.
+    Close(Scope),
+    /// End what is left of these listeners, whatever it is doing.
+    Cut(Scope),
 }
 
 /// The control thread's hold on a worker.
@@ -105,9 +125,11 @@ pub struct Handle {
 
 /// A listener that takes connections until it is closed.
 struct Listening {
-    task: JoinHandle<()>,
-    /// Closes the listener when dropped.
-    _open: oneshot::Sender<()>,
+    load: Arc<Load>,
+    /// One for each of its sockets.
+    tasks: Vec<JoinHandle<()>>,
+    /// Close the sockets when dropped.
+    open: Vec<oneshot::Sender<()>>,
 }
 
 /// How workers serve; the same for all of them.
@@ -123,6 +145,10 @@ pub struct Setup {
     pub explains_to: Option<Callers>,
     /// Who begins connections with a header of the PROXY protocol; none if nobody.
     pub balancers: Option<Balancers>,
+    /// How many connections the process may have.
+    pub places: Arc<Places>,
+    /// Whether new work is refused for want of memory; none if that is not watched.
+    pub pressure: Option<Arc<Pressure>>,
 }
 
 /// Counts a downstream connection as open until dropped, and notes when it ended in a panic.
@@ -164,8 +190,10 @@ pub fn spawn(
                 let log = setup.access_log;
                 let worker = Worker::new(&publisher, &metrics, log, Connector::Network);
                 let worker = worker.with_limits(setup.limits);
+                let worker = worker.with_places(setup.places);
                 let mut worker = worker.with_explanations(setup.explains_to);
                 worker.balancers = setup.balancers;
+                worker.pressure = setup.pressure;
                 if let Some(timeout) = setup.stream_idle_timeout {
                     let watch = Watch::new();
                     worker.idle = Some(Rc::clone(&watch));
@@ -186,36 +214,39 @@ async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
     let attending = Rc::clone(&worker);
     let attendant = tokio::task::spawn_local(async move { attending.upstream.pool.attend().await });
     let mut listeners: HashMap<Bind, Listening> = HashMap::new();
+    // Listeners that are to open no more.
+    let mut closed: Option<Scope> = None;
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Listen(bind, bound) => {
-                let (open, closed) = oneshot::channel();
-                let accept = listener::accept(Rc::clone(&worker), bind.clone(), bound, closed);
-                let task = tokio::task::spawn_local(accept);
-                listeners.insert(bind, Listening { task, _open: open });
+            Command::Listen(load, sockets) => {
+                if closed.is_some_and(|closed| closed.covers(load.direction)) {
+                    load.close();
+                    continue;
+                }
+                let listening = Listening::open(&worker, load, sockets);
+                listeners.insert(listening.load.bind.clone(), listening);
             }
             Command::Unlisten(bind) => {
                 if let Some(listening) = listeners.remove(&bind) {
                     let drain = Rc::clone(&worker.drain);
+                    let load = Arc::clone(&listening.load);
                     tokio::task::spawn_local(async move {
                         listening.close().await;
                         drain.begin_for(&bind);
+                        drain.unlisten(&load);
                     });
                 }
             }
-            Command::Drain(done) => {
-                let closing: Vec<_> = listeners.drain().map(|(_, it)| it.close()).collect();
-                worker.drain.begin();
-                let drain = Rc::clone(&worker.drain);
-                tokio::task::spawn_local(async move {
-                    // The last connections of a listener must be entered before they are waited for.
-                    for closed in closing {
-                        closed.await;
-                    }
-                    drain.emptied().await;
-                    let _ = done.send(());
-                });
+            Command::Tell(scope) => worker.drain.begin(scope),
+            Command::Close(scope) => {
+                closed = Some(closed.map_or(scope, |before| before.with(scope)));
+                worker.drain.begin(scope);
+                let concerned = listeners.extract_if(|_, it| scope.covers(it.load.direction));
+                for (_, listening) in concerned {
+                    tokio::task::spawn_local(listening.close());
+                }
             }
+            Command::Cut(scope) => worker.drain.cut(scope),
         }
     }
     sweeper.abort();
@@ -240,6 +271,10 @@ async fn sweep(worker: Rc<Worker>) {
         let originals = originals(&snapshot);
         let is_known = |key: &HomeKey| known.contains(key) || originals.contains(key);
         worker.upstream.pool.sweep(is_known, Instant::now());
+        if worker.is_pressed() {
+            worker.upstream.pool.give_back();
+            worker.tokens.forget_all();
+        }
         let before = std::mem::replace(&mut idle, worker.upstream.pool.idle());
         let grown = i64::try_from(idle).unwrap_or(0) - i64::try_from(before).unwrap_or(0);
         worker.shared.process.upstream_connections_idle.add(grown);
@@ -278,10 +313,14 @@ impl Worker {
             explains_to: None,
             balancers: None,
             drain: Rc::default(),
+            places: Places::new(usize::MAX, None),
+            reserve: Reserve::default(),
+            pressure: None,
             handshakes: Handshakes::default(),
             limits: Limits::default(),
             mirrors: Mirrors::new(metrics.process.mirrors.clone()),
             refusals: Refusals::default(),
+            turned_away: Refusals::default(),
             tokens: Memory::default(),
             carrier: Carrier::default(),
             clock: Clock::default(),
@@ -296,6 +335,13 @@ impl Worker {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self.upstream.limits = limits;
+        self
+    }
+
+    /// The same with room for other numbers of connections.
+    #[must_use]
+    pub(crate) fn with_places(mut self, places: Arc<Places>) -> Self {
+        self.places = places;
         self
     }
 
@@ -316,6 +362,36 @@ impl Worker {
     pub(crate) fn count_detection(&self, spoke: Spoke) {
         let detections = &self.shared.process.detections;
         detections.with_label_values(&[spoke.as_str()]).inc();
+    }
+
+    /// How many requests and connections were refused for `cause`.
+    #[cfg(test)]
+    pub(crate) fn rejections(&self, cause: &str) -> u64 {
+        let rejections = &self.shared.process.rejections;
+        rejections.with_label_values(&[cause]).get()
+    }
+
+    /// Counts a connection that is closed as soon as it is taken and, within bounds, tells of it.
+    pub(crate) fn turn_away(&self, bind: &Bind, peer: Option<SocketAddr>, cause: &'static str) {
+        self.count_rejection(cause);
+        if let Some(left_out) = self.turned_away.tell(Instant::now()) {
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(%bind, peer, cause, left_out, "connection closed at once");
+        }
+    }
+
+    /// Whether there is too little memory.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.pressure.as_ref().is_some_and(|it| it.is_high())
+    }
+
+    /// Whether new work is refused for want of memory; counts what is.
+    pub(crate) fn sheds(&self) -> bool {
+        let sheds = self.is_pressed();
+        if sheds {
+            self.count_rejection(MEMORY);
+        }
+        sheds
     }
 
     /// Counts a handshake that went well.
@@ -427,12 +503,27 @@ impl Worker {
 // === impl Listening ===
 
 impl Listening {
+    /// Takes connections from now on.
+    fn open(worker: &Rc<Worker>, load: Arc<Load>, sockets: Vec<Bound>) -> Self {
+        worker.drain.listen(Arc::clone(&load));
+        let accepting = sockets.into_iter().map(|socket| {
+            let (open, closed) = oneshot::channel();
+            let accept = listener::accept(Rc::clone(worker), Arc::clone(&load), socket, closed);
+            (tokio::task::spawn_local(accept), open)
+        });
+        let (tasks, open) = accepting.unzip();
+        Self { load, tasks, open }
+    }
+
     /// Closes the listener at once; the result is ready when its last connections are taken.
     fn close(self) -> impl Future<Output = ()> {
-        let Self { task, _open: open } = self;
+        let Self { load, tasks, open } = self;
         drop(open);
         async move {
-            let _ = task.await;
+            for task in tasks {
+                let _ = task.await;
+            }
+            load.close();
         }
     }
 }

@@ -97,6 +97,9 @@ impl Sidecar {
             ("--metrics-addr", ports.metrics.addr().to_string()),
             ("--health-addr", ports.health.addr().to_string()),
             ("--workers", "1".to_owned()),
+            // Nobody has to hear of it before a demonstration ends.
+            ("--minimum-drain", "0".to_owned()),
+            ("--drain-timeout", "3s".to_owned()),
             // The log of a proxy says who asked for what, and which policy refused it.
             ("--access-log", "text".to_owned()),
         ];

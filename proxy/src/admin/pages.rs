@@ -10,10 +10,11 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{
-    AdminState, Command, Lifecycle, authorization, certificates, destinations, jwks, origin,
+    AdminState, Command, Lifecycle, authorization, certificates, destinations, drain, jwks, origin,
     rate_limits, routes,
 };
 
@@ -32,7 +33,7 @@ struct Entry {
     page: fn(&AdminState, Option<&str>) -> Answer,
 }
 
-const ENTRIES: [Entry; 12] = [
+const ENTRIES: [Entry; 13] = [
     Entry {
         method: Method::GET,
         path: "/",
@@ -125,10 +126,26 @@ const ENTRIES: [Entry; 12] = [
         page: set_log_filter,
     },
     Entry {
+        method: Method::GET,
+        path: "/drain",
+        about: "connections and requests of each listener, and how far a drain is",
+        page: |state, _| {
+            let stage = *state.stage.lock().unwrap_or_else(PoisonError::into_inner);
+            let shown = drain::shown(&state.loads, &stage, Instant::now());
+            json(StatusCode::OK, &shown)
+        },
+    },
+    Entry {
         method: Method::POST,
         path: "/drain",
-        about: "stop taking new work and finish what there is",
-        page: |state, _| send(state, Command::Drain, "draining"),
+        about: "stop taking new work and finish what there is; ?direction=inbound, outbound or all",
+        page: |state, query| match drain::scope(query) {
+            Some(scope) => send(state, Command::Drain(scope), "draining"),
+            None => error(
+                StatusCode::BAD_REQUEST,
+                "direction must be inbound, outbound or all",
+            ),
+        },
     },
     Entry {
         method: Method::POST,
@@ -144,13 +161,16 @@ pub(super) fn admin<B>(state: &AdminState, request: &Request<B>) -> Answer {
         return error(StatusCode::FORBIDDEN, reason);
     }
     let path = request.uri().path();
-    let Some(entry) = ENTRIES.iter().find(|entry| entry.path == path) else {
-        return error(StatusCode::NOT_FOUND, "no such path; GET / lists all");
-    };
-    if !is_asked_by(&entry.method, request.method()) {
-        return wrong_method(&entry.method);
+    let entries = || ENTRIES.iter().filter(|entry| entry.path == path);
+    let asked = entries().find(|entry| is_asked_by(&entry.method, request.method()));
+    if let Some(entry) = asked {
+        return (entry.page)(state, request.uri().query());
     }
-    (entry.page)(state, request.uri().query())
+    let allowed: Vec<&str> = entries().map(|entry| entry.method.as_str()).collect();
+    match allowed.is_empty() {
+        true => error(StatusCode::NOT_FOUND, "no such path; GET / lists all"),
+        false => wrong_method(&allowed.join(", ")),
+    }
 }
 
 /// The metrics server.
@@ -172,7 +192,9 @@ pub(super) fn health<B>(state: &AdminState, request: &Request<B>) -> Answer {
     let (status, text) = match (request.uri().path(), lifecycle) {
         ("/healthz/ready", Lifecycle::Ready) => (StatusCode::OK, "ready\n"),
         ("/healthz/ready", Lifecycle::Starting) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        ("/healthz/ready", Lifecycle::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        ("/healthz/ready", Lifecycle::Draining | Lifecycle::Replaced) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
         ("/healthz/live", _) => (StatusCode::OK, "live\n"),
         _ => {
             let message = "no such path; there are /healthz/ready and /healthz/live";
@@ -262,7 +284,7 @@ fn decode(text: &str) -> Option<String> {
 fn get<B>(request: &Request<B>, page: impl FnOnce() -> Answer) -> Answer {
     match is_asked_by(&Method::GET, request.method()) {
         true => page(),
-        false => wrong_method(&Method::GET),
+        false => wrong_method(Method::GET.as_str()),
     }
 }
 
@@ -271,12 +293,12 @@ fn is_asked_by(method: &Method, asked: &Method) -> bool {
     method == asked || (method == Method::GET && asked == Method::HEAD)
 }
 
-fn wrong_method(allowed: &Method) -> Answer {
+fn wrong_method(allowed: &str) -> Answer {
     let mut answer = error(
         StatusCode::METHOD_NOT_ALLOWED,
         &format!("this path takes {allowed} only"),
     );
-    if let Ok(allowed) = HeaderValue::from_str(allowed.as_str()) {
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
         answer.headers_mut().insert(ALLOW, allowed);
     }
     answer

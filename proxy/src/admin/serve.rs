@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::admin::AdminState;
+use crate::admin::{AdminState, Lifecycle};
 
 /// Connections at a time, per server; more wait to be accepted.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -36,17 +36,21 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers a request to one of the servers.
 pub(super) type Page = fn(&AdminState, &Request<Incoming>) -> Response<Full<Bytes>>;
 
-/// Serves for as long as it is polled.
+/// Serves until another process does so, and then finishes what it has begun.
 pub(super) async fn serve(listener: TcpListener, (page, state): (Page, Arc<AdminState>)) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("never closed");
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place.expect("never closed"), listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
+            () = replaced(&state) => break,
+        };
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
+        match accepted {
             Ok((tcp, _)) => {
                 let state = Arc::clone(&state);
                 connections.spawn(async move {
@@ -60,20 +64,39 @@ pub(super) async fn serve(listener: TcpListener, (page, state): (Page, Arc<Admin
             }
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Waits until another process has the listener.
+async fn replaced(state: &AdminState) {
+    let mut lifecycle = state.lifecycle.clone();
+    let is_replaced = |lifecycle: &Lifecycle| *lifecycle == Lifecycle::Replaced;
+    if lifecycle.wait_for(is_replaced).await.is_err() {
+        // Nobody can say so any more.
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, page: Page, state: Arc<AdminState>) {
+    let answering = Arc::clone(&state);
     let service = service_fn(move |request| {
-        let response = page(&state, &request);
+        let response = page(&answering, &request);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
     let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
-    let ended = match timeout(CONNECTION_AGE_MAX, connection.as_mut()).await {
-        Ok(ended) => ended,
-        Err(_) => {
+    let over = async {
+        tokio::select! {
+            () = sleep(CONNECTION_AGE_MAX) => {}
+            () = replaced(&state) => {}
+        }
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = over => {
             connection.as_mut().graceful_shutdown();
             timeout(FINISH_TIMEOUT, connection).await.unwrap_or(Ok(()))
         }

@@ -12,6 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::drain::plan::Phase;
+use crate::drain::{Drain, Load};
+use crate::table::{Bind, Direction};
 use fixture::state;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -34,12 +37,12 @@ struct Reply {
 impl Running {
     async fn start() -> Self {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let servers = Servers::bind(Addresses {
+        let wanted = Addresses {
             admin: any,
             metrics: any,
             health: any,
-        })
-        .await;
+        };
+        let servers = Servers::bind(wanted, &mut Sockets::default()).await;
         let servers = servers.expect("bound");
         let at = servers.addresses();
         let (state, lifecycle, commands) = state();
@@ -105,7 +108,7 @@ async fn the_index_lists_every_page_and_each_answers() {
     let index = running.page("/").await;
 
     let entries = index.as_array().expect("a list");
-    assert_eq!(entries.len(), 12);
+    assert_eq!(entries.len(), 13);
     for entry in entries.iter().filter(|entry| entry["method"] == "GET") {
         running.page(entry["path"].as_str().expect("a path")).await;
     }
@@ -286,7 +289,9 @@ async fn what_cannot_be_answered_is_an_error_in_json() {
     for (method, path, status, allow) in [
         ("GET", "/nothing", 404, None),
         ("POST", "/routes", 405, Some("GET")),
-        ("GET", "/drain", 405, Some("POST")),
+        ("GET", "/quitquitquit", 405, Some("POST")),
+        ("PUT", "/drain", 405, Some("GET, POST")),
+        ("POST", "/drain?direction=up", 400, None),
         ("POST", "/log?filter=debug", 405, Some("PUT")),
         ("PUT", "/log", 400, None),
         ("PUT", "/log?filter=", 400, None),
@@ -329,12 +334,58 @@ async fn commands_reach_the_application_and_one_too_many_is_refused() {
     assert_eq!(running.admin("POST", "/drain").await.status, 200);
     assert!(matches!(
         running.commands.recv().await,
-        Some(Command::Drain)
+        Some(Command::Drain(Scope::All))
     ));
     assert_eq!(running.admin("POST", "/quitquitquit").await.status, 200);
     assert!(matches!(running.commands.recv().await, Some(Command::Quit)));
     running.commands.close();
     assert_eq!(running.admin("POST", "/drain").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_drain_is_shown_with_what_there_is_to_do() {
+    let running = Running::start().await;
+    let bind = Bind::Tcp(([127, 0, 0, 1], 80).into());
+    let load = Arc::new(Load::new(bind.clone(), Direction::Gateway));
+    running.state.loads.add(&load);
+    let drain = std::rc::Rc::new(Drain::default());
+    drain.listen(Arc::clone(&load));
+    let ticket = drain.enter(&bind);
+    let _request = ticket.ending().begin_request();
+    *running.state.stage.lock().expect("no panic") = Stage {
+        inbound: Phase::Telling,
+        ..Stage::default()
+    };
+
+    let shown = running.page("/drain").await;
+
+    assert_eq!(
+        shown,
+        json!({
+            "inbound": {"phase": "telling", "openConnections": 1, "requestsUnderWay": 1},
+            "outbound": {"phase": "serving", "openConnections": 0, "requestsUnderWay": 0},
+            "exits": false,
+            "listeners": [{
+                "address": "127.0.0.1:80",
+                "direction": "gateway",
+                "takesConnections": true,
+                "connections": 1,
+                "openConnections": 1,
+                "requestsUnderWay": 1,
+            }],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_another_process_has_taken_over_takes_no_more_connections() {
+    let mut running = Running::start().await;
+
+    running.lifecycle.send_replace(Lifecycle::Replaced);
+
+    let ended = tokio::time::timeout(Duration::from_secs(10), &mut running.task).await;
+    ended.expect("with all its connections").expect("no panic");
+    assert!(TcpStream::connect(running.at.admin).await.is_err());
 }
 
 #[tokio::test]
@@ -397,7 +448,9 @@ async fn an_address_in_use_is_an_error_that_names_its_flag() {
         health: any,
     };
 
-    let error = Servers::bind(wanted).await.expect_err("in use");
+    let error = Servers::bind(wanted, &mut Sockets::default())
+        .await
+        .expect_err("in use");
 
     let expected = format!("listen at {} (--metrics-addr)", running.at.metrics);
     assert_eq!(error.to_string(), expected);

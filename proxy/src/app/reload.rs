@@ -1,29 +1,27 @@
 //! From files to what the workers see, at start and at every change: all or nothing.
 
+mod effect;
+pub(super) mod listeners;
 mod problems;
-mod sockets;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use config::analyze::analyze;
 use config::load::{Loaded, Loader};
 use config::mesh::{Mesh, MeshSettings, Viewer};
-use config::validate::UNVERIFIED;
 use config::{Problem, Resource};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::identity::OwnIdentity;
 use super::settle::{InUse, Settle, Trigger};
-use crate::admin::{AdminState, ConfigInfo};
+use crate::admin::AdminState;
 use crate::bootstrap::Settings;
 use crate::jwks::Keeper as KeyKeeper;
 use crate::snapshot::Publisher;
 use crate::source::file::NamedFiles;
-use crate::table::Bind;
 use crate::table::compile::{Compiled, Compiler, Perspective};
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
@@ -32,9 +30,8 @@ use crate::tls::facts::CertificateFacts;
 use crate::tls::identity::WorkloadIdentity;
 use crate::upstream::dns::{Resolver, Update};
 use crate::upstream::health::Keeper;
-use crate::worker::{Command, Handle};
+use listeners::{Listeners, NewSockets};
 use problems::{ReloadError, chain, count_errors, log_problems};
-use sockets::{NewSockets, bind_new, warn_of_shut};
 
 /// Limit of the wait for the keys of issuers when the proxy starts.
 const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,8 +52,7 @@ pub(super) struct Configuration {
     certificates: Certificates,
     compiler: Compiler,
     publisher: Publisher,
-    workers: Vec<Handle>,
-    listening: BTreeSet<Bind>,
+    listeners: Listeners,
     resolver: Resolver,
     keeper: Keeper,
     keys: KeyKeeper,
@@ -90,7 +86,7 @@ pub(super) struct Beginning {
     pub(super) own: Option<OwnIdentity>,
     /// What watches the files that the configuration names.
     pub(super) named_files: NamedFiles,
-    pub(super) workers: Vec<Handle>,
+    pub(super) listeners: Listeners,
     pub(super) publisher: Publisher,
     pub(super) metrics: Arc<Metrics>,
     pub(super) resolver: Resolver,
@@ -105,7 +101,7 @@ impl Configuration {
             identity,
             own,
             named_files,
-            workers,
+            listeners,
             publisher,
             metrics,
             resolver,
@@ -150,8 +146,7 @@ impl Configuration {
             certificates: Certificates::default(),
             compiler: Compiler::new(perspective, Arc::clone(&metrics)),
             publisher,
-            workers,
-            listening: BTreeSet::new(),
+            listeners,
             resolver,
             keeper: Keeper::new(
                 metrics.process.health_checks.clone(),
@@ -163,8 +158,19 @@ impl Configuration {
         }
     }
 
-    pub(super) fn workers(&self) -> &[Handle] {
-        &self.workers
+    /// What is open.
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// The same, to be changed.
+    pub(super) fn listeners_mut(&mut self) -> &mut Listeners {
+        &mut self.listeners
+    }
+
+    /// How long drains may last as the configuration has it; none if it does not say.
+    pub(super) fn drain_timeout(&self) -> Option<Duration> {
+        self.mesh.as_ref()?.drain_timeout()
     }
 
     /// The first load; any error is fatal. Waits for the first DNS answers before traffic is taken,
@@ -187,6 +193,7 @@ impl Configuration {
         next.compiled = self.await_names(next.compiled, resolved, dns_limit).await;
         self.keys.first(FIRST_KEYS_TIMEOUT).await;
         self.take_effect(*next, started).await;
+        self.listeners.forget_inherited();
         Ok(())
     }
 
@@ -336,7 +343,7 @@ impl Configuration {
             return Ok(Prepared::Unchanged(loaded));
         }
         let planned = self.compiler.plan(&mesh, &certificates);
-        let sockets = bind_new(planned.table(), &self.listening, self.workers.len())?;
+        let sockets = self.listeners.bind_new(planned.table())?;
         let compiled = planned.commit();
         let compile = clock.lap();
         tracing::debug!(?load, ?index, ?compile, "generation prepared");
@@ -362,94 +369,6 @@ impl Configuration {
         let own = self.own.as_mut()?;
         own.look(&self.metrics.process.tls.identity_reloads);
         Some(Arc::clone(own.current()))
-    }
-
-    /// Notes what is in use, and what is odd between its resources. Oddities are warnings, so that
-    /// looking for them need not hold up the generation.
-    fn note(&mut self, loaded: Loaded, generation: u64) {
-        let mut problems = loaded.problems;
-        if let Some(mesh) = &self.mesh {
-            problems.extend(self.loader.locate(analyze(mesh, &loaded.resources)));
-        }
-        let mut info = self
-            .admin
-            .config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let known: HashSet<&Problem> = info.problems.iter().collect();
-        log_problems(
-            problems
-                .iter()
-                .filter(|problem| !known.contains(problem) || problem.message == UNVERIFIED),
-        );
-        *info = ConfigInfo {
-            files: loaded.files,
-            resources: by_kind(&loaded.resources),
-            generation,
-            loaded_at: Some(SystemTime::now()),
-            valid: true,
-            last_error: None,
-            problems,
-        };
-    }
-
-    /// Publishes a generation, then opens and closes listeners.
-    async fn take_effect(&mut self, next: Next, started: Instant) {
-        let Next {
-            loaded,
-            mesh,
-            compiled,
-            sockets,
-            certificates,
-        } = next;
-        let Compiled {
-            table,
-            destinations,
-            names,
-        } = compiled;
-        self.resolver.want(names.into_iter());
-        warn_of_shut(&table, &self.publisher.current().table);
-        let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
-        self.keeper.mind(&snapshot.destinations);
-        self.keys.mind(&table);
-        for (bind, sockets) in sockets {
-            tracing::info!(%bind, "listening");
-            for (worker, socket) in self.workers.iter().zip(sockets) {
-                worker.tell(Command::Listen(bind.clone(), socket)).await;
-            }
-            self.listening.insert(bind);
-        }
-        let gone: Vec<Bind> = self
-            .listening
-            .iter()
-            .filter(|bind| table.listener(bind).is_none())
-            .cloned()
-            .collect();
-        for bind in gone {
-            tracing::info!(%bind, "no longer listening");
-            for worker in &self.workers {
-                worker.tell(Command::Unlisten(bind.clone())).await;
-            }
-            self.listening.remove(&bind);
-        }
-        let process = &self.metrics.process;
-        process.config_valid.set(1);
-        process
-            .config_generation
-            .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
-        process
-            .config_last_reload_seconds
-            .set(started.elapsed().as_secs_f64());
-        tracing::info!(
-            generation = snapshot.generation,
-            elapsed = ?started.elapsed(),
-            "configuration in use"
-        );
-        self.show_certificates(certificates.facts());
-        self.mesh = Some(mesh);
-        self.certificates = certificates;
-        self.in_use = InUse::new(&loaded.resources, |file| self.loader.bytes(file));
-        self.note(loaded, snapshot.generation);
     }
 
     /// Asks DNS for the names of the first generation and waits for all answers or the limit.
@@ -491,12 +410,4 @@ impl Stopwatch {
         let now = Instant::now();
         now - std::mem::replace(&mut self.0, now)
     }
-}
-
-fn by_kind(resources: &[Arc<Resource>]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for resource in resources {
-        *counts.entry(resource.kind().to_owned()).or_default() += 1;
-    }
-    counts
 }

@@ -2,6 +2,7 @@
 //! of the process, so that only its names are tested.
 
 use super::*;
+use crate::pressure::HighWater;
 
 fn parse(arguments: &[&str]) -> Result<Invocation, clap::Error> {
     Invocation::parse([&["meshproxy"], arguments].concat())
@@ -96,6 +97,18 @@ fn defaults_are_those_of_the_manual() {
         proxy_protocol_from: Vec::new(),
         log: "info".into(),
         limits: Limits::default(),
+        lifecycle: Lifecycle {
+            drain_timeout: None,
+            minimum_drain: Duration::from_secs(5),
+            ends_when_idle: true,
+            exit_with_app: false,
+            upgrade_timeout: Duration::from_secs(60),
+        },
+        capacity: Capacity {
+            connections_max: None,
+            connections_per_client: None,
+            memory: HighWater::Default,
+        },
     };
     assert_eq!(settings, expected);
 }
@@ -171,8 +184,37 @@ fn flags_set_what_they_name() {
         proxy_protocol_from: Vec::new(),
         log: "warn,proxy::upstream=debug".into(),
         limits: Limits::default(),
+        ..settings(&[])
     };
     assert_eq!(all, expected);
+}
+
+#[test]
+fn how_the_proxy_comes_goes_and_bears_up_are_flags() {
+    let set = settings(&[
+        "--drain-timeout=30s",
+        "--minimum-drain=0",
+        "--exit-on-zero-active-connections=false",
+        "--exit-with-app",
+        "--upgrade-timeout=10s",
+        "--max-connections=1000",
+        "--max-connections-per-client=0",
+        "--memory-high-water=80%",
+    ]);
+
+    let lifecycle = Lifecycle {
+        drain_timeout: Some(Duration::from_secs(30)),
+        minimum_drain: Duration::ZERO,
+        ends_when_idle: false,
+        exit_with_app: true,
+        upgrade_timeout: Duration::from_secs(10),
+    };
+    let capacity = Capacity {
+        connections_max: NonZeroUsize::new(1_000),
+        connections_per_client: Some(0),
+        memory: HighWater::Percent(80),
+    };
+    assert_eq!((set.lifecycle, set.capacity), (lifecycle, capacity));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) async fn first_bytes(
     loop {
         let poll_ready = |cx: &mut Context<'_>| match io.poll_read_ready(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.map(|()| true)),
-            Poll::Pending if ticket.is_told(cx) || ticket.is_late() => Poll::Ready(Ok(false)),
+            Poll::Pending if ticket.leaves(cx) || ticket.is_late() => Poll::Ready(Ok(false)),
             Poll::Pending => Poll::Pending,
         };
         if !poll_fn(poll_ready).await? {
@@ -40,7 +40,7 @@ pub(crate) async fn first_bytes(
         let mut read = pin!(io.read_buf(&mut buf));
         let read = poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(read) => Poll::Ready(read),
-            Poll::Pending if ticket.is_told(cx) || ticket.is_late() => Poll::Ready(Ok(0)),
+            Poll::Pending if ticket.leaves(cx) || ticket.is_late() => Poll::Ready(Ok(0)),
             Poll::Pending => Poll::Pending,
         });
         let read = read.await?;

@@ -71,8 +71,17 @@ fn watch(body: Option<Received>, record: &mut Record) -> Body {
     Body::Watched(Watched::new(body, upload))
 }
 
-/// The listener of a connection. Refuses, and ends, one that came before it asked for mutual TLS.
-fn listener<'s>(snapshot: &'s Current, downstream: &Downstream) -> Result<&'s Listener, Rejection> {
+/// The listener of a connection. Refuses, and ends, one that came before it asked for mutual TLS, and
+/// any while there is too little memory.
+fn listener<'s>(
+    worker: &Worker,
+    snapshot: &'s Current,
+    downstream: &Downstream,
+) -> Result<&'s Listener, Rejection> {
+    if worker.sheds() {
+        downstream.end_after_answer();
+        return Err(Rejection::Shed);
+    }
     let listener = snapshot.table.listener_of(downstream);
     let listener = listener.ok_or(Rejection::UnknownHost)?;
     if listener.demands_more_than(downstream.security.as_ref()) {
@@ -91,7 +100,7 @@ async fn forward(
     record: &mut Record,
 ) -> Result<Response<Body>, Rejection> {
     let snapshot = worker.snapshot();
-    let listener = listener(&snapshot, downstream)?;
+    let listener = listener(worker, &snapshot, downstream)?;
     let reception = Reception {
         downstream,
         direction: listener.direction,

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::body::{Body, BodyError};
+use crate::drain::{Ending, UnderWay};
 use crate::inbound::Admission;
 use crate::inbound::standing::Standing;
 use crate::message::spelling::Spelling;
@@ -36,6 +37,8 @@ use crate::worker::Worker;
 pub(crate) struct Record {
     worker: Rc<Worker>,
     started: Instant,
+    /// Counts it as under way; none where there is no connection.
+    _under_way: Option<UnderWay>,
     /// Labels of the traffic in metrics, but who called.
     pub(crate) traffic: TrafficId,
     /// Who called, if that was proved.
@@ -132,6 +135,7 @@ impl Record {
         Self {
             worker,
             started: Instant::now(),
+            _under_way: downstream.ending.as_ref().map(Ending::begin_request),
             traffic: TrafficId::UNKNOWN,
             caller: downstream.proved.clone(),
             flags: Flags::default(),

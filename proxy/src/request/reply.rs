@@ -15,6 +15,7 @@ use crate::request::record::Record;
 use crate::table::fault::AbortStatus;
 use crate::table::route::DirectResponse;
 use crate::upstream::UpstreamError;
+use crate::worker;
 pub(crate) use upstream::broken;
 
 /// What somebody learns who is not let in, whatever the reason.
@@ -179,8 +180,10 @@ fn cause(rejection: &Rejection) -> Cause {
         detail,
         grpc: None,
     };
+    let unavailable = |text, detail| of(StatusCode::SERVICE_UNAVAILABLE, text, detail);
     match rejection {
         Rejection::BadRequest(_) => of(StatusCode::BAD_REQUEST, "", "bad_request"),
+        Rejection::Shed => unavailable("overloaded", worker::MEMORY),
         Rejection::Malformed(malformed) => of(malformed.status(), "", malformed.detail()),
         Rejection::PlainText => of(StatusCode::FORBIDDEN, DENIED, "mutual_tls_required"),
         Rejection::UnknownHost => of(StatusCode::NOT_FOUND, "", "unknown_host"),
@@ -193,10 +196,8 @@ fn cause(rejection: &Rejection) -> Cause {
         }
         Rejection::FaultAbort(status) => abort(*status),
         // Nobody gets this status.
-        Rejection::FaultReset => of(StatusCode::SERVICE_UNAVAILABLE, "", "fault_reset"),
-        Rejection::UnknownDestination => {
-            of(StatusCode::SERVICE_UNAVAILABLE, "", "cluster_not_found")
-        }
+        Rejection::FaultReset => unavailable("", "fault_reset"),
+        Rejection::UnknownDestination => unavailable("", "cluster_not_found"),
         Rejection::Denied(_) => of(StatusCode::FORBIDDEN, DENIED, "rbac_access_denied"),
         Rejection::DeniedOutside(refusal) => Cause {
             text: text_of(&refusal.body),
@@ -211,11 +212,9 @@ fn cause(rejection: &Rejection) -> Cause {
                 "rate_limited",
             )
         },
-        Rejection::LimitUndecided(_) => of(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "rate limit not decided",
-            "rate_limit_undecided",
-        ),
+        Rejection::LimitUndecided(_) => {
+            unavailable("rate limit not decided", "rate_limit_undecided")
+        }
         Rejection::TimedOut => of(
             StatusCode::GATEWAY_TIMEOUT,
             "upstream request timeout",

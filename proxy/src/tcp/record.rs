@@ -115,9 +115,10 @@ impl<'r> Record<'r> {
             detail: refusal.detail(),
             failure: match refusal {
                 Refusal::Upstream(error) => chain(error),
-                Refusal::NoRoute | Refusal::UnknownDestination | Refusal::Denied(_) => {
-                    String::new()
-                }
+                Refusal::NoRoute
+                | Refusal::UnknownDestination
+                | Refusal::Shed
+                | Refusal::Denied(_) => String::new(),
             },
             ..End::default()
         });

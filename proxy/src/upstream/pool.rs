@@ -174,6 +174,13 @@ impl Pool {
         });
     }
 
+    /// Closes everything that rests: its memory is needed elsewhere.
+    pub(crate) fn give_back(&self) {
+        for home in self.homes.borrow().values() {
+            home.idle.borrow_mut().clear();
+        }
+    }
+
     /// Gives up connections for those who wait, on this worker or others, for as long as it runs.
     pub(crate) async fn attend(&self) {
         loop {

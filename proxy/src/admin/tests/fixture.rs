@@ -39,6 +39,8 @@ pub(in crate::admin) fn state() -> (
         config: Mutex::new(ConfigInfo::default()),
         certificates: Mutex::default(),
         metrics: Box::new(|| "a_total 1\n".to_owned()),
+        loads: Arc::default(),
+        stage: Mutex::default(),
         lifecycle: watched,
         commands: sender,
     };

@@ -45,6 +45,11 @@ pub(super) struct Remembered {
 // === impl Memory ===
 
 impl Memory {
+    /// Forgets all.
+    pub(crate) fn forget_all(&self) {
+        self.0.take();
+    }
+
     /// What is known of a token.
     pub(super) fn find(&self, token: &Fingerprint) -> Option<Remembered> {
         let generations = &mut *self.0.borrow_mut();

@@ -5,6 +5,8 @@
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
 
 use crate::jwks::FetchCounters;
+use crate::listener::NO_DESCRIPTORS;
+use crate::listener::places::Full;
 use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::authorization::AuthorizationCounters;
 use crate::telemetry::metrics::faults::FaultCounters;
@@ -14,6 +16,7 @@ use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 use crate::telemetry::metrics::retries::RetryCounters;
 use crate::telemetry::metrics::tls::TlsMetrics;
 use crate::upstream::spoken::Spoke;
+use crate::worker::MEMORY;
 
 /// The proxy's own metrics.
 #[derive(Debug, Clone)]
@@ -50,6 +53,12 @@ pub struct ProcessMetrics {
     pub authorization: AuthorizationCounters,
     /// What rate limits let pass and what not.
     pub rate_limits: RateLimitCounters,
+    /// 1 while new work is refused for want of memory.
+    pub memory_pressure: IntGauge,
+    /// Connections that were open at the end of a drain, by `direction`.
+    pub drain_cut: IntCounterVec,
+    /// Processes that were to take this one's place, by result `success` and `failure`.
+    pub upgrades: Results,
     /// Connections that a panic ended.
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
@@ -141,6 +150,9 @@ impl ProcessMetrics {
             mirrors: all.mirrors()?,
             authorization: all.authorization()?,
             rate_limits: all.rate_limits()?,
+            memory_pressure: all.memory_pressure()?,
+            drain_cut: all.drain_cut()?,
+            upgrades: all.upgrades()?,
             connection_panics: all.counter(
                 "meshproxy_connection_panics_total",
                 "Connections that a panic ended.",
@@ -149,13 +161,7 @@ impl ProcessMetrics {
                 "meshproxy_access_log_dropped_total",
                 "Access-log lines lost because the output was too slow or failed.",
             )?,
-            dns_resolutions: all.results(
-                (
-                    "meshproxy_dns_resolutions_total",
-                    "Resolutions of upstream names.",
-                ),
-                ["ok", "failed"],
-            )?,
+            dns_resolutions: all.dns_resolutions()?,
             health_checks: all.health_checks()?,
             tls: all.tls()?,
             tokens_refused: all.tokens_refused()?,
@@ -213,6 +219,14 @@ impl Collected<'_> {
         for malformed in Malformed::ALL {
             rejections.get_metric_with_label_values(&[malformed.detail()])?;
         }
+        for cause in [
+            MEMORY,
+            NO_DESCRIPTORS,
+            Full::Process.cause(),
+            Full::Client.cause(),
+        ] {
+            rejections.get_metric_with_label_values(&[cause])?;
+        }
         Ok(rejections)
     }
 
@@ -226,6 +240,41 @@ impl Collected<'_> {
             detections.get_metric_with_label_values(&[spoke.as_str()])?;
         }
         Ok(detections)
+    }
+
+    fn memory_pressure(&self) -> Result<IntGauge> {
+        self.gauge(
+            "meshproxy_memory_pressure",
+            "1 while new requests and connections are refused for want of memory, else 0.",
+        )
+    }
+
+    fn upgrades(&self) -> Result<Results> {
+        let named = (
+            "meshproxy_upgrades_total",
+            "Processes that were started to take this one's place.",
+        );
+        self.results(named, ["success", "failure"])
+    }
+
+    fn dns_resolutions(&self) -> Result<Results> {
+        let named = (
+            "meshproxy_dns_resolutions_total",
+            "Resolutions of upstream names.",
+        );
+        self.results(named, ["ok", "failed"])
+    }
+
+    fn drain_cut(&self) -> Result<IntCounterVec> {
+        let cut = self.counters(
+            "meshproxy_drain_closed_connections_total",
+            "Connections that were still open at the end of a drain.",
+            &["direction"],
+        )?;
+        for direction in ["inbound", "outbound"] {
+            cut.get_metric_with_label_values(&[direction])?;
+        }
+        Ok(cut)
     }
 
     fn retries(&self) -> Result<RetryCounters> {

@@ -98,7 +98,7 @@ pub(super) enum Next {
     Malformed(Malformed),
     /// Nothing: closed, or idle for too long.
     End,
-    /// Nothing yet, and the connection is to end.
+    /// Nothing for a while, and the connection is to end.
     Told,
 }
 
@@ -148,7 +148,7 @@ impl Wire {
     /// The next head. A connection that rests between two requests has no buffer.
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Next> {
         let inner = &mut *self.inner.borrow_mut();
-        let told = inner.ticket.is_told(cx);
+        let leaves = inner.ticket.leaves(cx);
         loop {
             if inner.may_have_head(self.limits.head_bytes_max) {
                 match head::parse(&mut inner.input, &mut inner.places, &self.limits) {
@@ -168,7 +168,7 @@ impl Wire {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if !inner.ticket.is_late() => {
-                    return match told && inner.input.is_empty() {
+                    return match leaves && inner.input.is_empty() {
                         true => Poll::Ready(Next::Told),
                         false => Poll::Pending,
                     };

@@ -1,0 +1,160 @@
+//! The listeners of this proxy: bound, given to the workers, and taken from them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::problems::ReloadError;
+use crate::drain::{Load, Loads};
+use crate::handover::Sockets;
+use crate::listener::{self, Bound};
+use crate::table::{Bind, Listener, Table};
+use crate::worker::{Command, Handle};
+
+/// What is open, and by whom it is served.
+pub(in crate::app) struct Listeners {
+    workers: Vec<Handle>,
+    /// What there is to do at each.
+    loads: Arc<Loads>,
+    /// Duplicates of the sockets that are open, to be handed over.
+    held: BTreeMap<Bind, Vec<OwnedFd>>,
+    /// What the process before left.
+    inherited: Sockets,
+}
+
+/// Sockets for listeners that are new, by address: some for each worker.
+pub(super) type NewSockets = BTreeMap<Bind, New>;
+
+/// The sockets of one new listener.
+pub(super) struct New {
+    workers: Vec<Vec<Bound>>,
+    held: Vec<OwnedFd>,
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    pub(in crate::app) fn new(workers: Vec<Handle>, loads: Arc<Loads>, inherited: Sockets) -> Self {
+        Self {
+            workers,
+            loads,
+            held: BTreeMap::new(),
+            inherited,
+        }
+    }
+
+    /// Binds what the table listens at and nobody does yet. What the process before left is taken from
+    /// it.
+    pub(super) fn bind_new(&mut self, table: &Table) -> Result<NewSockets, ReloadError> {
+        let binds = table.listeners.iter().map(|listener| &listener.bind);
+        let new: Vec<&Bind> = binds.filter(|it| !self.held.contains_key(*it)).collect();
+        let bound = new.into_iter().map(|bind| match self.bind(bind) {
+            Ok(sockets) => Ok((bind.clone(), sockets)),
+            Err(source) => Err(ReloadError::Bind {
+                bind: bind.clone(),
+                source,
+            }),
+        });
+        bound.collect()
+    }
+
+    fn bind(&mut self, bind: &Bind) -> io::Result<New> {
+        let count = self.workers.len();
+        let left = self.inherited.take(&name(bind));
+        let sockets = match left.is_empty() {
+            true => listener::bind(bind, count)?,
+            false => listener::adopt(bind, left)?,
+        };
+        let held: io::Result<Vec<OwnedFd>> = sockets.iter().map(Bound::duplicate).collect();
+        Ok(New {
+            held: held?,
+            workers: listener::share(sockets, count)?,
+        })
+    }
+
+    /// Gives new sockets to the workers.
+    pub(super) async fn open(&mut self, new: NewSockets, table: &Table) {
+        for (bind, New { workers, held }) in new {
+            let Some(listener) = table.listener(&bind) else {
+                continue;
+            };
+            tracing::info!(%bind, "listening");
+            for (worker, sockets) in self.workers.iter().zip(workers) {
+                let load = Arc::new(Load::new(bind.clone(), listener.direction));
+                self.loads.add(&load);
+                worker.tell(Command::Listen(load, sockets)).await;
+            }
+            self.held.insert(bind, held);
+        }
+    }
+
+    /// Takes from the workers what the table has no listener for.
+    pub(super) async fn close_gone(&mut self, table: &Table) {
+        let held = self.held.keys();
+        let gone: Vec<Bind> = held
+            .filter(|bind| table.listener(bind).is_none())
+            .cloned()
+            .collect();
+        for bind in gone {
+            tracing::info!(%bind, "no longer listening");
+            // First: a socket is closed with its last duplicate, and the worker looks into the queue.
+            self.held.remove(&bind);
+            self.tell(|| Command::Unlisten(bind.clone())).await;
+        }
+    }
+
+    /// What the process before left and nobody took is closed.
+    pub(in crate::app) fn forget_inherited(&mut self) {
+        self.inherited = Sockets::default();
+    }
+
+    /// Duplicates of all that is open, to be handed over.
+    pub(in crate::app) fn sockets(&self) -> io::Result<Sockets> {
+        let mut sockets = Sockets::default();
+        for (bind, held) in &self.held {
+            for socket in held {
+                sockets.add(name(bind), socket.try_clone()?);
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Lets go of the duplicates: what the workers close is closed. What listens is not bound again.
+    pub(in crate::app) fn release(&mut self) {
+        self.held.values_mut().for_each(Vec::clear);
+    }
+
+    /// Tells every worker the same.
+    pub(in crate::app) async fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            worker.tell(command()).await;
+        }
+    }
+}
+
+/// How the sockets of an address are called when they are handed over.
+fn name(bind: &Bind) -> String {
+    match bind {
+        Bind::Tcp(addr) => format!("tcp {addr}"),
+        Bind::Unix(path) => format!("unix {}", path.display()),
+    }
+}
+
+/// Warns of each listener that is shut and was not before.
+pub(super) fn warn_of_shut(table: &Table, before: &Table) {
+    let is_shut = |listener: &Listener| listener.transport.is_shut();
+    for listener in table.listeners.iter().filter(|it| is_shut(it)) {
+        if !before
+            .listener(&listener.bind)
+            .is_some_and(|it| is_shut(it))
+        {
+            tracing::warn!(
+                bind = %listener.bind,
+                name = listener.name,
+                "takes no connections: PeerAuthentication asks for STRICT mutual TLS, and there is \
+                 no --identity-dir"
+            );
+        }
+    }
+}
