@@ -204,6 +204,17 @@ impl Http2 {
         Self { sender }
     }
 
+    /// Whether the connection takes another request, once it is clear.
+    ///
+    /// # Panics
+    ///
+    /// If that does not become clear.
+    pub async fn is_ready(&mut self) -> bool {
+        soon("a connection that is ready", self.sender.ready())
+            .await
+            .is_ok()
+    }
+
     /// Sends a request and waits for the head of its answer. The host header becomes the authority.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod frames;
 pub mod gateway;
 pub mod jwt;
 pub mod lines;
+pub mod load;
 pub mod metrics;
 pub mod origin;
 pub mod port;

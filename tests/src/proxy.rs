@@ -23,6 +23,8 @@ const GATEWAY_LABELS: &str = "istio=ingressgateway";
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
+    /// The process that has taken its place.
+    heir: Option<Pid>,
     /// Holds the configuration if it is the proxy's own.
     _folder: Option<TempDir>,
     config: PathBuf,
@@ -67,14 +69,23 @@ impl Proxy {
     ///
     /// If it does not become ready.
     pub async fn start_with_open_files(yaml: &str, limit: usize) -> Self {
+        Self::start_limited(yaml, &format!("ulimit -S -n {limit}"), &[]).await
+    }
+
+    /// The same once a shell has run `limits`, and with more arguments.
+    ///
+    /// # Panics
+    ///
+    /// If it does not become ready.
+    pub async fn start_limited(yaml: &str, limits: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let config = folder.path().join("mesh.yaml");
         fs::write(&config, yaml).expect("a temporary file can be written");
         let mut shell = Command::new("sh");
         shell.arg("-c");
-        shell.arg(format!("ulimit -S -n {limit} && exec \"$0\" \"$@\""));
+        shell.arg(format!("{limits} && exec \"$0\" \"$@\""));
         shell.arg(meshproxy());
-        let mut proxy = Self::start_by(shell, &config, &[]).await;
+        let mut proxy = Self::start_by(shell, &config, arguments).await;
         proxy._folder = Some(folder);
         proxy
     }
@@ -96,6 +107,7 @@ impl Proxy {
         let ready = stderr.line("a proxy that is ready", is_ready).await;
         let proxy = Self {
             child,
+            heir: None,
             _folder: None,
             config: config.to_owned(),
             admin: address(&ready, "admin"),
@@ -113,13 +125,43 @@ impl Proxy {
         &self.config
     }
 
-    /// Its process id.
+    /// Its process id, or that of the process that has taken its place.
     ///
     /// # Panics
     ///
     /// If it was seen to end.
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("the proxy runs")
+        match self.heir {
+            Some(heir) => heir.as_raw_nonzero().get().unsigned_abs(),
+            None => self.child.id().expect("the proxy runs"),
+        }
+    }
+
+    /// Has it start its program anew, and waits until that has taken its place.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub async fn upgrade(&mut self) {
+        let is_replaced = |line: &str| line.contains("replaced; finishing");
+        let before = self
+            .stderr
+            .all()
+            .iter()
+            .filter(|it| is_replaced(it))
+            .count();
+        self.signal(Signal::USR2);
+        let line = self
+            .stderr
+            .nth(before, "another process", is_replaced)
+            .await;
+        let field = line
+            .split_whitespace()
+            .find_map(|it| it.strip_prefix("pid="));
+        let pid = field
+            .and_then(|pid| pid.parse().ok())
+            .and_then(Pid::from_raw);
+        self.heir = Some(pid.expect("the number of the process that replaced it"));
     }
 
     /// Puts `yaml` in the place of its file and waits until it is in use.
@@ -189,6 +231,11 @@ impl Proxy {
         self.admin
     }
 
+    /// Where the health server listens.
+    pub fn health_addr(&self) -> SocketAddr {
+        self.health
+    }
+
     /// A scrape.
     pub async fn metrics(&self) -> Metrics {
         let reply = Http1::connect(self.metrics)
@@ -246,11 +293,24 @@ impl Proxy {
     }
 }
 
+impl Drop for Proxy {
+    /// Ends the process that has taken its place; its own ends with the child.
+    fn drop(&mut self) {
+        if let Some(heir) = self.heir {
+            let _ = kill_process(heir, Signal::KILL);
+        }
+    }
+}
+
 fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> Child {
     command.arg("--config").arg(config);
     command.args(["--bind", "127.0.0.1"]);
     for server in ["--admin-addr", "--metrics-addr", "--health-addr"] {
         command.args([server, "127.0.0.1:0"]);
+    }
+    // Callers learn at once that it goes: there is nothing for which tests would have to wait.
+    if !arguments.contains(&"--minimum-drain") {
+        command.args(["--minimum-drain", "0"]);
     }
     if !arguments.contains(&"--labels") {
         command.args(["--labels", GATEWAY_LABELS]);
