@@ -18,6 +18,7 @@ use crate::resource::virtual_service::Delegate;
 use crate::resource::{Metadata, Resource, Spec};
 
 mod addresses;
+mod allot;
 mod delegate;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -38,6 +39,7 @@ mod service;
 mod service_entry;
 mod visibility;
 
+pub use allot::Allotted;
 pub use mutual_tls::{Accepts, MutualTlsPolicy};
 pub use name::{MESH_GATEWAY, covers, intersect, resolve_gateway};
 pub use own::OwnPort;
@@ -51,6 +53,7 @@ pub(crate) use order::in_precedence;
 pub(crate) use routes::Delegation;
 pub(crate) use visibility::exports_overlap;
 
+use allot::Allotment;
 use kinds::Kinds;
 use policy::{Client, RuleIndex};
 use registry::Registry;
@@ -91,6 +94,7 @@ pub struct Mesh {
     settings: MeshSettings,
     kinds: Kinds,
     registry: Registry,
+    allotment: Allotment,
     routes: RouteIndex,
     rules: RuleIndex,
     sidecars: FxHashMap<String, Vec<Arc<Resource>>>,
@@ -137,8 +141,10 @@ impl Mesh {
                 .or_default()
                 .push(Arc::clone(sidecar));
         }
+        let registry = Registry::new(&kinds, &settings.domain);
         Self {
-            registry: Registry::new(&kinds, &settings.domain),
+            allotment: allot::allot(registry.all().iter().map(Arc::as_ref)),
+            registry,
             routes: RouteIndex::new(&kinds.virtual_services, previous.map(|mesh| &mesh.routes)),
             rules: RuleIndex::new(&kinds.destination_rules, &settings.domain),
             sidecars,
@@ -162,6 +168,12 @@ impl Mesh {
     /// All services, whoever sees them.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.registry.all().iter()
+    }
+
+    /// The virtual addresses that callers reach a service by which has none of its own; `None` for one
+    /// that has some, or that can have none.
+    pub fn allotted(&self, service: &Service) -> Option<Allotted> {
+        self.allotment.of(service)
     }
 
     /// The same for traffic through a gateway, which no `Sidecar` restricts: `exportTo` alone.

@@ -62,6 +62,11 @@ pub fn covers(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// Whether a host is the name of one thing, as DNS has it: no wildcard and no address.
+pub(super) fn is_single(host: &str) -> bool {
+    !host.is_empty() && !host.contains('*') && host.parse::<IpAddr>().is_err()
+}
+
 /// The narrower of two patterns of which one covers the other.
 pub fn intersect<'a>(a: &'a str, b: &'a str) -> Option<&'a str> {
     if covers(a, b) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::resource::Resource;
 
 /// Seconds and nanoseconds since 1970; `None`, for an unknown time, is oldest.
-type Created = Option<(i64, u32)>;
+pub(super) type Created = Option<(i64, u32)>;
 
 /// Sorts resources by precedence, the one that wins first.
 pub(super) fn by_precedence(resources: &mut [Arc<Resource>]) {
@@ -24,7 +24,7 @@ pub(crate) fn in_precedence(resources: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
 }
 
 /// Reads an RFC 3339 time; text that is none counts as unknown.
-fn created(text: &str) -> Created {
+pub(super) fn created(text: &str) -> Created {
     let number = |range: std::ops::Range<usize>| -> Option<i64> {
         let digits = text.get(range)?;
         digits

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::Metadata;
 use crate::resource::workload_entry::WorkloadEntry;
+
+/// Label, or annotation, that says with `false` that a `ServiceEntry` wants no virtual address.
+const ALLOCATION_SWITCH: &str = "networking.istio.io/enable-autoallocate-ip";
 
 /// `networking.istio.io` `ServiceEntry` spec.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,13 @@ pub struct ServiceEntry {
     pub export_to: Vec<String>,
     /// Names that server certificates may bear.
     pub subject_alt_names: Vec<String>,
+}
+
+/// Whether an entry wants no virtual address where it has none.
+pub fn refuses_address(meta: &Metadata) -> bool {
+    let written = [&meta.labels, &meta.annotations].map(|it| it.get(ALLOCATION_SWITCH));
+    let mut written = written.into_iter().flatten();
+    written.any(|switch| switch.eq_ignore_ascii_case("false"))
 }
 
 /// A port of a service.

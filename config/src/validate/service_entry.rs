@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::resource::Metadata;
-use crate::resource::service_entry::{Location, Resolution, ServiceEntry};
+use crate::resource::service_entry::{Location, Resolution, ServiceEntry, refuses_address};
 use crate::resource::workload_entry::WorkloadEntry;
 use crate::validate::field::{self, Export, Protocol};
 use crate::validate::findings::Findings;
@@ -125,11 +125,8 @@ fn check_ports(entry: &ServiceEntry, resolution: Resolution, meta: &Metadata, f:
 
 /// Whether the control plane gives the entry an address of its own.
 fn gets_address(entry: &ServiceEntry, resolution: Resolution, meta: &Metadata) -> bool {
-    let switch = meta
-        .labels
-        .get("networking.istio.io/enable-autoallocate-ip");
     resolution != Resolution::None
-        && switch.is_none_or(|switch| !switch.eq_ignore_ascii_case("false"))
+        && !refuses_address(meta)
         && !entry.hosts.iter().any(|host| host.starts_with('*'))
 }
 
