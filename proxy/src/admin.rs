@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use loaded::ConfigInfo;
 
+use crate::dns_proxy;
 use crate::drain::plan::Stage;
 use crate::drain::{Loads, Scope};
 use crate::handover::Sockets;
@@ -44,6 +45,8 @@ pub struct AdminState {
     pub config: Mutex<ConfigInfo>,
     /// What certificates say that are in use. Held only while it is copied or replaced.
     pub certificates: Mutex<Vec<CertificateFacts>>,
+    /// Names that the workload is answered, if it is.
+    pub dns: Option<Arc<dns_proxy::State>>,
     /// The metrics in Prometheus' text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What there is to do at each listener.

@@ -26,6 +26,8 @@ use tokio::task::AbortHandle;
 
 use crate::admin::{Addresses, AdminState, Command, ConfigInfo, Lifecycle, Servers, limits};
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
+use crate::dns_proxy;
+use crate::handover::Sockets;
 use crate::listener::Balancers;
 use crate::listener::places::{ClientLimit, Places};
 use crate::pressure::Pressure;
@@ -124,7 +126,9 @@ async fn start(
     metrics.show_health(publisher.clone());
     let resolver = Resolver::new(updates, metrics.process.dns_resolutions.clone());
     let (lifecycle, lifecycle_seen) = watch::channel(Lifecycle::Starting);
+    let dns = listen_for_names(settings, &mut before.sockets)?;
     let admin = Arc::new(AdminState {
+        dns: dns.as_ref().map(dns_proxy::Listening::state),
         publisher: publisher.clone(),
         config: Mutex::new(ConfigInfo::default()),
         certificates: Mutex::default(),
@@ -136,7 +140,10 @@ async fn start(
     });
     // Before the configuration is read, so that whoever asks hears how far the proxy is.
     let mut servers = Servers::bind(addresses(settings), &mut before.sockets).await?;
-    let (bound, held) = (servers.addresses(), servers.take_held());
+    let (bound, mut held) = (servers.addresses(), servers.take_held());
+    if let Some(dns) = &dns {
+        held.extend(dns.held().context("keep the sockets of --dns")?);
+    }
     let serving = tokio::spawn(serve(servers, Arc::clone(&admin), before.is_there()));
     let workload = workload::watch(settings.lifecycle.exit_with_app, commands)?;
     let memory = memory::watch(settings.capacity.memory, &metrics)?;
@@ -158,6 +165,7 @@ async fn start(
     let mut configuration = Configuration::new(settings, beginning);
     let resolved = &mut inputs.resolved;
     configuration.start(resolved, FIRST_DNS_TIMEOUT).await?;
+    let names = answer_names(dns, &metrics)?;
     lifecycle.send_replace(Lifecycle::Ready);
     tracing::info!(admin = %bound.admin, metrics = %bound.metrics, health = %bound.health, "ready");
     before.tell_ready();
@@ -169,6 +177,7 @@ async fn start(
         line,
         admin,
         metrics,
+        names,
     };
     let looking = memory.map(|(task, _)| task);
     let tasks = [Some(serving.abort_handle()), workload, looking];
@@ -196,6 +205,26 @@ fn addresses(settings: &Settings) -> Addresses {
         metrics: settings.metrics_addr,
         health: settings.health_addr,
     }
+}
+
+/// Listens for names that the workload asks for, if it is to.
+fn listen_for_names(
+    settings: &Settings,
+    inherited: &mut Sockets,
+) -> anyhow::Result<Option<dns_proxy::Listening>> {
+    let listening = settings.dns.as_ref();
+    let listening = listening.map(|dns| dns_proxy::Listening::bind(dns, inherited));
+    Ok(listening.transpose()?)
+}
+
+/// Answers these names from now on, for as long as the result is kept.
+fn answer_names(
+    listening: Option<dns_proxy::Listening>,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<dns_proxy::Serving>> {
+    let counters = || metrics.process.dns.clone();
+    let serving = listening.map(|listening| listening.serve(counters()));
+    serving.transpose().context("answer names")
 }
 
 /// Who the workload is in metrics.

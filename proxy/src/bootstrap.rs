@@ -4,6 +4,7 @@
 //! code 2, before anything is opened or started.
 
 mod dev_certs;
+mod dns;
 mod explain;
 mod lifecycle;
 mod limits;
@@ -24,10 +25,12 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use config::ip_block::IpBlock;
 
+use crate::dns_proxy;
 use crate::request::explain::Network;
 use crate::request::limits::Limits;
 use crate::request::path::Normalization;
 pub use dev_certs::{Account, DevCertsArgs, ServerNames};
+use dns::DnsArgs;
 pub use explain::ExplainArgs;
 pub use lifecycle::{Capacity, Lifecycle};
 use lifecycle::{CapacityArgs, LifecycleArgs};
@@ -94,6 +97,8 @@ pub struct Settings {
     pub metrics_addr: SocketAddr,
     /// Address of the health server.
     pub health_addr: SocketAddr,
+    /// How names are answered to the workload, if they are.
+    pub dns: Option<dns_proxy::Settings>,
     /// How long nothing may pass in a request; none for ever.
     pub stream_idle_timeout: Option<Duration>,
     /// Whether and how requests are logged.
@@ -283,6 +288,8 @@ struct RunArgs {
     #[command(flatten)]
     addresses: AddressArgs,
     #[command(flatten)]
+    dns: DnsArgs,
+    #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
     lifecycle: LifecycleArgs,
@@ -431,6 +438,7 @@ impl RunArgs {
             admin_addr: addresses.admin_addr,
             metrics_addr: addresses.metrics_addr,
             health_addr: addresses.health_addr,
+            dns: self.dns.settings(),
             stream_idle_timeout: Some(self.stream_idle_timeout).filter(|it| !it.is_zero()),
             access_log: self.access_log,
             explain_from: self.explain_from,

@@ -14,6 +14,7 @@ use config::spiffe::SpiffeId;
 use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 
+use crate::dns_proxy;
 use crate::inbound;
 use crate::listener;
 use crate::rate_limit::message;
@@ -35,11 +36,12 @@ const SERIES_MAX: usize = 100;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names that `tests/fuzz` has for them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("authz", authz),
     ("client_hello", client_hello),
     ("compile", compile),
     ("detect", detect),
+    ("dns_question", dns_question),
     ("hello", hello),
     ("http1_answer", http1_answer),
     ("http1_request", http1_request),
@@ -114,6 +116,11 @@ pub fn compile(bytes: &[u8]) {
 /// The first bytes of a connection of which nobody said what it speaks.
 pub fn detect(bytes: &[u8]) {
     listener::detect::fuzz::first_bytes(bytes);
+}
+
+/// A packet to where names are answered, and as the answer of a name server.
+pub fn dns_question(bytes: &[u8]) {
+    dns_proxy::fuzz::packet(bytes);
 }
 
 /// The first bytes of a connection to a gateway, and the name they ask for.

@@ -7,6 +7,7 @@
 //! - `upstream`: one attempt at a destination.
 //! - `rate_limit`: what was used of limits.
 //! - `telemetry`: what is counted and logged.
+//! - `dns_proxy`: names that the workload asks for.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
 //! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
@@ -21,6 +22,7 @@ pub mod bootstrap;
 pub mod check;
 pub mod connection;
 pub mod dev_certs;
+pub mod dns_proxy;
 pub mod drain;
 pub mod expect;
 pub mod explain;

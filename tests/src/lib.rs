@@ -16,6 +16,7 @@ pub mod jwt;
 pub mod lines;
 pub mod load;
 pub mod metrics;
+pub mod names;
 pub mod origin;
 pub mod port;
 pub mod proxy;

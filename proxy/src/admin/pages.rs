@@ -33,7 +33,7 @@ struct Entry {
     page: fn(&AdminState, Option<&str>) -> Answer,
 }
 
-const ENTRIES: [Entry; 13] = [
+const ENTRIES: [Entry; 14] = [
     Entry {
         method: Method::GET,
         path: "/",
@@ -106,6 +106,15 @@ const ENTRIES: [Entry; 13] = [
                 StatusCode::OK,
                 &certificates::certificates(&facts, SystemTime::now()),
             )
+        },
+    },
+    Entry {
+        method: Method::GET,
+        path: "/dns",
+        about: "names that the workload is answered, and their addresses",
+        page: |state, _| match &state.dns {
+            Some(dns) => json(StatusCode::OK, &dns.shown()),
+            None => json(StatusCode::OK, &json!({"listening": []})),
         },
     },
     Entry {

@@ -17,6 +17,7 @@ use super::supervise::Heir;
 use super::upgrade::{Upgrade, UpgradeError};
 use crate::admin::{AdminState, Command, Lifecycle};
 use crate::bootstrap;
+use crate::dns_proxy::Serving;
 use crate::drain::Scope;
 use crate::drain::plan::{Manner, Plan, Stage, Times};
 use crate::handover::{Channel, HandoverError, Sockets};
@@ -42,6 +43,8 @@ pub(super) struct Control {
     pub(super) look_at: Option<Instant>,
     /// Sockets beside listeners, to be handed over.
     held: Sockets,
+    /// Answers names to the workload, if it is to, until the end.
+    _names: Option<Serving>,
     /// The line to process 1, if that waits for the end of those that took its place.
     line: Option<Line>,
     /// The near end of that line, if this is process 1.
@@ -63,6 +66,7 @@ pub(super) struct Parts {
     pub(super) line: Option<Line>,
     pub(super) admin: Arc<AdminState>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) names: Option<Serving>,
 }
 
 /// What the control thread listens to.
@@ -85,6 +89,7 @@ impl Control {
             line,
             admin,
             metrics,
+            names,
         } = parts;
         let times = Times {
             timeout: DRAIN_TIMEOUT,
@@ -101,6 +106,7 @@ impl Control {
             plan: Plan::new(Instant::now(), times),
             look_at: None,
             held,
+            _names: names,
             line,
             near: None,
             upgrade: None,

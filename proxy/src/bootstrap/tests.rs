@@ -91,6 +91,7 @@ fn defaults_are_those_of_the_manual() {
         admin_addr: ([127, 0, 0, 1], 15000).into(),
         metrics_addr: ([0, 0, 0, 0], 15090).into(),
         health_addr: ([0, 0, 0, 0], 15021).into(),
+        dns: None,
         stream_idle_timeout: Some(Duration::from_secs(3_600)),
         access_log: AccessLog::Off,
         explain_from: Vec::new(),
@@ -178,6 +179,7 @@ fn flags_set_what_they_name() {
         admin_addr: ([127, 0, 0, 1], 0).into(),
         metrics_addr: "[::1]:1".parse().expect("an address"),
         health_addr: ([1, 2, 3, 4], 5).into(),
+        dns: None,
         stream_idle_timeout: None,
         access_log: AccessLog::Json,
         explain_from: vec![network("10.0.0.0/8"), network("::1")],
@@ -296,6 +298,11 @@ fn what_cannot_be_used_is_a_usage_error_that_says_why() {
             "--control is not available yet",
         ),
         (
+            &["--dns", "localhost", "--config", "a"],
+            "must be addresses such as 127.0.0.1:15053,[::1]:15053, got \"localhost\"",
+        ),
+        (&["--dns-upstream", "10.0.0.10", "--config", "a"], "--dns"),
+        (
             &["--trust-domain-aliases", "a,B", "--config", "a"],
             "must be a trust domain of lower-case letters",
         ),
@@ -372,4 +379,30 @@ fn help_shows_what_there_is_and_hides_what_is_not_yet() {
         assert!(help.contains(now), "{now}");
     }
     assert!(!help.contains("--control"));
+}
+
+#[test]
+fn names_are_answered_where_captured_questions_are_led_to_if_nothing_else_is_said() {
+    for arguments in [&["--dns", "--config", "a"][..], &["--config", "a", "--dns"]] {
+        let dns = settings(arguments).dns.expect("it is on");
+
+        let listen: Vec<String> = dns.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["127.0.0.1:15053", "[::1]:15053"]);
+        assert!(dns.upstream.is_empty());
+    }
+}
+
+#[test]
+fn where_names_are_answered_and_asked_can_be_said() {
+    let settings = settings(&[
+        "--dns",
+        "127.0.0.1:0, [::1]:53",
+        "--dns-upstream",
+        "10.0.0.10,[fd00::10]:5353",
+    ]);
+
+    let dns = settings.dns.expect("it is on");
+    let texts = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&dns.listen), ["127.0.0.1:0", "[::1]:53"]);
+    assert_eq!(texts(&dns.upstream), ["10.0.0.10:53", "[fd00::10]:5353"]);
 }

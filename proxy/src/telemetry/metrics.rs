@@ -5,6 +5,7 @@
 //! for each worker and each combination of labels.
 
 mod authorization;
+mod dns;
 mod exposition;
 mod faults;
 mod groups;
@@ -40,6 +41,7 @@ use crate::telemetry::metrics::tcp::TcpSeries;
 use crate::telemetry::metrics::traffics::Traffics;
 
 pub use crate::telemetry::metrics::authorization::AuthorizationCounters;
+pub use crate::telemetry::metrics::dns::DnsCounters;
 pub use crate::telemetry::metrics::exposition::Scrape;
 pub use crate::telemetry::metrics::faults::FaultCounters;
 pub use crate::telemetry::metrics::mirrors::MirrorCounters;

@@ -12,6 +12,7 @@ mod commands;
 mod connections;
 mod cors;
 mod discovery;
+mod dns;
 mod drains;
 mod examples;
 mod expectations;

@@ -3,6 +3,7 @@
 //! is a failure which names it.
 
 mod authorizer;
+mod dns;
 mod envoy;
 mod grpc;
 mod h2spec;

@@ -35,6 +35,7 @@ pub(in crate::admin) fn state() -> (
     let (lifecycle, watched) = watch::channel(Lifecycle::Starting);
     let (sender, commands) = mpsc::channel(1);
     let state = AdminState {
+        dns: None,
         publisher,
         config: Mutex::new(ConfigInfo::default()),
         certificates: Mutex::default(),

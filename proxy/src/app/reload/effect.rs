@@ -82,6 +82,9 @@ impl Configuration {
             elapsed = ?started.elapsed(),
             "configuration in use"
         );
+        if let Some(dns) = &self.admin.dns {
+            dns.publish(&mesh, self.compiler.viewer());
+        }
         self.show_certificates(certificates.facts());
         self.mesh = Some(mesh);
         self.certificates = certificates;

@@ -9,6 +9,7 @@ use crate::listener::NO_DESCRIPTORS;
 use crate::listener::places::Full;
 use crate::request::malformed::Malformed;
 use crate::telemetry::metrics::authorization::AuthorizationCounters;
+use crate::telemetry::metrics::dns::DnsCounters;
 use crate::telemetry::metrics::faults::FaultCounters;
 use crate::telemetry::metrics::mirrors::MirrorCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
@@ -63,6 +64,8 @@ pub struct ProcessMetrics {
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
     pub access_log_dropped: IntCounter,
+    /// Names that the workload asked for.
+    pub dns: DnsCounters,
     /// Name resolutions by result `ok` and `failed`.
     pub dns_resolutions: Results,
     /// Health checks by result `passed` and `failed`.
@@ -161,6 +164,7 @@ impl ProcessMetrics {
                 "meshproxy_access_log_dropped_total",
                 "Access-log lines lost because the output was too slow or failed.",
             )?,
+            dns: all.dns()?,
             dns_resolutions: all.dns_resolutions()?,
             health_checks: all.health_checks()?,
             tls: all.tls()?,
@@ -257,14 +261,6 @@ impl Collected<'_> {
         self.results(named, ["success", "failure"])
     }
 
-    fn dns_resolutions(&self) -> Result<Results> {
-        let named = (
-            "meshproxy_dns_resolutions_total",
-            "Resolutions of upstream names.",
-        );
-        self.results(named, ["ok", "failed"])
-    }
-
     fn drain_cut(&self) -> Result<IntCounterVec> {
         let cut = self.counters(
             "meshproxy_drain_closed_connections_total",
@@ -357,6 +353,28 @@ impl Collected<'_> {
                 &["policy", "result"],
             )?,
         })
+    }
+
+    fn dns(&self) -> Result<DnsCounters> {
+        let by_answer = self.counters(
+            "meshproxy_dns_requests_total",
+            "Names that the workload asked for, by who answered.",
+            &["answered_by"],
+        )?;
+        let failures = self.counters(
+            "meshproxy_dns_upstream_failures_total",
+            "Names that no name server answered.",
+            &["cause"],
+        )?;
+        DnsCounters::new(&by_answer, failures)
+    }
+
+    fn dns_resolutions(&self) -> Result<Results> {
+        let named = (
+            "meshproxy_dns_resolutions_total",
+            "Resolutions of upstream names.",
+        );
+        self.results(named, ["ok", "failed"])
     }
 
     fn health_checks(&self) -> Result<Results> {
