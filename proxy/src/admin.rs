@@ -34,8 +34,10 @@ use crate::dns_proxy;
 use crate::drain::plan::Stage;
 use crate::drain::{Loads, Scope};
 use crate::handover::Sockets;
+use crate::probes::Prober;
 use crate::snapshot::Publisher;
 use crate::tls::facts::CertificateFacts;
+use serve::Page;
 
 /// What the servers show, and where their commands go.
 pub struct AdminState {
@@ -47,6 +49,8 @@ pub struct AdminState {
     pub certificates: Mutex<Vec<CertificateFacts>>,
     /// Names that the workload is answered, if it is.
     pub dns: Option<Arc<dns_proxy::State>>,
+    /// Asks the application its probes, if any were led to us.
+    pub probes: Option<Prober>,
     /// The metrics in Prometheus' text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What there is to do at each listener.
@@ -154,11 +158,11 @@ impl Servers {
 
     /// Serves for as long as it is polled; dropping it ends all their connections.
     pub async fn serve(self, state: Arc<AdminState>) {
-        let on = |page: serve::Page| (page, Arc::clone(&state));
+        let on = |page| (page, Arc::clone(&state));
         tokio::join!(
-            serve::serve(self.admin, on(pages::admin)),
-            serve::serve(self.metrics, on(pages::metrics)),
-            serve::serve(self.health, on(pages::health)),
+            serve::serve(self.admin, on(Page::AtOnce(pages::admin))),
+            serve::serve(self.metrics, on(Page::AtOnce(pages::metrics))),
+            serve::serve(self.health, on(Page::Health)),
         );
     }
 }

@@ -31,6 +31,7 @@ use crate::handover::Sockets;
 use crate::listener::Balancers;
 use crate::listener::places::{ClientLimit, Places};
 use crate::pressure::Pressure;
+use crate::probes::Prober;
 use crate::request::explain::Callers;
 use crate::snapshot::Publisher;
 use crate::source::file::{FileWatch, NamedFiles};
@@ -129,6 +130,7 @@ async fn start(
     let dns = listen_for_names(settings, &mut before.sockets)?;
     let admin = Arc::new(AdminState {
         dns: dns.as_ref().map(dns_proxy::Listening::state),
+        probes: Prober::new(&settings.app_probes, &metrics.process.app_probes),
         publisher: publisher.clone(),
         config: Mutex::new(ConfigInfo::default()),
         certificates: Mutex::default(),

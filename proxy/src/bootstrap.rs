@@ -26,6 +26,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use config::ip_block::IpBlock;
 
 use crate::dns_proxy;
+use crate::probes::AppProbes;
 use crate::request::explain::Network;
 use crate::request::limits::Limits;
 use crate::request::path::Normalization;
@@ -97,6 +98,8 @@ pub struct Settings {
     pub metrics_addr: SocketAddr,
     /// Address of the health server.
     pub health_addr: SocketAddr,
+    /// Probes of the application that are led to the health server.
+    pub app_probes: AppProbes,
     /// How names are answered to the workload, if they are.
     pub dns: Option<dns_proxy::Settings>,
     /// How long nothing may pass in a request; none for ever.
@@ -252,6 +255,13 @@ struct RunArgs {
     /// sent to it at port 15006.
     #[arg(long, env = "MESHPROXY_CAPTURE")]
     capture: bool,
+    /// Probes of the application by the paths of the health server that they were led to, as JSON.
+    /// ISTIO_KUBE_APP_PROBERS is read, too.
+    #[arg(long, value_name = "JSON", env = "MESHPROXY_APP_PROBES")]
+    app_probes: Option<AppProbes>,
+    /// The same from Istio's injector.
+    #[arg(long, env = "ISTIO_KUBE_APP_PROBERS", hide = true)]
+    istio_app_probes: Option<AppProbes>,
     /// Log of requests on stdout.
     #[arg(
         long,
@@ -438,6 +448,10 @@ impl RunArgs {
             admin_addr: addresses.admin_addr,
             metrics_addr: addresses.metrics_addr,
             health_addr: addresses.health_addr,
+            app_probes: self
+                .app_probes
+                .or(self.istio_app_probes)
+                .unwrap_or_default(),
             dns: self.dns.settings(),
             stream_idle_timeout: Some(self.stream_idle_timeout).filter(|it| !it.is_zero()),
             access_log: self.access_log,

@@ -7,7 +7,7 @@
 //! - `upstream`: one attempt at a destination.
 //! - `rate_limit`: what was used of limits.
 //! - `telemetry`: what is counted and logged.
-//! - `dns_proxy`: names that the workload asks for.
+//! - `dns_proxy`, `probes`: names that the workload asks for, and what kubelet asks of it.
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
 //! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
@@ -38,6 +38,7 @@ pub mod message;
 pub mod migrate;
 pub mod offline;
 pub mod pressure;
+pub mod probes;
 mod protobuf;
 pub mod rate_limit;
 pub mod request;

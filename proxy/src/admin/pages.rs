@@ -1,10 +1,11 @@
 //! What each path of the three servers answers.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -17,6 +18,7 @@ use crate::admin::{
     AdminState, Command, Lifecycle, authorization, certificates, destinations, drain, jwks, origin,
     rate_limits, routes,
 };
+use crate::probes::Asker;
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -195,8 +197,27 @@ pub(super) fn metrics<B>(state: &AdminState, request: &Request<B>) -> Answer {
     }
 }
 
-/// The health server.
-pub(super) fn health<B>(state: &AdminState, request: &Request<B>) -> Answer {
+/// The health server, asked at an address of ours: our own health, and probes of the application.
+pub(super) async fn health<B>(
+    state: &AdminState,
+    request: &Request<B>,
+    asked_at: Option<IpAddr>,
+) -> Answer {
+    let path = request.uri().path();
+    let (Some(prober), Some(asked_at)) = (&state.probes, asked_at) else {
+        return own_health(state, request);
+    };
+    if request.method() != Method::GET {
+        return own_health(state, request);
+    }
+    let agent = request.headers().get(USER_AGENT);
+    match prober.probe(path, Asker { asked_at, agent }).await {
+        Some(status) => answer(status, TEXT_TYPE, format!("{}\n", status.as_u16())),
+        None => own_health(state, request),
+    }
+}
+
+fn own_health<B>(state: &AdminState, request: &Request<B>) -> Answer {
     let lifecycle = *state.lifecycle.borrow();
     let (status, text) = match (request.uri().path(), lifecycle) {
         ("/healthz/ready", Lifecycle::Ready) => (StatusCode::OK, "ready\n"),

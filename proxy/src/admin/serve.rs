@@ -1,7 +1,8 @@
 //! The HTTP/1.1 server under the three addresses. Small on purpose: no bodies are read, answers are
-//! made at once, and a client can hold up nobody else for long.
+//! made at once (but for probes of the application), and a client can hold up nobody else for long.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::admin::{AdminState, Lifecycle};
+use crate::admin::{AdminState, Lifecycle, pages};
 
 /// Connections at a time, per server; more wait to be accepted.
 pub(super) const CONNECTIONS_MAX: usize = 64;
@@ -33,8 +34,14 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, which mostly means that files are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers a request to one of the servers.
-pub(super) type Page = fn(&AdminState, &Request<Incoming>) -> Response<Full<Bytes>>;
+/// What answers the requests to one of the servers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Page {
+    /// What is known by itself.
+    AtOnce(fn(&AdminState, &Request<Incoming>) -> Response<Full<Bytes>>),
+    /// Health, where the application may have to be asked.
+    Health,
+}
 
 /// Serves until another process does so, and then finishes what it has begun.
 pub(super) async fn serve(listener: TcpListener, (page, state): (Page, Arc<AdminState>)) {
@@ -54,7 +61,8 @@ pub(super) async fn serve(listener: TcpListener, (page, state): (Page, Arc<Admin
             Ok((tcp, _)) => {
                 let state = Arc::clone(&state);
                 connections.spawn(async move {
-                    connection(tcp, page, state).await;
+                    let asked_at = tcp.local_addr().map(|addr| addr.ip()).ok();
+                    connection(tcp, page, state, asked_at).await;
                     drop(place);
                 });
             }
@@ -78,11 +86,22 @@ async fn replaced(state: &AdminState) {
     }
 }
 
-async fn connection(io: impl AsyncRead + AsyncWrite + Unpin, page: Page, state: Arc<AdminState>) {
+/// Serves a connection; `asked_at` is the address of ours that it came to, if it has one.
+async fn connection(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    page: Page,
+    state: Arc<AdminState>,
+    asked_at: Option<IpAddr>,
+) {
     let answering = Arc::clone(&state);
     let service = service_fn(move |request| {
-        let response = page(&answering, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let state = Arc::clone(&answering);
+        async move {
+            Ok::<_, Infallible>(match page {
+                Page::AtOnce(page) => page(&state, &request),
+                Page::Health => pages::health(&state, &request, asked_at).await,
+            })
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -125,7 +144,12 @@ mod tests {
     async fn a_client_that_sends_nothing_is_let_go() {
         let start = Instant::now();
         let (mut client, server) = tokio::io::duplex(1024);
-        let served = tokio::spawn(connection(server, large, Arc::new(state().0)));
+        let served = tokio::spawn(connection(
+            server,
+            Page::AtOnce(large),
+            Arc::new(state().0),
+            None,
+        ));
 
         let read = client.read(&mut [0; 1]).await.expect("closed");
 
@@ -138,7 +162,12 @@ mod tests {
     async fn a_client_that_does_not_read_is_let_go() {
         let start = Instant::now();
         let (mut client, server) = tokio::io::duplex(1024);
-        let served = tokio::spawn(connection(server, large, Arc::new(state().0)));
+        let served = tokio::spawn(connection(
+            server,
+            Page::AtOnce(large),
+            Arc::new(state().0),
+            None,
+        ));
 
         client
             .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")

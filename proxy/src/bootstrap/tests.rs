@@ -4,6 +4,9 @@
 use super::*;
 use crate::pressure::HighWater;
 
+/// Probes of an application.
+const PROBES: &str = r#"{"/app-health/app/readyz": {"tcpSocket": {"port": 8080}}}"#;
+
 fn parse(arguments: &[&str]) -> Result<Invocation, clap::Error> {
     Invocation::parse([&["meshproxy"], arguments].concat())
 }
@@ -91,6 +94,7 @@ fn defaults_are_those_of_the_manual() {
         admin_addr: ([127, 0, 0, 1], 15000).into(),
         metrics_addr: ([0, 0, 0, 0], 15090).into(),
         health_addr: ([0, 0, 0, 0], 15021).into(),
+        app_probes: AppProbes::default(),
         dns: None,
         stream_idle_timeout: Some(Duration::from_secs(3_600)),
         access_log: AccessLog::Off,
@@ -115,6 +119,7 @@ fn defaults_are_those_of_the_manual() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of all flags and settings")]
 fn flags_set_what_they_name() {
     let all = settings(&[
         "--config",
@@ -179,6 +184,7 @@ fn flags_set_what_they_name() {
         admin_addr: ([127, 0, 0, 1], 0).into(),
         metrics_addr: "[::1]:1".parse().expect("an address"),
         health_addr: ([1, 2, 3, 4], 5).into(),
+        app_probes: AppProbes::default(),
         dns: None,
         stream_idle_timeout: None,
         access_log: AccessLog::Json,
@@ -298,6 +304,10 @@ fn what_cannot_be_used_is_a_usage_error_that_says_why() {
             "--control is not available yet",
         ),
         (
+            &["--app-probes", "{\"/metrics\": {}}", "--config", "a"],
+            "/metrics: must be /app-health/CONTAINER/livez",
+        ),
+        (
             &["--dns", "localhost", "--config", "a"],
             "must be addresses such as 127.0.0.1:15053,[::1]:15053, got \"localhost\"",
         ),
@@ -361,7 +371,11 @@ fn every_flag_of_a_proxy_has_its_name_in_the_environment() {
         if matches!(flag, "help" | "version") {
             continue;
         }
-        let expected = format!("MESHPROXY_{}", flag.to_uppercase().replace('-', "_"));
+        let expected = match flag {
+            // Not ours to name.
+            "istio-app-probes" => "ISTIO_KUBE_APP_PROBERS".to_owned(),
+            _ => format!("MESHPROXY_{}", flag.to_uppercase().replace('-', "_")),
+        };
         assert_eq!(
             argument.get_env().and_then(|env| env.to_str()),
             Some(&*expected)
@@ -393,16 +407,28 @@ fn names_are_answered_where_captured_questions_are_led_to_if_nothing_else_is_sai
 }
 
 #[test]
-fn where_names_are_answered_and_asked_can_be_said() {
+fn what_is_answered_for_the_workload_can_be_said() {
     let settings = settings(&[
+        "--app-probes",
+        PROBES,
         "--dns",
         "127.0.0.1:0, [::1]:53",
         "--dns-upstream",
         "10.0.0.10,[fd00::10]:5353",
     ]);
 
+    assert_eq!(settings.app_probes, PROBES.parse().expect("probes"));
     let dns = settings.dns.expect("it is on");
     let texts = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(texts(&dns.listen), ["127.0.0.1:0", "[::1]:53"]);
     assert_eq!(texts(&dns.upstream), ["10.0.0.10:53", "[fd00::10]:5353"]);
+}
+
+#[test]
+fn probes_are_taken_as_the_injector_says_them_unless_ours_are_said() {
+    let istio = settings(&["--istio-app-probes", PROBES]);
+    let ours = settings(&["--istio-app-probes", PROBES, "--app-probes", ""]);
+
+    assert!(!istio.app_probes.is_empty());
+    assert!(ours.app_probes.is_empty());
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 pub use check::Check;
 pub use keeper::Keeper;
+pub(crate) use probe::{Asked, Failure, ask_grpc, driven};
 
 /// Why an endpoint takes no requests; none while it takes them. Workers share it.
 #[derive(Debug, Default)]

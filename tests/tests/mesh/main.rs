@@ -30,6 +30,7 @@ mod mirrors;
 mod misbehaviour;
 mod mtls;
 mod outlier;
+mod probes;
 mod protocols;
 mod rate_limits;
 mod redirects;

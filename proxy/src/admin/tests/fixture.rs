@@ -36,6 +36,7 @@ pub(in crate::admin) fn state() -> (
     let (sender, commands) = mpsc::channel(1);
     let state = AdminState {
         dns: None,
+        probes: None,
         publisher,
         config: Mutex::new(ConfigInfo::default()),
         certificates: Mutex::default(),

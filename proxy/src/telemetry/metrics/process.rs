@@ -12,6 +12,7 @@ use crate::telemetry::metrics::authorization::AuthorizationCounters;
 use crate::telemetry::metrics::dns::DnsCounters;
 use crate::telemetry::metrics::faults::FaultCounters;
 use crate::telemetry::metrics::mirrors::MirrorCounters;
+use crate::telemetry::metrics::probes::ProbeCounters;
 use crate::telemetry::metrics::procfs::ProcCollector;
 use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 use crate::telemetry::metrics::retries::RetryCounters;
@@ -64,6 +65,8 @@ pub struct ProcessMetrics {
     pub connection_panics: IntCounter,
     /// Lines that the access log lost.
     pub access_log_dropped: IntCounter,
+    /// Probes of the application.
+    pub app_probes: ProbeCounters,
     /// Names that the workload asked for.
     pub dns: DnsCounters,
     /// Name resolutions by result `ok` and `failed`.
@@ -164,6 +167,7 @@ impl ProcessMetrics {
                 "meshproxy_access_log_dropped_total",
                 "Access-log lines lost because the output was too slow or failed.",
             )?,
+            app_probes: all.app_probes()?,
             dns: all.dns()?,
             dns_resolutions: all.dns_resolutions()?,
             health_checks: all.health_checks()?,
@@ -353,6 +357,15 @@ impl Collected<'_> {
                 &["policy", "result"],
             )?,
         })
+    }
+
+    fn app_probes(&self) -> Result<ProbeCounters> {
+        let by_result = self.counters(
+            "meshproxy_app_probes_total",
+            "Probes of the application that kubelet made through the proxy.",
+            &["result"],
+        )?;
+        ProbeCounters::new(&by_result)
     }
 
     fn dns(&self) -> Result<DnsCounters> {

@@ -41,7 +41,7 @@ const HELD_UP: Duration = Duration::from_millis(500);
 
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("exchange")]
@@ -97,7 +97,14 @@ async fn attempt(target: &Target, tls: &TlsMetrics) -> Result<(), Failure> {
                 false => Err(Failure::Status(status)),
             }
         }
-        Probe::Grpc { service } => ask_grpc(io, check, scheme, service).await,
+        Probe::Grpc { service } => {
+            let asked = Asked {
+                authority: &check.authority,
+                scheme,
+                agent: USER_AGENT,
+            };
+            ask_grpc(io, asked, service).await
+        }
     }
 }
 
@@ -128,15 +135,24 @@ async fn get_http2(
     scheme: Scheme,
     path: &str,
 ) -> Result<StatusCode, Failure> {
-    let request = Request::get(uri(check, scheme, path)?)
+    let request = Request::get(uri(&check.authority, scheme, path)?)
         .header(header::USER_AGENT, USER_AGENT)
         .body(Full::default())?;
     exchange_http2(io, request, async |response| Ok(response.status())).await
 }
 
-async fn ask_grpc(io: Io, check: &Check, scheme: Scheme, service: &str) -> Result<(), Failure> {
-    let request = Request::post(uri(check, scheme, grpc::PATH)?)
-        .header(header::USER_AGENT, USER_AGENT)
+/// Whom a server of HTTP/2 is asked as, and who asks.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) authority: &'a str,
+    pub(crate) scheme: Scheme,
+    pub(crate) agent: &'static str,
+}
+
+/// Asks a server, on a connection that is for this alone, whether a service of it serves.
+pub(crate) async fn ask_grpc(io: Io, asked: Asked<'_>, service: &str) -> Result<(), Failure> {
+    let request = Request::post(uri(asked.authority, asked.scheme, grpc::PATH)?)
+        .header(header::USER_AGENT, asked.agent)
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .body(Full::new(grpc::request(service)))?;
@@ -160,8 +176,8 @@ async fn ask_grpc(io: Io, check: &Check, scheme: Scheme, service: &str) -> Resul
     .await
 }
 
-fn uri(check: &Check, scheme: Scheme, path: &str) -> Result<Uri, http::Error> {
-    let uri = Uri::builder().scheme(scheme).authority(&*check.authority);
+fn uri(authority: &str, scheme: Scheme, path: &str) -> Result<Uri, http::Error> {
+    let uri = Uri::builder().scheme(scheme).authority(authority);
     uri.path_and_query(path).build()
 }
 
@@ -188,7 +204,7 @@ async fn exchange_http2<T>(
 
 /// Does `work` while the connection is driven. When the connection ends first, the work has all it
 /// will get.
-async fn driven<T>(conn: impl Future, work: impl Future<Output = T>) -> T {
+pub(crate) async fn driven<T>(conn: impl Future, work: impl Future<Output = T>) -> T {
     let (mut conn, mut work) = (pin!(conn), pin!(work));
     tokio::select! {
         biased;
