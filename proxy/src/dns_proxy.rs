@@ -202,6 +202,7 @@ impl Listening {
             counters,
             turn: Cell::new(fastrand::usize(..)),
             refusals: Throttle::default(),
+            oddities: Throttle::default(),
             failures: Throttle::default(),
         });
         let mut tasks = JoinSet::new();

@@ -123,7 +123,7 @@ fn check_ports(entry: &ServiceEntry, resolution: Resolution, meta: &Metadata, f:
     });
 }
 
-/// Whether the control plane gives the entry an address of its own.
+/// Whether the entry is given a virtual address where it has none.
 fn gets_address(entry: &ServiceEntry, resolution: Resolution, meta: &Metadata) -> bool {
     resolution != Resolution::None
         && !refuses_address(meta)

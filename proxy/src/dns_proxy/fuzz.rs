@@ -55,6 +55,7 @@ pub(crate) fn packet(bytes: &[u8]) {
                 assert!(forwarded.bytes_max >= 512);
                 // The bytes as an answer of a server, to themselves as the question.
                 assert!(!wire::answers(bytes, bytes), "a question answers itself");
+                assert!(wire::cut(bytes).len() <= bytes.len(), "cut to more");
                 let mut reply = bytes.to_vec();
                 wire::forgive_unknown_name(&mut reply);
                 let _ = wire::is_failure(&reply);

@@ -67,7 +67,8 @@ pub(crate) struct Forwarded {
 
 /// Judges a packet. `turn` says with which of several addresses an answer begins.
 pub(crate) fn judge(packet: &[u8], names: &Names, transport: Transport, turn: usize) -> Fate {
-    if packet.len() < HEADER_BYTES || is_response(packet) {
+    let is_in_bounds = (HEADER_BYTES..=QUESTION_BYTES_MAX).contains(&packet.len());
+    if !is_in_bounds || is_response(packet) {
         return Fate::Ignored;
     }
     let Ok(asked) = Message::from_vec(packet) else {

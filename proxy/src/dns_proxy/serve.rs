@@ -35,8 +35,10 @@ pub(super) struct Server {
     pub(super) counters: DnsCounters,
     /// Counts answers, so that endpoints are the first in turn.
     pub(super) turn: Cell<usize>,
-    /// For lines about questions.
+    /// For lines about who may not ask.
     pub(super) refusals: Throttle,
+    /// For lines about what is no question.
+    pub(super) oddities: Throttle,
     /// For lines about name servers.
     pub(super) failures: Throttle,
 }
@@ -163,7 +165,7 @@ impl Server {
             Fate::Forwarded(_) => {}
             Fate::Ignored | Fate::Refused(_) => {
                 self.counters.refused.inc();
-                if let Some(left_out) = self.refusals.admit(Instant::now()) {
+                if let Some(left_out) = self.oddities.admit(Instant::now()) {
                     let bytes = packet.len();
                     tracing::debug!(%peer, bytes, left_out, "not a question that can be answered");
                 }

@@ -157,9 +157,12 @@ impl Upstream {
         let mut reply = vec![0; bytes_max + 1];
         loop {
             let length = socket.recv(&mut reply).await?;
-            if length <= bytes_max && wire::answers(&reply[..length], question) {
+            if wire::answers(&reply[..length], question) {
                 reply.truncate(length);
-                return Ok(reply);
+                return Ok(match length <= bytes_max {
+                    true => reply,
+                    false => wire::cut(&reply),
+                });
             }
             tracing::debug!(%server, length, "not the answer to what was asked");
         }

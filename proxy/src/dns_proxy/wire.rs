@@ -5,6 +5,10 @@ mod tests;
 
 /// Bytes before the question.
 const HEADER_BYTES: usize = 12;
+/// Where a header says how many questions and records follow.
+const COUNTS: usize = 4;
+/// In the third byte: there is more than fits.
+const TRUNCATED: u8 = 0x02;
 /// Type and class behind the name of a question.
 const TYPE_AND_CLASS_BYTES: usize = 4;
 /// Bits of the first byte of a label that say that it is none, but a pointer or something unknown.
@@ -50,6 +54,17 @@ pub(super) fn forgive_unknown_name(reply: &mut [u8]) {
     {
         *flags &= 0xf0;
     }
+}
+
+/// The answer without its records, which says that there are more than the client has room for.
+pub(super) fn cut(reply: &[u8]) -> Vec<u8> {
+    let mut cut = reply.get(..COUNTS).unwrap_or_default().to_vec();
+    if let Some(flags) = cut.get_mut(2) {
+        *flags |= TRUNCATED;
+    }
+    cut.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+    cut.extend_from_slice(question(reply).unwrap_or_default());
+    cut
 }
 
 /// The only question of a message: its name, type and class. None if there is not exactly one, or

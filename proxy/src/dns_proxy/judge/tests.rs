@@ -193,7 +193,9 @@ fn what_is_no_question_is_ignored() {
     response.metadata.message_type = MessageType::Response;
 
     assert_eq!(by_udp(&response), Fate::Ignored);
-    for packet in [&b""[..], b"\x12\x34\x00", &[0; 11]] {
+    let mut long = encode(&question(BOTH, RecordType::A));
+    long.resize(QUESTION_BYTES_MAX + 1, 0);
+    for packet in [&b""[..], b"\x12\x34\x00", &[0; 11], &long] {
         assert_eq!(judge(packet, &names(), Transport::Udp, 0), Fate::Ignored);
     }
 }

@@ -66,6 +66,17 @@ fn servers_that_cannot_tell_are_told_from_those_that_say_no() {
 }
 
 #[test]
+fn what_is_cut_is_the_answer_to_the_same_question_without_records() {
+    let mut whole = message(7, REPLY, NAME);
+    whole[7] = 2;
+    whole.extend(b"records");
+
+    let cut = cut(&whole);
+
+    assert_eq!(cut, message(7, [REPLY[0] | 0x02, REPLY[1]], NAME));
+}
+
+#[test]
 fn no_such_name_becomes_nothing_of_the_kind_and_the_rest_stays() {
     for (before, after) in [(0x83, 0x80), (0x80, 0x80), (0x82, 0x82)] {
         let mut reply = message(7, [0x81, before], NAME);
