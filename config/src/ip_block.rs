@@ -1,7 +1,7 @@
 //! Networks, as rules write them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Addresses that begin with the same bits: `10.1.0.0/16`, or `10.1.2.3` alone. Bits of the written
@@ -20,20 +20,17 @@ pub struct IpBlockError(String);
 // === impl IpBlock ===
 
 impl IpBlock {
-    /// The address, if it is one alone.
-    pub fn alone(&self) -> Option<IpAddr> {
-        (self.bits == self.bits_max()).then_some(self.first)
-    }
-
-    /// How many bits of it count.
-    pub fn bits(&self) -> u32 {
-        self.bits
-    }
-
-    fn bits_max(&self) -> u32 {
+    /// The lowest address of them.
+    pub fn first(&self) -> IpAddr {
         match self.first {
-            IpAddr::V4(_) => 32,
-            IpAddr::V6(_) => 128,
+            IpAddr::V4(first) => {
+                let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
+                Ipv4Addr::from_bits(first.to_bits() & mask).into()
+            }
+            IpAddr::V6(first) => {
+                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
+                Ipv6Addr::from_bits(first.to_bits() & mask).into()
+            }
         }
     }
 
@@ -58,16 +55,6 @@ impl From<IpAddr> for IpBlock {
         let first = addr.to_canonical();
         let bits = if first.is_ipv4() { 32 } else { 128 };
         Self { first, bits }
-    }
-}
-
-impl fmt::Display for IpBlock {
-    /// As it was written, but for what makes no difference.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.alone() {
-            Some(addr) => addr.fmt(f),
-            None => write!(f, "{}/{}", self.first, self.bits),
-        }
     }
 }
 
@@ -100,8 +87,27 @@ impl FromStr for IpBlock {
     }
 }
 
+impl fmt::Display for IpBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first(), self.bits)
+    }
+}
+
 fn is_padded(text: &str) -> bool {
     text.len() > 1 && text.starts_with('0')
+}
+
+impl IpBlock {
+    /// The address, if it is one alone.
+    pub fn alone(&self) -> Option<IpAddr> {
+        let bits_max = if self.first.is_ipv4() { 32 } else { 128 };
+        (self.bits == bits_max).then_some(self.first)
+    }
+
+    /// How many bits of it count.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +136,32 @@ mod tests {
             let addr = addr.parse().expect("an address");
             assert_eq!(parsed.contains(addr), expected, "{block} {addr}");
         }
+    }
+
+    #[test]
+    fn a_block_is_written_by_its_first_address() {
+        for (text, written) in [
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("10.1.2.3/16", "10.1.0.0/16"),
+            ("1.2.3.4/0", "0.0.0.0/0"),
+            ("2001:db8::7/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("2001::/0", "::/0"),
+            ("::ffff:10.9.9.9/104", "10.0.0.0/8"),
+        ] {
+            let block: IpBlock = text.parse().expect("a block");
+
+            assert_eq!(block.to_string(), written);
+            assert_eq!(
+                written.parse(),
+                Ok(block).map(|it: IpBlock| IpBlock {
+                    first: it.first(),
+                    ..it
+                })
+            );
+        }
+        let alone: IpAddr = [10, 1, 2, 3].into();
+        assert_eq!(IpBlock::from(alone).to_string(), "10.1.2.3/32");
     }
 
     #[test]

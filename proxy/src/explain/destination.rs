@@ -53,6 +53,7 @@ pub(super) fn describe(
         policy: policy(policy_of),
         groups: standings.iter().map(group).collect(),
         endpoints: endpoints(compiled),
+        goes_anywhere: compiled.originals.as_ref().is_some_and(|it| it.takes_any()),
         // Addresses that DNS adds could be the ones.
         endpoint: picked(compiled, &standings, decided).filter(|_| names.is_empty()),
         names,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use config::Problem;
 
@@ -44,8 +45,7 @@ pub(crate) struct Views {
 /// A listener of a view.
 struct Entry {
     view: Rc<View>,
-    /// Its position in the table.
-    at: usize,
+    listener: Arc<Listener>,
 }
 
 // === impl Wanted ===
@@ -111,11 +111,11 @@ impl Views {
     ) -> Result<Vec<Entry>, Undecided> {
         let mut candidates = Vec::new();
         let mut add = |view: &Rc<View>, fits: &dyn Fn(&Listener) -> bool| {
-            let listeners = view.snapshot.table.listeners.iter().enumerate();
-            let fitting = listeners.filter(|(_, listener)| fits(listener));
-            candidates.extend(fitting.map(|(at, _)| Entry {
+            let listeners = view.snapshot.table.listeners.iter();
+            let fitting = listeners.filter(|listener| fits(listener));
+            candidates.extend(fitting.map(|listener| Entry {
                 view: Rc::clone(view),
-                at,
+                listener: Arc::clone(listener),
             }));
         };
         match wanted {
@@ -142,8 +142,26 @@ impl Views {
                 |it: &Listener, rule| it.direction == Direction::Outbound && it.port_rule == rule;
             add(&view, &|it| by(it, PortRule::Listener(port)));
             add(&view, &|it| by(it, PortRule::Authority));
+            if candidates.is_empty() {
+                candidates.extend(self.captured(caller, port)?);
+            }
         }
         Ok(candidates)
+    }
+
+    /// What a captured request at `port` meets, if nobody listens for it by itself. Its address is not
+    /// known, but HTTP goes by its host.
+    fn captured(&mut self, caller: &Workload, port: u16) -> Result<Option<Entry>, Undecided> {
+        let view = self.view(caller, Traffic::Captured)?;
+        let mut listeners = view.snapshot.table.listeners.iter();
+        let taking =
+            listeners.find(|it| it.direction == Direction::Outbound && it.captured.is_some());
+        let captured = taking.and_then(|it| it.captured.as_ref());
+        let listener = captured.and_then(|it| it.ports.get(&port)).map(Arc::clone);
+        Ok(listener.map(|listener| Entry {
+            listener,
+            view: Rc::clone(&view),
+        }))
     }
 
     fn view(&mut self, caller: &Workload, traffic: Traffic) -> Result<Rc<View>, Undecided> {
@@ -180,7 +198,7 @@ impl Views {
 
 impl Entry {
     fn listener(&self) -> &Listener {
-        &self.view.snapshot.table.listeners[self.at]
+        &self.listener
     }
 }
 

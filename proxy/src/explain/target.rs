@@ -81,7 +81,7 @@ fn failure(
         return Some(walk.failure(&rejection, reason));
     }
     let nobody = destination.endpoints.is_empty() && destination.names.is_empty();
-    if nobody {
+    if nobody && !destination.goes_anywhere {
         let rejection = Rejection::Upstream(UpstreamError::NoEndpoint);
         return Some(walk.failure(&rejection, "it has no endpoint".to_owned()));
     }

@@ -1,6 +1,6 @@
 //! The listeners of this proxy: bound, given to the workers, and taken from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::problems::ReloadError;
 use crate::drain::{Load, Loads};
 use crate::handover::Sockets;
 use crate::listener::{self, Bound};
-use crate::table::{Bind, Listener, Table};
+use crate::table::{Bind, Table};
 use crate::worker::{Command, Handle};
 
 /// What is open, and by whom it is served.
@@ -143,15 +143,16 @@ fn name(bind: &Bind) -> String {
 
 /// Warns of each listener that is shut and was not before.
 pub(super) fn warn_of_shut(table: &Table, before: &Table) {
-    let is_shut = |listener: &Listener| listener.transport.is_shut();
-    for listener in table.listeners.iter().filter(|it| is_shut(it)) {
-        if !before
-            .listener(&listener.bind)
-            .is_some_and(|it| is_shut(it))
-        {
+    let shut = |table: &Table| -> BTreeSet<(Bind, String)> {
+        let all = table.everywhere().filter(|it| it.transport.is_shut());
+        all.map(|it| (it.bind.clone(), it.name.clone())).collect()
+    };
+    let before = shut(before);
+    for (bind, name) in shut(table) {
+        if !before.contains(&(bind.clone(), name.clone())) {
             tracing::warn!(
-                bind = %listener.bind,
-                name = listener.name,
+                %bind,
+                name,
                 "takes no connections: PeerAuthentication asks for STRICT mutual TLS, and there is \
                  no --identity-dir"
             );

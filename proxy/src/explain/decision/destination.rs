@@ -36,6 +36,8 @@ pub(crate) struct Destination {
     /// Who is asked while all work: those that get traffic first, then those that stand by.
     pub(crate) groups: Vec<Group>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Whether it goes to whatever address a captured caller asked for.
+    pub(crate) goes_anywhere: bool,
     /// Names of endpoints, whose addresses a running proxy asks DNS for.
     pub(crate) names: Vec<String>,
     /// The endpoint that the request gets at its first attempt, where that is not drawn.

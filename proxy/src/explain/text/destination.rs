@@ -38,6 +38,13 @@ pub(super) fn destination(out: &mut impl Write, destination: &Destination) -> io
     for endpoint in &destination.endpoints {
         self::endpoint(out, endpoint, destination)?;
     }
+    if destination.goes_anywhere {
+        inner(
+            out,
+            "endpoint",
+            "the address that was asked for, once it is captured",
+        )?;
+    }
     for name in &destination.names {
         inner(
             out,

@@ -149,6 +149,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_captured_connection_is_judged_by_where_it_was_going() {
+        let bind: SocketAddr = "[::]:15006".parse().expect("an address");
+        let mut downstream = Downstream::new(Bind::Tcp(bind), None, Some(bind));
+        downstream.original = "10.0.0.1:9080".parse().ok();
+
+        let facts = Facts::of_connection(&downstream);
+
+        assert_eq!(facts.destination_port, 9080);
+        assert_eq!(facts.destination_ip, "10.0.0.1".parse().ok());
+    }
+
+    #[test]
     fn clients_are_found_behind_as_many_proxies_as_are_trusted() {
         let mut headers = HeaderMap::new();
         let mut add = |line: &'static str| {

@@ -11,10 +11,11 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::Plan;
+use super::port::{Within, outbound, whole};
 use crate::table::capture::Captured;
 use crate::table::host::HostTable;
 use crate::table::opaque::OpaqueRoutes;
-use crate::table::{Bind, Listener, PortRule, Speaks, Transport, UnknownHost};
+use crate::table::{Bind, Direction, Listener, PortRule, Speaks, Transport, UnknownHost};
 
 /// Where traffic from the workload is redirected to.
 pub(super) const OUTBOUND_PORT: u16 = 15_001;
@@ -32,7 +33,10 @@ impl Plan<'_> {
         self.takes_captured("captured inbound", INBOUND_PORT, inbound);
     }
 
-    fn takes_captured(&mut self, name: &str, port: u16, captured: Captured) {
+    fn takes_captured(&mut self, name: &str, port: u16, mut captured: Captured) {
+        // What was going to this very port could only lead back here.
+        let nowhere = self.nowhere(captured.rest.direction, port);
+        captured.ports.insert(port, Arc::new(nowhere));
         // Both families come to it.
         let bind = Bind::Tcp(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
         let listener = Listener {
@@ -50,5 +54,19 @@ impl Plan<'_> {
             admission: None,
         };
         self.listeners.insert(bind, listener);
+    }
+
+    /// A listener whose connections lead nowhere.
+    fn nowhere(&mut self, direction: Direction, port: u16) -> Listener {
+        let id = self.registry.black_hole();
+        let within = Within {
+            hosts: HostTable::default(),
+            speaks: Speaks::Opaque,
+            opaque: OpaqueRoutes::always(whole(id)),
+        };
+        Listener {
+            direction,
+            ..outbound("own port".to_owned(), port, within)
+        }
     }
 }

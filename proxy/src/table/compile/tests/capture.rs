@@ -407,7 +407,18 @@ spec:
         .iter()
         .map(|it| it.bind.to_string());
     let binds: Vec<String> = binds.collect();
-    assert_eq!(binds, ["0.0.0.0:15001", "0.0.0.0:15006", "127.0.0.1:9999"]);
+    assert_eq!(binds, ["127.0.0.1:9999", "[::]:15001", "[::]:15006"]);
+}
+
+#[test]
+fn the_port_that_takes_captured_connections_leads_nowhere() {
+    let compiled = all(&[]);
+
+    for (direction, port) in [(Outbound, 15_001), (Direction::Inbound, 15_006)] {
+        let listener = captured(&compiled, direction, &format!("10.0.0.1:{port}"));
+        let way = opaque_way(&compiled, listener, None, "10.0.0.1");
+        assert_eq!(way.as_deref(), Some("BlackHoleCluster"), "{port}");
+    }
 }
 
 #[test]
@@ -506,10 +517,8 @@ spec: {{clusterIP: 10.{}.{}.{low}, ports: [{{name: http, port: 80}}, {{name: tcp
 
     let compiled = capturing(&[], &documents);
 
-    // One listener per address of TCP, two for the port with HTTP, and the rest, inbound as well.
-    assert_eq!(
-        compiled.table.everywhere().count(),
-        SERVICES + 2 + 1 + 1 + 2
-    );
-    assert_eq!(compiled.destinations.iter().count(), 2 * SERVICES + 2);
+    // One listener per address of TCP, and two for the port with HTTP.
+    // Each way takes connections, has what nobody knows, and the own port that leads nowhere.
+    assert_eq!(compiled.table.everywhere().count(), SERVICES + 2 + 2 * 3);
+    assert_eq!(compiled.destinations.iter().count(), 2 * SERVICES + 3);
 }
