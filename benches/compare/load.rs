@@ -16,6 +16,7 @@ use crate::handshake;
 use crate::identity::Identities;
 use crate::preflight::{Tool, Tools};
 use crate::process::pinned;
+use crate::tcp;
 use crate::work::{BODY_BYTES, REQUEST_PATH, REQUEST_RULE, RULE_HEADER, Work};
 
 /// Connections of wrk and oha.
@@ -57,7 +58,7 @@ pub(crate) struct Load<'a> {
 /// What a run of a load generator has done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Outcome {
-    /// Answered requests.
+    /// Answered requests, or GiB that passed.
     pub(crate) requests: f64,
     /// How long the run took, in seconds.
     pub(crate) seconds: f64,
@@ -79,6 +80,9 @@ impl Load<'_> {
         if self.work == Work::Handshake {
             return handshake::run(self, Duration::from_secs(seconds)).await;
         }
+        if self.work == Work::Tcp {
+            return tcp::run(self.core, self.port, Duration::from_secs(seconds)).await;
+        }
         let read = |printed: &str| match self.work {
             Work::Http1
             | Work::Http1Rules
@@ -86,6 +90,8 @@ impl Load<'_> {
             | Work::Connection
             | Work::Hop
             | Work::Handshake
+            | Work::Tcp
+            | Work::TcpIdle
             | Work::Idle => wrk_outcome(printed),
             Work::Http2ToHttp1 | Work::Http2ToHttp2 => h2load_outcome(printed, BODY_BYTES),
             Work::Grpc => h2load_outcome(printed, grpc::ANSWER.len()),
@@ -120,6 +126,8 @@ impl Load<'_> {
             | Work::Http2ToHttp2
             | Work::Hop
             | Work::Handshake
+            | Work::Tcp
+            | Work::TcpIdle
             | Work::Latency
             | Work::Idle => REQUEST_PATH,
         };
@@ -133,6 +141,8 @@ impl Load<'_> {
             | Work::Connection
             | Work::Hop
             | Work::Handshake
+            | Work::Tcp
+            | Work::TcpIdle
             | Work::Idle => {
                 let script = self.folder.join("wrk.lua");
                 fs::write(&script, WRK_SCRIPT).context("write the script for wrk")?;

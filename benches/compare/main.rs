@@ -12,6 +12,7 @@ mod preflight;
 mod process;
 mod proxy;
 mod report;
+mod tcp;
 mod usage;
 mod work;
 mod written;
@@ -134,6 +135,16 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
     let needs_grpc = args.work.iter().any(|work| work.upstream() == Spoken::Grpc);
     let service = needs_grpc.then(|| grpc::Service::start(args.load_core));
     let service = service.transpose().context("start the gRPC service")?;
+    let needs_tcp = args
+        .work
+        .iter()
+        .any(|work| work.upstream() == Spoken::Opaque);
+    let opaque = needs_tcp.then(|| tcp::Service::start(args.load_core));
+    let opaque = opaque.transpose().context("start the TCP service")?;
+    if args.work.contains(&Work::TcpIdle) {
+        // What is started from now on inherits it.
+        tcp::Resting::prepare()?;
+    }
     let identities = Identities::write(&folder.path().join("identities"))?;
     let [http1, http2] = free_ports()?;
     let place = Place {
@@ -142,6 +153,7 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
             http1,
             http2,
             grpc: service.as_ref().map(grpc::Service::port),
+            tcp: opaque.as_ref().map(tcp::Service::port),
         },
         identities: &identities,
         tools,
@@ -159,9 +171,10 @@ async fn compare(args: &Args, tools: &Tools) -> Result<Report> {
                     .await
                     .with_context(|| format!("{} on {}", proxy.name(), work.name()))?;
                 let cpu = sample.get(&Metric::Cpu);
-                let cpu = cpu
-                    .map(|us| format!("{us:.2} µs/request"))
-                    .unwrap_or_default();
+                let cpu = cpu.map(|us| format!("{us:.2} µs/request"));
+                let of_bytes = sample.get(&Metric::CpuOfBytes);
+                let of_bytes = of_bytes.map(|seconds| format!("{seconds:.3} s/GiB"));
+                let cpu = cpu.or(of_bytes).unwrap_or_default();
                 let (work_name, name) = (work.name(), proxy.name());
                 eprintln!(
                     "round {round}/{} {work_name:11} {name:10} {cpu}",
@@ -195,6 +208,12 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
     if work == Work::Idle {
         return Ok(sample);
     }
+    if work == Work::TcpIdle {
+        let count = tcp::Resting::prepare()?;
+        let each = memory_of_resting((port, count), &pids).await?;
+        sample.insert(Metric::RestingConnection, each);
+        return Ok(sample);
+    }
     let (core, rate, tools) = (args.load_core, args.rate, upstream.tools);
     let load = Load {
         work,
@@ -219,18 +238,40 @@ async fn measure(args: &Args, (proxy, work): (Proxy, Work), upstream: Place<'_>)
     let (outcome, memory) = (outcome?, memory?);
     let used = usage::cpu(&pids)?.saturating_sub(before);
 
-    sample.insert(Metric::Rate, outcome.requests / outcome.seconds);
+    let (of_load, cpu) = match work.downstream() {
+        Spoken::Opaque => (
+            Metric::ByteRate,
+            (Metric::CpuOfBytes, used.as_secs_f64() / outcome.requests),
+        ),
+        Spoken::Http1 | Spoken::Http2 | Spoken::Grpc => (
+            Metric::Rate,
+            (Metric::Cpu, used.as_secs_f64() * 1e6 / outcome.requests),
+        ),
+    };
+    sample.insert(of_load, outcome.requests / outcome.seconds);
     if let Some((p50, p99)) = outcome.p50_p99_us {
         sample.insert(Metric::P50, p50);
         sample.insert(Metric::P99, p99);
     }
     if !processes.is_empty() {
         ensure!(outcome.requests > 0.0, "not one request was answered");
-        sample.insert(Metric::Cpu, used.as_secs_f64() * 1e6 / outcome.requests);
+        sample.insert(cpu.0, cpu.1);
         sample.insert(Metric::LoadResident, mib(memory.resident_kib));
         sample.insert(Metric::LoadAnonymous, mib(memory.anonymous_kib));
     }
     Ok(sample)
+}
+
+/// Memory of each of `count` connections that rest, in KiB.
+async fn memory_of_resting((port, count): (u16, usize), pids: &[u32]) -> Result<f64> {
+    let before = usage::memory(pids)?;
+    let resting = tcp::Resting::open(port, count).context("open connections")?;
+    // What was of use for opening them is given back.
+    tokio::time::sleep(SETTLE).await;
+    let after = usage::memory(pids)?;
+    drop(resting);
+    let grown = after.anonymous_kib.saturating_sub(before.anonymous_kib);
+    Ok(mib(grown) * 1024.0 / count as f64)
 }
 
 /// Where and with what was measured.
@@ -289,7 +330,7 @@ impl Args {
             }
             Work::Http2ToHttp1 | Work::Http2ToHttp2 | Work::Grpc => Some(Tool::H2load),
             Work::Latency => Some(Tool::Oha),
-            Work::Handshake | Work::Idle => None,
+            Work::Handshake | Work::Tcp | Work::TcpIdle | Work::Idle => None,
         });
         let proxies = self.proxy.iter().filter_map(|proxy| proxy.tool());
         [Tool::Taskset, Tool::Nginx]
@@ -315,7 +356,7 @@ mod tests {
     #[test]
     fn every_work_and_every_proxy_is_the_default() {
         let args = Args::parse_from(["compare"]);
-        assert_eq!(args.work.len(), 11);
+        assert_eq!(args.work.len(), 13);
         let all = [
             Proxy::Meshproxy,
             Proxy::Haproxy,

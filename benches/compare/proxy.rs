@@ -66,6 +66,8 @@ pub(crate) struct Ports {
     pub(crate) http2: u16,
     /// Our gRPC service; none if no work needs it.
     pub(crate) grpc: Option<u16>,
+    /// Our service of connections that are not HTTP; none if no work needs it.
+    pub(crate) tcp: Option<u16>,
 }
 
 // === impl Ports ===
@@ -80,6 +82,7 @@ impl Ports {
             Spoken::Http1 => Ok(self.http1),
             Spoken::Http2 => Ok(self.http2),
             Spoken::Grpc => self.grpc.context("the gRPC service was not started"),
+            Spoken::Opaque => self.tcp.context("the TCP service was not started"),
         }
     }
 }
@@ -106,6 +109,7 @@ impl Proxy {
             (Proxy::Nginx | Proxy::Nghttpx, Work::Hop | Work::Handshake) => {
                 Some("is no proxy of a mesh")
             }
+            (Proxy::Nginx | Proxy::Nghttpx, Work::Tcp | Work::TcpIdle) => Some("is here for HTTP"),
             (Proxy::Nghttpx, Work::Http1Rules) => Some("has no rules by header"),
             (Proxy::Haproxy | Proxy::Nginx | Proxy::Envoy | Proxy::Nghttpx, Work::Http1Guarded) => {
                 Some("is compared with meshproxy's own http1")
@@ -154,6 +158,8 @@ impl Proxy {
             | Work::Http2ToHttp1
             | Work::Http2ToHttp2
             | Work::Grpc
+            | Work::Tcp
+            | Work::TcpIdle
             | Work::Latency
             | Work::Idle => &[Side::Plain],
         };

@@ -16,8 +16,12 @@ use crate::work::Work;
 pub(crate) enum Metric {
     /// CPU time of the proxy per request, in µs.
     Cpu,
+    /// CPU time of the proxy per GiB, in seconds.
+    CpuOfBytes,
     /// Requests per second.
     Rate,
+    /// GiB per second.
+    ByteRate,
     /// Median latency, in µs.
     P50,
     /// 99th percentile of the latency, in µs.
@@ -30,6 +34,8 @@ pub(crate) enum Metric {
     LoadResident,
     /// The part of it that no file backs, in MiB.
     LoadAnonymous,
+    /// Memory per connection that rests, in KiB.
+    RestingConnection,
 }
 
 /// What one proxy did in one round of one work.
@@ -89,32 +95,39 @@ impl Metric {
     fn heading(self) -> &'static str {
         match self {
             Metric::Cpu => "CPU µs/request",
+            Metric::CpuOfBytes => "CPU s/GiB",
             Metric::Rate => "requests/s",
+            Metric::ByteRate => "GiB/s",
             Metric::P50 => "p50 µs",
             Metric::P99 => "p99 µs",
             Metric::IdleResident => "idle RSS MiB",
             Metric::IdleAnonymous => "idle anon MiB",
             Metric::LoadResident => "load RSS MiB",
             Metric::LoadAnonymous => "load anon MiB",
+            Metric::RestingConnection => "KiB/connection",
         }
     }
 
     fn key(self) -> &'static str {
         match self {
             Metric::Cpu => "cpu_us_per_request",
+            Metric::CpuOfBytes => "cpu_s_per_gib",
             Metric::Rate => "requests_per_second",
+            Metric::ByteRate => "gib_per_second",
             Metric::P50 => "p50_us",
             Metric::P99 => "p99_us",
             Metric::IdleResident => "idle_rss_mib",
             Metric::IdleAnonymous => "idle_rss_anon_mib",
             Metric::LoadResident => "load_rss_mib",
             Metric::LoadAnonymous => "load_rss_anon_mib",
+            Metric::RestingConnection => "resting_kib_per_connection",
         }
     }
 
     fn decimals(self) -> usize {
         match self {
-            Metric::Cpu => 2,
+            Metric::CpuOfBytes => 3,
+            Metric::Cpu | Metric::ByteRate | Metric::RestingConnection => 2,
             Metric::Rate | Metric::P50 | Metric::P99 => 0,
             Metric::IdleResident
             | Metric::IdleAnonymous
@@ -293,7 +306,36 @@ impl Report {
             own(Work::Http1, load),
             Some(16.0),
         );
+        checks.extend(self.checks_of_tcp());
         checks
+    }
+
+    fn checks_of_tcp(&self) -> Vec<Check> {
+        use Proxy::{Envoy, Haproxy, Meshproxy};
+        let own = (Work::Tcp, Meshproxy);
+        let against = |(peer, bound): (Proxy, Option<f64>)| {
+            let cpu = Metric::CpuOfBytes;
+            let summary = self.rounds(own, (Work::Tcp, peer), cpu, |a, b| a / b)?;
+            Some(Check {
+                what: format!("tcp: CPU, meshproxy / {}", peer.name()),
+                summary,
+                bound,
+            })
+        };
+        let peers = [(Haproxy, None), (Envoy, Some(0.8))];
+        let rounds = self.samples.get(&(Work::TcpIdle, Meshproxy));
+        let each = rounds.into_iter().flatten();
+        let each = each.filter_map(|sample| sample.get(&Metric::RestingConnection));
+        let resting = summarise(each.copied()).map(|summary| Check {
+            what: "meshproxy per connection that rests, KiB".to_owned(),
+            summary,
+            bound: Some(8.0),
+        });
+        peers
+            .into_iter()
+            .filter_map(against)
+            .chain(resting)
+            .collect()
     }
 
     /// `relate` applied to the two sides of every round.

@@ -44,6 +44,10 @@ pub(crate) enum Work {
     Hop,
     /// a full handshake of mutual TLS 1.3 per request
     Handshake,
+    /// bytes both ways on connections that are not HTTP, 8 at once
+    Tcp,
+    /// memory of 10 000 connections that are not HTTP and rest
+    TcpIdle,
     /// HTTP/1.1 at a fixed rate: p50 and p99, also without a proxy
     Latency,
     /// memory of a proxy that has just started
@@ -59,6 +63,8 @@ pub(crate) enum Spoken {
     Http2,
     /// gRPC, over HTTP/2 as above.
     Grpc,
+    /// Nothing that a proxy knows.
+    Opaque,
 }
 
 // === impl Work ===
@@ -76,6 +82,8 @@ impl Work {
             Work::Grpc => "grpc",
             Work::Hop => "hop",
             Work::Handshake => "handshake",
+            Work::Tcp => "tcp",
+            Work::TcpIdle => "tcp-idle",
             Work::Latency => "latency",
             Work::Idle => "idle",
         }
@@ -92,6 +100,7 @@ impl Work {
             | Work::Handshake
             | Work::Latency
             | Work::Idle => Spoken::Http1,
+            Work::Tcp | Work::TcpIdle => Spoken::Opaque,
             Work::Http2ToHttp1 | Work::Http2ToHttp2 => Spoken::Http2,
             Work::Grpc => Spoken::Grpc,
         }
@@ -109,6 +118,8 @@ impl Work {
             | Work::Grpc
             | Work::Hop
             | Work::Handshake
+            | Work::Tcp
+            | Work::TcpIdle
             | Work::Latency
             | Work::Idle => self.downstream(),
         }
@@ -126,6 +137,8 @@ impl Work {
             | Work::Grpc
             | Work::Hop
             | Work::Handshake
+            | Work::Tcp
+            | Work::TcpIdle
             | Work::Latency
             | Work::Idle => Vec::new(),
         }
@@ -150,7 +163,7 @@ impl Spoken {
     /// Whether the connections are HTTP/2.
     pub(crate) fn is_http2(self) -> bool {
         match self {
-            Spoken::Http1 => false,
+            Spoken::Http1 | Spoken::Opaque => false,
             Spoken::Http2 | Spoken::Grpc => true,
         }
     }

@@ -4,6 +4,7 @@
 //! else is the program's default, which favours the peers: meshproxy has its telemetry on.
 
 mod hop;
+mod tcp;
 
 use std::fmt::Write as _;
 
@@ -40,10 +41,14 @@ pub(crate) fn meshproxy(wanted: Wanted<'_>) -> String {
     if wanted.side != Side::Plain {
         return hop::meshproxy(wanted);
     }
+    if wanted.work.downstream() == Spoken::Opaque {
+        return tcp::meshproxy(wanted);
+    }
     let protocol = |spoken| match spoken {
         Spoken::Http1 => "HTTP",
         Spoken::Http2 => "HTTP2",
         Spoken::Grpc => "GRPC",
+        Spoken::Opaque => "TCP",
     };
     let (downstream, upstream) = (wanted.work.downstream(), wanted.work.upstream());
     let service = |name: &str, port: u16| {
@@ -116,6 +121,8 @@ fn endpoints(work: Work, port: u16) -> Vec<Value> {
         | Work::Grpc
         | Work::Hop
         | Work::Handshake
+        | Work::Tcp
+        | Work::TcpIdle
         | Work::Latency
         | Work::Idle => &UPSTREAMS[..1],
     };
@@ -177,6 +184,9 @@ pub(crate) fn haproxy(wanted: Wanted<'_>) -> String {
         upstream_port,
         ..
     } = wanted;
+    if work.downstream() == Spoken::Opaque {
+        return tcp::haproxy(wanted);
+    }
     let protocol = |spoken: Spoken| match spoken.is_http2() {
         true => " proto h2",
         false => "",
@@ -231,7 +241,7 @@ pub(crate) fn nginx(wanted: Wanted<'_>) -> String {
         ""
     };
     let pass = match work.upstream() {
-        Spoken::Http1 | Spoken::Http2 => "proxy_pass http",
+        Spoken::Http1 | Spoken::Http2 | Spoken::Opaque => "proxy_pass http",
         Spoken::Grpc => "grpc_pass grpc",
     };
     let nowhere = format!("proxy_pass http://127.0.0.1:{NOWHERE_PORT};");
@@ -327,6 +337,9 @@ http {{
 
 /// Envoy's static bootstrap, as JSON: a plain connection manager with the router, nothing of Istio.
 pub(crate) fn envoy(wanted: Wanted<'_>) -> String {
+    if wanted.work.downstream() == Spoken::Opaque {
+        return tcp::envoy(wanted);
+    }
     let address =
         |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let cluster = |name: &str, port: u16| {
