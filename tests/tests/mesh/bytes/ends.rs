@@ -161,7 +161,12 @@ async fn tls_that_is_cut_off_is_a_reset_for_the_origin() {
 #[tokio::test]
 async fn a_reset_of_the_origin_does_not_look_like_the_end_of_tls() {
     let files = Files::new();
-    let (proxy, mut client, origin) = secured(&files).await;
+    let (proxy, mut client, mut origin) = secured(&files).await;
+    // A connection that ends before it is seen to be open was never connected.
+    client.write_all(b"x").await.expect("room");
+    client.flush().await.expect("room");
+    let read = soon("a byte", origin.read_u8()).await;
+    assert_eq!(read.expect("as it was sent"), b'x');
 
     reset(origin);
 

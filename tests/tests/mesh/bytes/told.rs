@@ -103,12 +103,26 @@ spec: {action: DENY, rules: [{from: [{source: {ipBlocks: [127.0.0.0/8]}}]}]}
     assert_eq!(line["upstream_host"], Value::Null, "it never was connected");
 }
 
+/// Connections that are under way at each of two endpoints, as they are listed.
+async fn busy(proxy: &Proxy, endpoints: [SocketAddr; 2]) -> [u64; 2] {
+    let destinations = proxy.admin("/destinations").await.to_string();
+    endpoints.map(|endpoint| {
+        let at = format!("\"address\":\"{endpoint}\"");
+        let (_, listed) = destinations.split_once(&at).expect("it is listed");
+        let (_, active) = listed.split_once("\"active\":").expect("a count");
+        let end = active
+            .find(|it: char| !it.is_ascii_digit())
+            .expect("an end");
+        active[..end].parse().expect("a count")
+    })
+}
+
 #[tokio::test]
-async fn the_least_busy_endpoint_is_the_one_with_the_fewest_connections() {
+async fn open_connections_make_an_endpoint_busy() {
     let ((first, one), (second, two)) = (listen().await, listen().await);
     let port = Port::reserve();
     let yaml = passing_to(&port, &[one, two]) + &policy("loadBalancer: {simple: LEAST_REQUEST}");
-    let _proxy = Proxy::start(&yaml).await;
+    let proxy = Proxy::start(&yaml).await;
     let greeting = greeting();
     let (mut held, mut counts) = (Vec::new(), [0, 0]);
 
@@ -124,7 +138,10 @@ async fn the_least_busy_endpoint_is_the_one_with_the_fewest_connections() {
         held.push((client, origin));
     }
 
-    assert_eq!(counts, [10, 10], "open connections count");
+    let look = async || busy(&proxy, [one, two]).await;
+    eventually("they are counted", look, |busy| *busy == counts).await;
+    drop(held);
+    eventually("they are gone", look, |busy| *busy == [0, 0]).await;
 }
 
 #[tokio::test]
