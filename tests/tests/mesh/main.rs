@@ -11,6 +11,7 @@ mod cases;
 mod commands;
 mod connections;
 mod cors;
+mod detection;
 mod discovery;
 mod dns;
 mod drains;
