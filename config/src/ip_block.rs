@@ -47,6 +47,20 @@ impl IpBlock {
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
     }
+
+    /// The lowest address of them.
+    pub fn first(&self) -> IpAddr {
+        match self.first {
+            IpAddr::V4(first) => {
+                let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
+                Ipv4Addr::from_bits(first.to_bits() & mask).into()
+            }
+            IpAddr::V6(first) => {
+                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
+                Ipv6Addr::from_bits(first.to_bits() & mask).into()
+            }
+        }
+    }
 }
 
 impl From<IpAddr> for IpBlock {
@@ -162,6 +176,23 @@ mod tests {
         }
         let alone: IpAddr = [10, 1, 2, 3].into();
         assert_eq!(IpBlock::from(alone).to_string(), "10.1.2.3/32");
+    }
+
+    #[test]
+    fn a_block_begins_with_its_lowest_address() {
+        for (text, first, bits) in [
+            ("10.1.2.3", "10.1.2.3", 32),
+            ("10.1.2.3/16", "10.1.0.0", 16),
+            ("1.2.3.4/0", "0.0.0.0", 0),
+            ("2001:db8::7/32", "2001:db8::", 32),
+            ("2001::/0", "::", 0),
+            ("::ffff:10.9.9.9/104", "10.0.0.0", 8),
+        ] {
+            let block: IpBlock = text.parse().expect("a block");
+
+            assert_eq!(block.first().to_string(), first, "{text}");
+            assert_eq!(block.bits(), bits, "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod dev_certs;
 mod dns;
 mod explain;
+mod iptables;
 mod lifecycle;
 mod limits;
 mod migrate;
@@ -33,6 +34,7 @@ use crate::request::path::Normalization;
 pub use dev_certs::{Account, DevCertsArgs, ServerNames};
 use dns::DnsArgs;
 pub use explain::ExplainArgs;
+pub use iptables::{Action, Backend, Capture, Dns, Interface, IptablesArgs, OWN_PORTS, Selection};
 pub use lifecycle::{Capacity, Lifecycle};
 use lifecycle::{CapacityArgs, LifecycleArgs};
 use limits::LimitArgs;
@@ -61,6 +63,8 @@ pub enum Invocation {
     Migrate(MigrateArgs),
     /// Wait until a proxy is ready and exit.
     Wait(WaitArgs),
+    /// Install or remove rules that capture traffic, and exit.
+    Iptables(IptablesArgs),
 }
 
 /// What a proxy runs on.
@@ -188,6 +192,11 @@ enum Command {
     ///
     /// Exit codes: 0 it is ready, 1 it is not in time, 2 usage.
     Wait(WaitArgs),
+    /// Capture the traffic of this network namespace for a proxy that runs with --capture: what leaves
+    /// it, and what arrives. Run again, it replaces what it installed; --clean removes it.
+    ///
+    /// Flags, defaults and variables are those of Istio's init container.
+    Iptables(Box<iptables::Typed>),
 }
 
 /// Arguments of `meshproxy check`.
@@ -404,6 +413,7 @@ impl Invocation {
             Some(Command::DevCerts(arguments)) => Ok(Self::DevCerts(arguments)),
             Some(Command::Migrate(arguments)) => Ok(Self::Migrate(arguments)),
             Some(Command::Wait(arguments)) => Ok(Self::Wait(arguments)),
+            Some(Command::Iptables(typed)) => typed.arguments().map(Self::Iptables),
             Some(Command::Explain(typed)) => {
                 let arguments = typed.arguments()?;
                 Ok(Self::Explain(Box::new(arguments)))

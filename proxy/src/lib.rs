@@ -11,8 +11,8 @@
 //!
 //! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
 //! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
-//! `dev_certs`, `migrate` and `wait` (for people); `drain`, `handover` and `pressure`: how it goes, is
-//! replaced, and bears up;
+//! `dev_certs`, `migrate`, `iptables` and `wait` (for people); `drain`, `handover` and `pressure`: how
+//! it goes, is replaced, and bears up;
 //! `offline` is configuration without a proxy.
 
 pub mod admin;
@@ -32,6 +32,7 @@ pub mod fuzzing;
 pub mod handover;
 pub mod inbound;
 pub mod io;
+pub mod iptables;
 pub mod jwks;
 pub mod listener;
 pub mod message;

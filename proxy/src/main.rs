@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use proxy::bootstrap::Invocation;
-use proxy::{app, check, dev_certs, expect, explain, migrate, wait};
+use proxy::{app, check, dev_certs, expect, explain, iptables, migrate, wait};
 use tokio::runtime::Builder;
 
 #[global_allocator]
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Ok(Invocation::DevCerts(arguments)) => return dev_certs::run(&arguments),
         Ok(Invocation::Migrate(arguments)) => return migrate::run(&arguments),
         Ok(Invocation::Wait(arguments)) => return wait::run(&arguments),
+        Ok(Invocation::Iptables(arguments)) => return iptables::run(&arguments),
         Err(error) => error.exit(),
     };
     let runtime = Builder::new_current_thread().enable_all().build();
