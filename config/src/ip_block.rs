@@ -47,20 +47,6 @@ impl IpBlock {
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
     }
-
-    /// The lowest address of them.
-    pub fn first(&self) -> IpAddr {
-        match self.first {
-            IpAddr::V4(first) => {
-                let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
-                Ipv4Addr::from_bits(first.to_bits() & mask).into()
-            }
-            IpAddr::V6(first) => {
-                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
-                Ipv6Addr::from_bits(first.to_bits() & mask).into()
-            }
-        }
-    }
 }
 
 impl From<IpAddr> for IpBlock {

@@ -1,11 +1,14 @@
 """A WebSocket server that sends every message back, by the package websockets.
 
-The first line says where it listens.
+    echo.py [ADDRESS PORT]
+
+Without an address it listens on loopback, at any port. The first line says where.
 """
 
 import asyncio
 import json
 import logging
+import sys
 
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
@@ -37,7 +40,8 @@ async def main():
         "subprotocols": SUBPROTOCOLS,
         "select_subprotocol": select,
     }
-    async with serve(echo, "127.0.0.1", 0, **settings) as server:
+    address, port = sys.argv[1:] or ("127.0.0.1", 0)
+    async with serve(echo, address, int(port), **settings) as server:
         port = server.sockets[0].getsockname()[1]
         print(json.dumps({"kind": "listening", "port": port}), flush=True)
         await server.serve_forever()

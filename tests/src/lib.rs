@@ -17,6 +17,7 @@ pub mod lines;
 pub mod load;
 pub mod metrics;
 pub mod names;
+pub mod netns;
 pub mod origin;
 pub mod port;
 pub mod proxy;
