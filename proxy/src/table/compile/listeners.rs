@@ -2,6 +2,7 @@
 
 mod capture;
 mod gateway;
+mod hosts;
 mod opaque;
 mod pieces;
 mod port;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use config::mesh::{Protocol as Spoken, Service};
 use config::resource::sidecar::OutboundMode;
 
+use super::hosts::NamedHost;
 use super::pieces::Piece;
-use super::sidecar::NamedHost;
 use super::{Plan, every_request, same};
 use crate::table::compile::destinations::PASSTHROUGH;
 use crate::table::edit::HeaderEdit;

@@ -13,9 +13,9 @@ use config::mesh::{Address, Protocol as Spoken, Routes, Service};
 use config::resource::sidecar::{EgressListener, OutboundMode};
 use rustc_hash::FxHashMap;
 
+use super::super::hosts::NamedHost;
 use super::super::pieces::{Governing, Offer, Piece};
 use super::super::port::{AtPort, Within, allow_any, outbound, whole};
-use super::super::sidecar::NamedHost;
 use super::super::{Frontend, Plan};
 use crate::table::capture::{Captured, Network};
 use crate::table::host::{HostTable, VirtualHost};
