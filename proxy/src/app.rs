@@ -143,9 +143,7 @@ async fn start(
     // Before the configuration is read, so that whoever asks hears how far the proxy is.
     let mut servers = Servers::bind(addresses(settings), &mut before.sockets).await?;
     let (bound, mut held) = (servers.addresses(), servers.take_held());
-    if let Some(dns) = &dns {
-        held.extend(dns.held().context("keep the sockets of --dns")?);
-    }
+    hold_names(dns.as_ref(), &mut held)?;
     let serving = tokio::spawn(serve(servers, Arc::clone(&admin), before.is_there()));
     let workload = workload::watch(settings.lifecycle.exit_with_app, commands)?;
     let memory = memory::watch(settings.capacity.memory, &metrics)?;
@@ -165,12 +163,18 @@ async fn start(
         admin: Arc::clone(&admin),
     };
     let mut configuration = Configuration::new(settings, beginning);
-    let resolved = &mut inputs.resolved;
-    configuration.start(resolved, FIRST_DNS_TIMEOUT).await?;
+    configuration
+        .start(&mut inputs.resolved, FIRST_DNS_TIMEOUT)
+        .await?;
     let names = answer_names(dns, &metrics)?;
     lifecycle.send_replace(Lifecycle::Ready);
     tracing::info!(admin = %bound.admin, metrics = %bound.metrics, health = %bound.health, "ready");
     before.tell_ready();
+    let tasks = [
+        Some(serving.abort_handle()),
+        workload,
+        memory.map(|(task, _)| task),
+    ];
     let parts = Parts {
         configuration,
         lifecycle,
@@ -181,8 +185,6 @@ async fn start(
         metrics,
         names,
     };
-    let looking = memory.map(|(task, _)| task);
-    let tasks = [Some(serving.abort_handle()), workload, looking];
     let control = Control::new(&settings.lifecycle, parts);
     Ok((control, tasks.into_iter().flatten().collect()))
 }
@@ -217,6 +219,17 @@ fn listen_for_names(
     let listening = settings.dns.as_ref();
     let listening = listening.map(|dns| dns_proxy::Listening::bind(dns, inherited));
     Ok(listening.transpose()?)
+}
+
+/// Keeps the sockets of these names for a process that takes this one's place.
+fn hold_names(
+    listening: Option<&dns_proxy::Listening>,
+    held: &mut Sockets,
+) -> anyhow::Result<()> {
+    if let Some(listening) = listening {
+        held.extend(listening.held().context("keep the sockets of --dns")?);
+    }
+    Ok(())
 }
 
 /// Answers these names from now on, for as long as the result is kept.

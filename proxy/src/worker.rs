@@ -97,8 +97,8 @@ pub struct Worker {
     idle: Option<Rc<Watch>>,
     /// Wakes what outlives generations when there is another.
     renewal: Notify,
-    /// Whether any destination of a generation is told whom connections are opened for.
-    tells_callers: Cell<Option<(u64, bool)>>,
+    /// Whether anything in a generation looks at the address that connections were reached at.
+    local_addr: Cell<Option<(u64, bool)>>,
 }
 
 /// What a worker is told.
@@ -326,7 +326,7 @@ impl Worker {
             clock: Clock::default(),
             idle: None,
             renewal: Notify::new(),
-            tells_callers: Cell::new(None),
+            local_addr: Cell::new(None),
         }
     }
 
@@ -455,23 +455,26 @@ impl Worker {
     }
 
     /// Whether connections note the address they were reached at, which costs a system call: for the
-    /// log, and for upstreams that are told whom connections are for.
+    /// log, for rules and policies that look at it, and for upstreams that are told whom connections are
+    /// for.
     pub(crate) fn wants_local_addr(&self) -> bool {
-        self.access_log.is_some() || self.tells_callers()
+        self.access_log.is_some() || self.looks_at_local_addr()
     }
 
-    /// Whether any destination is told whom connections are opened for.
-    fn tells_callers(&self) -> bool {
+    /// Whether anything in the configuration looks at it.
+    fn looks_at_local_addr(&self) -> bool {
         let snapshot = self.snapshot();
-        if let Some((generation, tells)) = self.tells_callers.get()
+        if let Some((generation, looks)) = self.local_addr.get()
             && generation == snapshot.generation
         {
-            return tells;
+            return looks;
         }
+        let mut listeners = snapshot.table.listeners.iter();
         let mut destinations = snapshot.destinations.iter();
-        let tells = destinations.any(|it| it.policy.proxy_protocol.is_some());
-        self.tells_callers.set(Some((snapshot.generation, tells)));
-        tells
+        let looks = listeners.any(|listener| listener.looks_at_local_addr())
+            || destinations.any(|it| it.policy.proxy_protocol.is_some());
+        self.local_addr.set(Some((snapshot.generation, looks)));
+        looks
     }
 
     /// Whether requests gather what the log will say.

@@ -37,7 +37,7 @@ const PIECE: &[u8] = &[b'x'; 8 * 1024];
 /// Pieces of a long answer.
 const PIECES: usize = 8;
 /// Pause before each of them.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Messages through a tunnel before its client ends it.
 const MESSAGES: usize = 12;
 /// Clients of each kind.

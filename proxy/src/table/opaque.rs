@@ -167,6 +167,11 @@ impl OpaqueRoutes {
         self.groups.iter().any(|group| !group.named.is_empty())
     }
 
+    /// Whether some rule is for the addresses of a network.
+    pub(crate) fn look_at_destinations(&self) -> bool {
+        self.groups.iter().any(|group| group.within.is_some())
+    }
+
     /// Every rule in the order in which they are tried, names of one network by the alphabet.
     pub fn iter(&self) -> impl Iterator<Item = Told<'_>> {
         self.groups.iter().flat_map(Group::told)

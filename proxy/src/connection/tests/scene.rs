@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::task::spawn_local;
 
 use crate::connection::{connection, undeclared};
+use crate::drain::Scope;
 use crate::io::Io;
 use crate::request::Downstream;
 use crate::snapshot::Publisher;
@@ -166,7 +167,7 @@ impl Scene {
     }
 
     pub(super) fn drain(&self) {
-        self.worker.drain.begin();
+        self.worker.drain.begin(Scope::All);
     }
 
     /// Open connections.
