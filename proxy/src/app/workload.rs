@@ -18,10 +18,10 @@ use tokio::time::sleep;
 use crate::admin::Command;
 
 /// Time between two looks.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Looks in a row without the application after which it is gone: a container that is started again at
 /// once is not.
-const LOOKS_WITHOUT: u32 = 5;
+const LOOKS_WITHOUT: u32 = 25;
 /// The parent of the kernel's own processes.
 const KERNEL: u32 = 2;
 
@@ -81,7 +81,12 @@ async fn look(commands: mpsc::Sender<Command>) {
     let mut sight = Sight::default();
     loop {
         sleep(LOOK_INTERVAL).await;
-        if sight.is_gone(&processes(), process::id()) {
+        let before = sight.seen;
+        let is_gone = sight.is_gone(&processes(), process::id());
+        if sight.seen && !before {
+            tracing::info!("the application is there");
+        }
+        if is_gone {
             tracing::info!("the application is gone");
             // Nobody takes commands who has begun to stop.
             let _ = commands.send(Command::Quit).await;
@@ -159,10 +164,12 @@ fn application(all: &BTreeMap<u32, Process>, own: u32) -> impl Iterator<Item = &
             Some(_) | None => break,
         }
     }
+    // In a namespace of its own the number may be anybody's.
+    let has_kernel = all.get(&KERNEL).is_some_and(|it| it.parent == 0);
     all.iter()
         .filter(move |(pid, it)| {
             let is_pause = **pid == 1 && it.name == "pause";
-            let is_kernel = **pid == KERNEL && it.parent == 0 || it.parent == KERNEL;
+            let is_kernel = has_kernel && (**pid == KERNEL || it.parent == KERNEL);
             let is_ours = family.contains(pid) || name == Some(it.name.as_str());
             !is_pause && !is_kernel && !is_ours && !it.is_dead
         })

@@ -120,6 +120,7 @@ async fn the_proxy_ends_with_the_application_beside_it() {
     let mut namespace = Namespace::run(script, &["--exit-with-app"]).await;
     namespace.logs(0, "health=").await;
     assert_eq!(namespace.asks().await.0, 200);
+    namespace.logs(0, "the application is there").await;
 
     let done = namespace._folder.path().join("mesh.yaml.done");
     std::fs::write(done, "").expect("a file can be written");
