@@ -315,6 +315,7 @@ impl<'p> Plan<'p> {
     ) -> Within {
         let governing = Governing::new(routes);
         let mut at = AtPort::default();
+        let mut undeclared = None;
         for host in hosts {
             let Some(service) = host.service else {
                 at.hosts.push(host);
@@ -333,7 +334,12 @@ impl<'p> Plan<'p> {
             };
             let piece = (!spoken.is_http()).then(|| self.piece_without_address(frontend, &offer));
             at.add(host, spoken, piece.as_ref());
+            if spoken == Spoken::Auto {
+                undeclared = undeclared.or(piece);
+            }
         }
+        // What turns out not to be HTTP names nobody: it can only mean the first that may be meant.
+        at.others = at.others.take().or(undeclared);
         if !at.speaks_http() {
             at.hosts.clear();
         }
