@@ -118,6 +118,39 @@ pub struct BindError {
     source: io::Error,
 }
 
+// === impl AdminState ===
+
+impl AdminState {
+    /// For a proxy that has loaded nothing, answers no names, and was given no probes.
+    pub fn new(
+        publisher: Publisher,
+        metrics: Box<dyn Fn() -> String + Send + Sync>,
+        lifecycle: watch::Receiver<Lifecycle>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self {
+            publisher,
+            config: Mutex::default(),
+            certificates: Mutex::default(),
+            dns: None,
+            probes: None,
+            metrics,
+            loads: Arc::default(),
+            stage: Mutex::default(),
+            lifecycle,
+            commands,
+        }
+    }
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState")
+            .field("lifecycle", &*self.lifecycle.borrow())
+            .finish()
+    }
+}
+
 // === impl Servers ===
 
 impl Servers {
@@ -194,14 +227,4 @@ fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
     let socket = std::net::TcpListener::from(socket);
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket)
-}
-
-// === impl AdminState ===
-
-impl fmt::Debug for AdminState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminState")
-            .field("lifecycle", &*self.lifecycle.borrow())
-            .finish()
-    }
 }

@@ -17,14 +17,14 @@ mod workload;
 use std::io;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::admin::{Addresses, AdminState, Command, ConfigInfo, Lifecycle, Servers, limits};
+use crate::admin::{Addresses, AdminState, Command, Lifecycle, Servers, limits};
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
 use crate::dns_proxy;
 use crate::handover::Sockets;
@@ -131,14 +131,12 @@ async fn start(
     let admin = Arc::new(AdminState {
         dns: dns.as_ref().map(dns_proxy::Listening::state),
         probes: Prober::new(&settings.app_probes, &metrics.process.app_probes),
-        publisher: publisher.clone(),
-        config: Mutex::new(ConfigInfo::default()),
-        certificates: Mutex::default(),
-        metrics: exposition(&metrics, &publisher),
-        loads: Arc::default(),
-        stage: Mutex::default(),
-        lifecycle: lifecycle_seen,
-        commands: commands.clone(),
+        ..AdminState::new(
+            publisher.clone(),
+            exposition(&metrics, &publisher),
+            lifecycle_seen,
+            commands.clone(),
+        )
     });
     // Before the configuration is read, so that whoever asks hears how far the proxy is.
     let mut servers = Servers::bind(addresses(settings), &mut before.sockets).await?;
@@ -149,14 +147,13 @@ async fn start(
     let memory = memory::watch(settings.capacity.memory, &metrics)?;
 
     let line = before.take_line();
-    let inherited = std::mem::take(&mut before.sockets);
     let pressure = memory.as_ref().map(|(_, pressure)| Arc::clone(pressure));
     let workers = start_workers(settings, files, &publisher, &metrics, pressure)?;
     let beginning = Beginning {
         identity,
         own,
         named_files,
-        listeners: Listeners::new(workers, Arc::clone(&admin.loads), inherited),
+        listeners: Listeners::new(workers, Arc::clone(&admin.loads), before.take_sockets()),
         publisher,
         metrics: Arc::clone(&metrics),
         resolver,
@@ -170,11 +167,8 @@ async fn start(
     lifecycle.send_replace(Lifecycle::Ready);
     tracing::info!(admin = %bound.admin, metrics = %bound.metrics, health = %bound.health, "ready");
     before.tell_ready();
-    let tasks = [
-        Some(serving.abort_handle()),
-        workload,
-        memory.map(|(task, _)| task),
-    ];
+    let looking = memory.map(|(task, _)| task);
+    let tasks = [Some(serving.abort_handle()), workload, looking];
     let parts = Parts {
         configuration,
         lifecycle,
@@ -222,10 +216,7 @@ fn listen_for_names(
 }
 
 /// Keeps the sockets of these names for a process that takes this one's place.
-fn hold_names(
-    listening: Option<&dns_proxy::Listening>,
-    held: &mut Sockets,
-) -> anyhow::Result<()> {
+fn hold_names(listening: Option<&dns_proxy::Listening>, held: &mut Sockets) -> anyhow::Result<()> {
     if let Some(listening) = listening {
         held.extend(listening.held().context("keep the sockets of --dns")?);
     }

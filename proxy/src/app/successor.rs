@@ -55,6 +55,11 @@ impl Predecessor {
         self.sockets.take(LINE).pop().map(Line)
     }
 
+    /// What else is left of its sockets.
+    pub(super) fn take_sockets(&mut self) -> Sockets {
+        std::mem::take(&mut self.sockets)
+    }
+
     /// Tells the process before that this one serves: it can go.
     pub(super) fn tell_ready(self) {
         let told = self.channel.map(|channel| channel.tell(&Note::Ready));

@@ -43,6 +43,7 @@ mod rotations;
 mod seen;
 mod sidecar;
 mod sticky;
+mod tcp_routes;
 mod timeouts;
 mod tls;
 mod tokens;

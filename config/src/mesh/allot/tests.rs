@@ -5,14 +5,17 @@ use proptest::prelude::*;
 use super::*;
 use crate::mesh::fixture::{mesh, viewer};
 
-/// Hosts by number, the first the oldest.
+/// A claim for each host, the first the oldest.
 fn claims(hosts: &[String]) -> Vec<Claim<'_>> {
-    let claim = |(age, host): (usize, &String)| Claim {
-        created: Some((i64::try_from(age).expect("few"), 0)),
-        namespace: "default",
-        host,
-    };
-    hosts.iter().enumerate().map(claim).collect()
+    let mut claims = Vec::new();
+    for (age, host) in (0..).zip(hosts) {
+        claims.push(Claim {
+            created: Some((age, 0)),
+            namespace: "default",
+            host,
+        });
+    }
+    claims
 }
 
 fn slots_of(claims: &[Claim<'_>], slots: u16) -> BTreeMap<String, u16> {
