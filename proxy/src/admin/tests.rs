@@ -108,7 +108,7 @@ async fn the_index_lists_every_page_and_each_answers() {
     let index = running.page("/").await;
 
     let entries = index.as_array().expect("a list");
-    assert_eq!(entries.len(), 13);
+    assert_eq!(entries.len(), 14);
     for entry in entries.iter().filter(|entry| entry["method"] == "GET") {
         running.page(entry["path"].as_str().expect("a path")).await;
     }

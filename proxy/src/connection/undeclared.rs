@@ -362,7 +362,7 @@ fn early<'e>(
 
 /// The connection as rules see it.
 fn view<'v>(downstream: &Downstream, server_name: Option<&'v str>) -> ConnectionView<'v> {
-    let destination = downstream.original.or(downstream.local);
+    let destination = downstream.addressed();
     ConnectionView {
         server_name,
         destination: destination.map(|it| it.ip()),

@@ -167,7 +167,7 @@ impl<'r> Record<'r> {
             upstream_host: Text::from(self.host.as_str()),
             upstream_cluster: Text::from(self.cluster.as_str()),
             upstream_local_address: self.local,
-            downstream_local_address: self.downstream.local,
+            downstream_local_address: self.downstream.addressed(),
             downstream_remote_address: self.downstream.peer,
             requested_server_name: Text::from(server_name),
             downstream_peer_uri_san: Text::from(uri(self.downstream.principal())),
