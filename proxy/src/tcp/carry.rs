@@ -69,9 +69,18 @@ pub(crate) struct Terms<'t> {
     pub(crate) limits: TcpLimits,
 }
 
+/// Both sides of what is carried. Unless it ended in good order both are reset with this: whoever ends a
+/// connection before its time drops what carries it.
+struct Ends<'e> {
+    near: &'e mut Io,
+    far: &'e mut Io,
+    in_order: bool,
+}
+
 /// Carries bytes until both sides have ended, one has failed, or a limit is reached. What was read of
 /// either side before, `near_read` and `far_read`, goes first. An end of one side is passed on as one;
-/// anything else that ends it is a reset on both, as an orderly end would tell that all was heard.
+/// anything else that ends it is a reset on both, as an orderly end would tell that all was heard: also
+/// that this is dropped.
 ///
 /// `refused` ends it, too, once it is ready. `passed` is told how many bytes went up and down since it was told last.
 pub(crate) async fn carry(
@@ -92,7 +101,13 @@ pub(crate) async fn carry(
     let end = limits.age.and_then(|age| Instant::now().checked_add(age));
     wait(ticket, limits.idle, end);
     let mut refused = pin!(refused);
+    let mut ends = Ends {
+        near,
+        far,
+        in_order: false,
+    };
     let ended = poll_fn(|cx| {
+        let Ends { near, far, .. } = &mut ends;
         if let Poll::Ready(denial) = refused.as_mut().poll(cx) {
             return Poll::Ready(Err(Broken::Refused(denial)));
         }
@@ -130,10 +145,7 @@ pub(crate) async fn carry(
         Poll::Ready(Err(if is_old { Broken::Aged } else { Broken::Idle }))
     })
     .await;
-    if ended.is_err() {
-        near.reset_on_close();
-        far.reset_on_close();
-    }
+    ends.in_order = ended.is_ok();
     Carried {
         up: up.bytes,
         down: down.bytes,
@@ -149,6 +161,17 @@ fn wait(ticket: &Ticket, idle: Option<Duration>, end: Option<Instant>) {
         (limit, None) | (None, limit) => limit,
     };
     ticket.wait(limit);
+}
+
+// === impl Ends ===
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if !self.in_order {
+            self.near.reset_on_close();
+            self.far.reset_on_close();
+        }
+    }
 }
 
 // === impl Carrier ===

@@ -57,6 +57,22 @@ async fn wires() -> Wires<TcpStream, TcpStream> {
     carried((client, Io::Tcp(near)), (origin, Io::Tcp(far)))
 }
 
+#[tokio::test(flavor = "local")]
+async fn what_is_cut_off_looks_like_no_orderly_end() {
+    let mut wires = wires().await;
+    wires.client.write_all(b"question").await.expect("room");
+    let mut question = [0; 8];
+    let read = wires.origin.read_exact(&mut question).await;
+    read.expect("it is carried");
+
+    wires.carried.abort();
+
+    for io in [&mut wires.client, &mut wires.origin] {
+        let error = io.read(&mut [0; 1]).await.expect_err("a reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
+
 /// Bytes of which no part looks like another.
 fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
