@@ -31,7 +31,7 @@ use config::mesh::{Mesh, Viewer};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::handover::Sockets as Inherited;
@@ -39,7 +39,7 @@ use crate::snapshot::Shared;
 use crate::telemetry::metrics::DnsCounters;
 use families::Families;
 use names::Names;
-use serve::Server;
+use serve::{Closed, Server};
 pub(crate) use servers::PORT;
 use servers::Servers;
 use throttle::Throttle;
@@ -83,10 +83,10 @@ pub struct Listening {
     state: Arc<State>,
 }
 
-/// A server that answers until this is dropped.
+/// A server that takes questions until this is dropped; those that it has it answers.
 #[derive(Debug)]
 pub struct Serving {
-    _open: oneshot::Sender<()>,
+    _open: watch::Sender<()>,
 }
 
 /// An address cannot be listened at.
@@ -160,7 +160,7 @@ impl Listening {
     ///
     /// When the system gives no thread or no event queue.
     pub fn serve(self, counters: DnsCounters) -> io::Result<Serving> {
-        let (open, closed) = oneshot::channel();
+        let (open, closed) = watch::channel(());
         let addresses = self.state.listening.clone();
         let runtime = || {
             Builder::new_current_thread()
@@ -179,13 +179,15 @@ impl Listening {
                     }
                 };
                 runtime.block_on(async {
-                    let tasks = self.tasks(counters);
-                    let failed = tasks.as_ref().err().map(io::Error::kind);
-                    let _ = started.send(failed.map_or(Ok(()), |kind| Err(kind.into())));
-                    // Dropping the tasks ends them.
-                    if tasks.is_ok() {
-                        let _ = closed.await;
-                    }
+                    let mut tasks = match self.tasks(counters, closed) {
+                        Ok(tasks) => tasks,
+                        Err(error) => {
+                            let _ = started.send(Err(error));
+                            return;
+                        }
+                    };
+                    let _ = started.send(Ok(()));
+                    while tasks.join_next().await.is_some() {}
                 });
             })?;
         start.recv().map_err(io::Error::other)??;
@@ -194,7 +196,7 @@ impl Listening {
     }
 
     /// One task for each socket.
-    fn tasks(self, counters: DnsCounters) -> io::Result<JoinSet<()>> {
+    fn tasks(self, counters: DnsCounters, closed: Closed) -> io::Result<JoinSet<()>> {
         let servers = Servers::new(Arc::clone(&self.state), self.upstream);
         let server = Rc::new(Server {
             state: self.state,
@@ -209,8 +211,8 @@ impl Listening {
         for Sockets { addr, udp, tcp, .. } in self.sockets {
             let udp = UdpSocket::from_std(udp)?;
             let tcp = TcpListener::from_std(tcp)?;
-            tasks.spawn_local(Rc::clone(&server).serve_udp(udp, addr));
-            tasks.spawn_local(Rc::clone(&server).serve_tcp(tcp, addr));
+            tasks.spawn_local(Rc::clone(&server).serve_udp(udp, addr, closed.clone()));
+            tasks.spawn_local(Rc::clone(&server).serve_tcp(tcp, addr, closed.clone()));
         }
         Ok(tasks)
     }

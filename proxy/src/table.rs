@@ -270,9 +270,10 @@ impl Listener {
         matches!(self.transport, Transport::Strict(_)) && !is_proved()
     }
 
-    /// Whether rules or policies may look at the address that a connection was reached at.
+    /// Whether rules or policies may look at the address that a connection was reached at: also policies
+    /// that come while the connection is open.
     pub(crate) fn looks_at_local_addr(&self) -> bool {
-        self.admission.is_some() || self.opaque.look_at_destinations()
+        self.direction != Direction::Outbound || self.opaque.look_at_destinations()
     }
 
     /// Every set of rules for connections that are not HTTP: its own, and those of its servers.

@@ -139,6 +139,7 @@ pub(crate) async fn serve(
     };
     let carried = carry(near, far, terms, refused, |up, down| {
         counted.passed(up, down);
+        record.passed(up, down);
     });
     let Carried { up, down, ended } = carried.await;
     record.ended(up, down, ended);
@@ -172,14 +173,16 @@ impl Call<'_> {
         early: Option<Box<Early>>,
         record: &mut Record<'_>,
     ) -> Result<Connected, Refusal> {
-        if self.worker.sheds() {
-            return Err(Refusal::Shed);
-        }
-        self.admit()?;
-        let route = route.ok_or(Refusal::NoRoute)?;
-        let early = match early {
-            Some(early) => *early,
-            None => self.connect_now(route, record).await?,
+        let let_in = self.admit().and_then(|()| route.ok_or(Refusal::NoRoute));
+        let early = match (let_in, early) {
+            (Ok(_), Some(early)) => *early,
+            (Ok(route), None) => self.connect_now(route, record).await?,
+            (Err(refusal), early) => {
+                if let Some(early) = early {
+                    early.give_up();
+                }
+                return Err(refusal);
+            }
         };
         record.routed(&early.destination);
         let Opened { alone, member } = early.opened.map_err(Refusal::Upstream)?;
@@ -208,8 +211,11 @@ impl Call<'_> {
         })
     }
 
-    /// Lets the connection in by the policies of its listener.
+    /// Lets the connection in by the policies of its listener, if there is room for it.
     fn admit(&self) -> Result<(), Refusal> {
+        if self.worker.sheds() {
+            return Err(Refusal::Shed);
+        }
         let listener = self.snapshot.table.listener_of(self.downstream);
         let admission = listener.and_then(|listener| listener.admission.as_ref());
         match admission.and_then(|admission| admission.authorization.as_ref()) {

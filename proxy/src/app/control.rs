@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{getpid, getppid, set_child_subreaper};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -44,7 +45,7 @@ pub(super) struct Control {
     /// Sockets beside listeners, to be handed over.
     held: Sockets,
     /// Answers names to the workload, if it is to, until the end.
-    _names: Option<Serving>,
+    names: Option<Serving>,
     /// The line to process 1, if that waits for the end of those that took its place.
     line: Option<Line>,
     /// The near end of that line, if this is process 1.
@@ -55,6 +56,8 @@ pub(super) struct Control {
     heir: Option<Heir>,
     /// Whether it was told to end since then.
     ends_with_heir: bool,
+    /// Whether a signal told the proxy to stop.
+    is_told: bool,
 }
 
 /// What it begins with.
@@ -106,12 +109,13 @@ impl Control {
             plan: Plan::new(Instant::now(), times),
             look_at: None,
             held,
-            _names: names,
+            names,
             line,
             near: None,
             upgrade: None,
             heir: None,
             ends_with_heir: false,
+            is_told: false,
         }
     }
 
@@ -145,13 +149,25 @@ impl Control {
     async fn signalled(&mut self, signal: Signal) -> ControlFlow<()> {
         if let Some(heir) = &mut self.heir {
             heir.pass_on(signal);
+            if heir.has_ended() {
+                tracing::error!("the process that took this one's place has ended");
+                return ControlFlow::Break(());
+            }
             return self.ends_too(signal);
         }
-        let exits = self.plan.exits();
         match signal {
-            Signal::Terminate | Signal::Interrupt if exits => return ControlFlow::Break(()),
-            Signal::Terminate => self.stop(Scope::All, Manner::Orderly, true).await,
-            Signal::Interrupt => self.stop(Scope::All, Manner::Now, true).await,
+            // Only a second signal is in a hurry: what else began to stop goes on in its time.
+            Signal::Terminate | Signal::Interrupt if self.is_told => {
+                return ControlFlow::Break(());
+            }
+            Signal::Terminate => {
+                self.is_told = true;
+                self.stop(Scope::All, Manner::Orderly, true).await;
+            }
+            Signal::Interrupt => {
+                self.is_told = true;
+                self.stop(Scope::All, Manner::Now, true).await;
+            }
             Signal::Reload if self.is_free() => {
                 self.configuration.reload(Trigger::Operator).await;
             }
@@ -208,7 +224,12 @@ impl Control {
 
     /// Everything that is handed over.
     fn sockets(&mut self) -> Result<Sockets, HandoverError> {
-        if std::process::id() == PROCESS_1 && self.near.is_none() {
+        if is_init() && self.near.is_none() {
+            // The successors of successors become its children, too, as they do by themselves under
+            // process 1.
+            if let Err(error) = set_child_subreaper(Some(getpid())) {
+                tracing::warn!(%error, "the end of later successors will not be seen");
+            }
             let (near, line) = Line::pair()?;
             self.near = Some(near);
             self.line = Some(line);
@@ -252,7 +273,14 @@ impl Control {
         }
         self.lifecycle.send_replace(Lifecycle::Replaced);
         self.held = Sockets::default();
+        // What is asked from now on is the other one's to answer.
+        self.names = None;
         self.stop(Scope::All, Manner::Now, true).await;
+    }
+
+    /// The process that is on its way to take this one's place, if there is one.
+    pub(super) fn take_upgrade(&mut self) -> Option<Upgrade> {
+        self.upgrade.take()
     }
 
     /// Another process did not take this one's place.
@@ -280,12 +308,21 @@ impl Control {
     }
 
     /// With which code the process ends, and, if it has to outlive others, when.
-    pub(super) async fn end(self, signals: Signals) -> ExitCode {
-        match self.heir {
+    pub(super) async fn end(mut self, signals: Signals) -> ExitCode {
+        let heir = self.heir.take();
+        // Whoever only waits does nothing else.
+        drop(self);
+        match heir {
             Some(heir) => heir.outlive(signals).await,
             None => ExitCode::SUCCESS,
         }
     }
+}
+
+/// Whether the end of this process is the end of its container: it is process 1, or its parent is not
+/// there to be seen.
+fn is_init() -> bool {
+    std::process::id() == PROCESS_1 || getppid().is_none()
 }
 
 /// Waits for a time; forever for none.

@@ -19,6 +19,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 impl Control {
     /// Begins to stop the listeners of `scope`, and with `exits` the proxy.
     pub(super) async fn stop(&mut self, scope: Scope, manner: Manner, exits: bool) {
+        if let Some(upgrade) = self.take_upgrade() {
+            let ended = upgrade.give_up().await;
+            tracing::warn!(
+                ?ended,
+                "the process that was to take this one's place is given up"
+            );
+        }
         self.plan.retime(self.times());
         let actions = self.plan.begin(Instant::now(), scope, manner, exits);
         let stage = self.plan.stage();

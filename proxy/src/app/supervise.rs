@@ -52,6 +52,11 @@ impl Heir {
         }
     }
 
+    /// Whether the last of those that took our place has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Waits until the last of those that took our place has ended, and says how.
     pub(super) async fn outlive(mut self, mut signals: Signals) -> ExitCode {
         loop {

@@ -85,11 +85,12 @@ pub(super) async fn listen(
                 }
                 Heard::End if first.is_empty() => return Found::End,
                 Heard::End => return Found::Client(Verdict::Opaque),
-                Heard::Told if early.is_some() => {
+                // Its first word may be on its way, or that of the other side.
+                Heard::Told => {
                     until = Until::Late;
                     ticket.wait(Some(TOLD_GRACE));
                 }
-                Heard::Told | Heard::Late | Heard::Failed => return Found::Gone,
+                Heard::Late | Heard::Failed => return Found::Gone,
             },
             () = end_of(pause), if is_undecided => return Found::Client(Verdict::Opaque),
             answered = spoken(early), if !is_failed => match answered {

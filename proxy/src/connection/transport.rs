@@ -38,8 +38,13 @@ pub(super) async fn enter(
             let shaking = worker
                 .handshakes
                 .begin(downstream.peer.map(|peer| peer.ip()));
+            // By a header of the PROXY protocol they are others than the socket's.
+            let [local, peer] = io.ends();
+            let addressed = downstream.addressed().map(|it| it.ip());
+            let caller = downstream.peer.map(|it| it.ip());
+            let ends = [addressed.or(local), caller.or(peer)];
             // A handshake is large, and most connections have none.
-            let accepting = Box::pin(tls::gateway::accept(servers, io, &shaking));
+            let accepting = Box::pin(tls::gateway::accept(servers, io, ends, &shaking));
             match shaking.unless_given_up(accepting).await {
                 Ok(Arrived::Http(secured)) => secured,
                 Err(error) => return Err(Refused::within(shaking, error)),

@@ -189,9 +189,8 @@ impl Undeclared<'_> {
             return Stage::Gone;
         };
         let asks = asks(listener);
-        let grace = (listener.speaks != Speaks::Tls).then_some(Duration::ZERO);
         drop(snapshot);
-        Stage::of(self.listen(asks, grace).await, asks)
+        Stage::of(self.listen(asks, Some(Duration::ZERO)).await, asks)
     }
 
     /// Listens until it is clear what is spoken, to the server as well once `grace` is over; not at all if
@@ -338,6 +337,9 @@ fn early<'e>(
     downstream: &'e Downstream,
     grace: Duration,
 ) -> Option<Early<'e>> {
+    if worker.is_pressed() {
+        return None;
+    }
     let snapshot = worker.snapshot();
     let listener = snapshot.table.listener_of(downstream)?;
     let admission = listener.admission.as_ref();

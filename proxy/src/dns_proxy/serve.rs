@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -27,6 +28,9 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a socket failed, which mostly means that files or memory are used up.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Ready once there are to be no more questions: when the other end is dropped.
+pub(super) type Closed = watch::Receiver<()>;
 
 /// What all sockets share.
 pub(super) struct Server {
@@ -46,15 +50,25 @@ pub(super) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Answers datagrams for as long as it is polled.
-    pub(super) async fn serve_udp(self: Rc<Self>, socket: UdpSocket, listening: SocketAddr) {
+    /// Answers datagrams until it is closed, and then what it has taken.
+    pub(super) async fn serve_udp(
+        self: Rc<Self>,
+        socket: UdpSocket,
+        listening: SocketAddr,
+        mut closed: Closed,
+    ) {
         let socket = Rc::new(socket);
         let peers = Peers::of(listening.ip());
         let mut asking = JoinSet::new();
         let mut packet = vec![0; QUESTION_BYTES_MAX + 1];
         loop {
             while asking.try_join_next().is_some() {}
-            let (length, peer) = match socket.recv_from(&mut packet).await {
+            let received = tokio::select! {
+                biased;
+                _ = closed.changed() => break,
+                received = socket.recv_from(&mut packet) => received,
+            };
+            let (length, peer) = match received {
                 Ok(received) => received,
                 Err(error) => {
                     tracing::debug!(%error, "no question received");
@@ -84,10 +98,16 @@ impl Server {
                 }
             }
         }
+        while asking.join_next().await.is_some() {}
     }
 
-    /// Answers connections for as long as it is polled.
-    pub(super) async fn serve_tcp(self: Rc<Self>, listener: TcpListener, listening: SocketAddr) {
+    /// Answers connections until it is closed, and then what it has taken.
+    pub(super) async fn serve_tcp(
+        self: Rc<Self>,
+        listener: TcpListener,
+        listening: SocketAddr,
+        mut closed: Closed,
+    ) {
         let peers = Peers::of(listening.ip());
         let mut connections = JoinSet::new();
         loop {
@@ -95,7 +115,12 @@ impl Server {
                 connections.join_next().await;
             }
             while connections.try_join_next().is_some() {}
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                biased;
+                _ = closed.changed() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
                 Ok((_, peer)) if !self.may_ask(&peers, Transport::Tcp, peer) => {}
                 Ok((stream, peer)) => {
                     let server = Rc::clone(&self);

@@ -129,7 +129,12 @@ impl Plan {
         manner: Manner,
         exits: bool,
     ) -> Vec<Action> {
-        if self.deadline.is_none() || exits && !self.exits {
+        // What begins to stop has the whole time, whatever stopped before.
+        let lanes = [&self.inbound, &self.outbound].into_iter();
+        let is_new = lanes
+            .filter(|lane| scope.with(lane.scope) == scope)
+            .any(|lane| lane.phase == Phase::Serving);
+        if self.deadline.is_none() || is_new || exits && !self.exits {
             self.deadline = now.checked_add(self.times.timeout);
         }
         self.exits |= exits;

@@ -15,6 +15,7 @@ use crate::connection::connection;
 use crate::drain::Load;
 use crate::io::Io;
 use crate::request::Downstream;
+use crate::table::Direction;
 use crate::worker::Worker;
 
 /// Connections that are taken before others have their turn, so that a flood of them does not hold up
@@ -79,7 +80,7 @@ async fn take(
 
 /// Begins a connection, or closes it if there are as many as there may be.
 pub(super) fn serve(worker: &Rc<Worker>, load: &Load, io: Io, peer: Option<SocketAddr>) {
-    let client = peer.map(|peer| peer.ip());
+    let client = client(worker, load, peer).map(|peer| peer.ip());
     let place = match worker.places.enter(load.direction, client) {
         Ok(place) => place,
         Err(full) => return worker.turn_away(&load.bind, peer, full.cause()),
@@ -92,6 +93,14 @@ pub(super) fn serve(worker: &Rc<Worker>, load: &Load, io: Io, peer: Option<Socke
     let conn = connection(Rc::clone(worker), io, downstream);
     let task = tokio::task::spawn_local(conn);
     worker.drain.runs(task.abort_handle(), place);
+}
+
+/// Whose connection it is, as far as that can be told so early: who is behind a balancer, its header says.
+fn client(worker: &Worker, load: &Load, peer: Option<SocketAddr>) -> Option<SocketAddr> {
+    let balancers = worker.balancers.as_ref();
+    let speaks_for_others = load.direction == Direction::Gateway
+        && balancers.is_some_and(|balancers| balancers.trust(peer));
+    peer.filter(|_| !speaks_for_others)
 }
 
 /// A failed accept must neither end the listener nor spin.

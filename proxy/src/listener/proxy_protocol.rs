@@ -58,7 +58,8 @@ impl Balancers {
         (!networks.is_empty()).then(|| Self(networks.into()))
     }
 
-    fn trust(&self, peer: Option<SocketAddr>) -> bool {
+    /// Whether a peer is one of them.
+    pub(super) fn trust(&self, peer: Option<SocketAddr>) -> bool {
         peer.is_some_and(|peer| self.0.iter().any(|it| it.contains(peer.ip())))
     }
 }
@@ -80,8 +81,9 @@ pub(crate) async fn meet(
             source,
             destination,
         })) => {
-            downstream.peer = Some(source);
-            downstream.local = Some(destination);
+            let canonical = |it: SocketAddr| SocketAddr::new(it.ip().to_canonical(), it.port());
+            downstream.peer = Some(canonical(source));
+            downstream.local = Some(canonical(destination));
             true
         }
         // The balancer speaks for itself.

@@ -7,10 +7,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::Failure;
 use crate::io::Io;
-
-/// Where what comes from this address goes on to the application: capture leaves it alone, and kubelet's
-/// own probes never have it.
-const UNCAPTURED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+use crate::listener::original_dst::{OWN_V4, OWN_V6};
 
 /// The application beside us.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +56,13 @@ async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    if addr.is_ipv4() && !addr.ip().is_loopback() {
+    if !addr.ip().is_loopback() {
+        let own: IpAddr = match addr.is_ipv4() {
+            true => OWN_V4.into(),
+            false => OWN_V6.into(),
+        };
         // Without it the connection may be captured, and then fail.
-        let _ = socket.bind((UNCAPTURED, 0).into());
+        let _ = socket.bind((own, 0).into());
     }
     let tcp = socket.connect(addr).await?;
     tcp.set_nodelay(true)?;

@@ -1,6 +1,7 @@
 //! What is written down of a connection that is not HTTP: counted and logged once it has ended.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::upstream::destination::Destination;
 use crate::upstream::endpoint::Member;
 use crate::worker::Worker;
 
-/// The record of one connection.
+/// The record of one connection. One that is dropped while the connection is open says that it was cut off.
 pub(super) struct Record<'r> {
     worker: &'r Rc<Worker>,
     downstream: &'r Downstream,
@@ -37,6 +38,8 @@ pub(super) struct Record<'r> {
     local: Option<SocketAddr>,
     /// Whom it proved to be.
     answerer: Option<Rc<Proved>>,
+    /// Bytes up and down so far, while it is carried.
+    carried: Cell<Option<(u64, u64)>>,
 }
 
 /// How a connection ended.
@@ -70,6 +73,7 @@ impl<'r> Record<'r> {
             host: String::new(),
             local: None,
             answerer: None,
+            carried: Cell::new(None),
         }
     }
 
@@ -99,7 +103,15 @@ impl<'r> Record<'r> {
     pub(super) fn open(&self) -> Arc<TcpCounters> {
         let counters = self.worker.tcp_counters(self.traffic, Flags::NONE);
         counters.opened();
+        self.carried.set(Some((0, 0)));
         counters
+    }
+
+    /// Notes bytes that were carried.
+    pub(super) fn passed(&self, up: u64, down: u64) {
+        if let Some((before_up, before_down)) = self.carried.get() {
+            self.carried.set(Some((before_up + up, before_down + down)));
+        }
     }
 
     /// It led nowhere.
@@ -149,7 +161,8 @@ impl<'r> Record<'r> {
         });
     }
 
-    fn close(self, end: End) {
+    fn close(&self, end: End) {
+        self.carried.set(None);
         self.worker.tcp_counters(self.traffic, end.flags).closed();
         if !self.worker.logs() {
             return;
@@ -178,5 +191,19 @@ impl<'r> Record<'r> {
             subset: Text::from(&*self.subset),
             ..Entry::at(self.start_time)
         });
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if let Some((up, down)) = self.carried.get() {
+            self.close(End {
+                flags: Flags::LR,
+                detail: "cut_off_by_drain".into(),
+                up,
+                down,
+                ..End::default()
+            });
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! before anything is answered, as servers of one port may speak other versions of TLS, ask for
 //! other certificates, or leave TLS alone.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -82,13 +83,17 @@ pub(crate) struct OpaqueArrival {
     pub(crate) resumed: Option<bool>,
 }
 
+/// The addresses of a connection as rules see them: that which its caller reached, and the caller's.
+pub(crate) type Ends = [Option<IpAddr>; 2];
+
 /// Lets a client in.
 pub(crate) async fn accept(
     servers: &TlsServers,
     io: Io,
+    ends: Ends,
     shaking: &Shaking,
 ) -> Result<Arrived, HandshakeError> {
-    match timeout(HANDSHAKE_TIMEOUT, arrive(servers, io, shaking)).await {
+    match timeout(HANDSHAKE_TIMEOUT, arrive(servers, io, ends, shaking)).await {
         Ok(result) => result,
         Err(_) => Err(HandshakeError::Timeout),
     }
@@ -97,6 +102,7 @@ pub(crate) async fn accept(
 async fn arrive(
     servers: &TlsServers,
     mut io: Io,
+    ends: Ends,
     shaking: &Shaking,
 ) -> Result<Arrived, HandshakeError> {
     let Greeting {
@@ -118,7 +124,7 @@ async fn arrive(
     match &**server {
         TlsServer::Shut => Err(HandshakeError::Shut),
         TlsServer::Passthrough(routes) => Ok(Arrived::Opaque(OpaqueArrival {
-            route: routes.find(view(&io, Some(&*server_name))).cloned(),
+            route: routes.find(view(ends, Some(&*server_name))).cloned(),
             io,
             read,
             early: None,
@@ -134,7 +140,7 @@ async fn arrive(
             Ok(Arrived::Http(secured))
         }
         TlsServer::Opaque(acceptance, routes) => {
-            let route = routes.find(view(&io, None)).cloned();
+            let route = routes.find(view(ends, None)).cloned();
             let secured = acceptance.accept(server_name, &read, io, shaking).await?;
             Ok(Arrived::Opaque(OpaqueArrival {
                 io: secured.io,
@@ -149,8 +155,8 @@ async fn arrive(
 }
 
 /// A connection as the rules of a server see it.
-fn view<'c>(io: &Io, server_name: Option<&'c str>) -> ConnectionView<'c> {
-    let [destination, source] = io.ends();
+fn view<'c>(ends: Ends, server_name: Option<&'c str>) -> ConnectionView<'c> {
+    let [destination, source] = ends;
     ConnectionView {
         server_name,
         destination,
@@ -278,7 +284,13 @@ mod tests {
         let (_near, far) = tokio::io::duplex(64);
 
         let shaking = Handshakes::default().begin(None);
-        let ended = accept(&TlsServers::default(), Io::Memory(far), &shaking).await;
+        let ended = accept(
+            &TlsServers::default(),
+            Io::Memory(far),
+            [None, None],
+            &shaking,
+        )
+        .await;
 
         let error = ended.expect_err("no handshake");
         assert_eq!(error.cause(), "tls_timeout");

@@ -163,6 +163,7 @@ impl ConnectError {
                         | libc::ENOBUFS
                         | libc::ENOMEM
                         | libc::EADDRNOTAVAIL
+                        | libc::EADDRINUSE
                         | libc::EACCES
                         | libc::EPERM
                 )
@@ -258,15 +259,18 @@ async fn open(addr: &EndpointAddr, from_own: bool) -> io::Result<Io> {
     }
 }
 
-/// A socket of our own address, by which rules that capture traffic know what they must leave alone. Where
-/// the host does not have it (`::6` is not on every loopback interface) they know us by our user.
+/// A socket of our own address, by which rules that capture traffic know what they must leave alone. Without
+/// it a connection to an address of the host would be captured again and lead back here: where the host
+/// does not have it (`::6` has to be given to the loopback interface) only loopback can be reached.
 fn own_socket(to: SocketAddr) -> io::Result<TcpSocket> {
     let (socket, own) = match to {
         SocketAddr::V4(_) => (TcpSocket::new_v4()?, IpAddr::V4(OWN_V4)),
         SocketAddr::V6(_) => (TcpSocket::new_v6()?, IpAddr::V6(OWN_V6)),
     };
+    // Connections that ended lately keep no port from those to other addresses.
+    socket.set_reuseaddr(true)?;
     match socket.bind(SocketAddr::new(own, 0)) {
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+        Err(error) if to.ip().is_loopback() => {
             tracing::debug!(%own, %error, "connecting from another address");
         }
         bound => bound?,

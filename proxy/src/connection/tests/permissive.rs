@@ -39,12 +39,20 @@ impl Mesh {
 
     /// A client that has shaken hands.
     async fn connect(&self, protocols: &[&[u8]]) -> TlsStream<DuplexStream> {
+        self.handshake(self.scene.connect(), protocols).await
+    }
+
+    async fn handshake(
+        &self,
+        client: DuplexStream,
+        protocols: &[&[u8]],
+    ) -> TlsStream<DuplexStream> {
         let own = self.authority.leaf(&[WORKLOAD], |_| {});
         let trust = self.authority.trust(&[DOMAIN]);
-        let client = fixture::client(&own, &trust, [], protocols).expect("a client");
-        let connector = TlsConnector::from(Arc::new(client));
+        let config = fixture::client(&own, &trust, [], protocols).expect("a client");
+        let connector = TlsConnector::from(Arc::new(config));
         let name = ServerName::try_from("any").expect("a name");
-        let connecting = connector.connect(name, self.scene.connect());
+        let connecting = connector.connect(name, client);
         connecting.await.expect("a handshake")
     }
 }
@@ -148,4 +156,20 @@ async fn where_mutual_tls_is_demanded_plain_text_reaches_nobody() {
         assert_eq!(client.read(&mut [0; 1]).await.expect("an end"), 0);
         assert_eq!(mesh.scene.connects(), 0);
     }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_greeting_that_is_on_its_way_when_a_drain_begins_is_answered() {
+    let mesh = Mesh::new(Speaks::Opaque, |own| Transport::Strict(Some(own)));
+    mesh.scene.drain();
+    let silent = mesh.scene.connect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    let mut client = mesh.handshake(silent, &[b"istio"]).await;
+    let mut server = mesh.scene.accept().await;
+    server.write_all(GREETING).await.expect("room");
+    let mut heard = vec![0; GREETING.len()];
+    client.read_exact(&mut heard).await.expect("a greeting");
+
+    assert_eq!(heard, GREETING);
 }

@@ -167,6 +167,22 @@ fn without_exits_the_proxy_stays_and_the_other_direction_serves() {
 }
 
 #[test]
+fn the_other_direction_has_its_whole_time_however_late_it_is_told() {
+    let mut scene = Scene::new(TIMES);
+    let _open = scene.connect(2);
+    scene.begin(0, Scope::Inbound, Manner::Now, false);
+    scene.close(Scope::Inbound);
+    assert_eq!(scene.look(46_000), []);
+
+    scene.begin(50_000, Scope::Outbound, Manner::Now, false);
+
+    let cut = |actions: Vec<Action>| actions.iter().any(|it| matches!(it, Action::Cut(_, 1..)));
+    assert!(!cut(scene.look(50_100)));
+    assert!(!cut(scene.look(94_900)));
+    assert!(cut(scene.look(95_000)));
+}
+
+#[test]
 fn a_drain_that_is_under_way_can_become_the_end_and_faster() {
     let mut scene = Scene::new(TIMES);
     scene.begin(0, Scope::Inbound, Manner::Orderly, false);
