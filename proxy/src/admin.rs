@@ -16,6 +16,7 @@ mod pages;
 mod rate_limits;
 mod routes;
 mod serve;
+mod shares;
 #[cfg(test)]
 mod tests;
 

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::admin::shares::Shares;
 use crate::admin::{AdminState, Lifecycle, pages};
 
 /// Connections at a time, per server; more wait to be accepted.
@@ -47,6 +48,7 @@ pub(super) enum Page {
 pub(super) async fn serve(listener: TcpListener, (page, state): (Page, Arc<AdminState>)) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut shares = Shares::default();
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -58,12 +60,16 @@ pub(super) async fn serve(listener: TcpListener, (page, state): (Page, Arc<Admin
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((tcp, _)) => {
+            Ok((tcp, peer)) => {
+                let Some(share) = shares.enter(peer.ip()) else {
+                    tracing::debug!(%peer, "connection closed: its peer has too many");
+                    continue;
+                };
                 let state = Arc::clone(&state);
                 connections.spawn(async move {
                     let asked_at = tcp.local_addr().map(|addr| addr.ip()).ok();
                     connection(tcp, page, state, asked_at).await;
-                    drop(place);
+                    drop((place, share));
                 });
             }
             Err(error) => {

@@ -1,7 +1,8 @@
 //! Who may ask: where we listen on loopback alone, only this host.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use rustc_hash::FxHashMap;
 
@@ -29,25 +30,40 @@ impl Peers {
     }
 
     /// Whether a peer may ask. What is captured comes to loopback from any address of this host.
-    pub(super) fn admit(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        match self {
-            Self::All => true,
-            Self::Own(_) if peer.is_loopback() => true,
-            Self::Own(known) => {
-                let mut known = known.borrow_mut();
-                if known.len() >= KNOWN_MAX && !known.contains_key(&peer) {
-                    known.clear();
-                }
-                *known.entry(peer).or_insert_with(|| is_own(peer))
-            }
+    pub(super) fn admit(&self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        let Self::Own(known) = self else {
+            return true;
+        };
+        if ip.is_loopback() {
+            return true;
         }
+        let mut known = known.borrow_mut();
+        if let Some(own) = known.get(&ip) {
+            return *own;
+        }
+        // Where the host cannot say it, for want of a descriptor, it is asked again the next time.
+        let Some(own) = is_own(peer) else {
+            return true;
+        };
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(ip, own);
+        own
     }
 }
 
-/// Whether an address is one of this host's: nobody can have a socket at another's.
-fn is_own(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
+/// Whether an address is one of this host's: nobody can have a socket at another's. None if that cannot be
+/// told.
+fn is_own(mut address: SocketAddr) -> Option<bool> {
+    address.set_ip(address.ip().to_canonical());
+    address.set_port(0);
+    match UdpSocket::bind(address) {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Some(false),
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -58,16 +74,20 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    fn at(text: &str) -> SocketAddr {
+        SocketAddr::new(ip(text), 53)
+    }
+
     #[test]
     fn on_loopback_only_this_host_may_ask() {
         let peers = Peers::of(ip("127.0.0.1"));
 
-        assert!(peers.admit(ip("127.0.0.1")));
-        assert!(peers.admit(ip("127.8.8.8")));
-        assert!(peers.admit(ip("::ffff:127.0.0.1")));
+        assert!(peers.admit(at("127.0.0.1")));
+        assert!(peers.admit(at("127.8.8.8")));
+        assert!(peers.admit(at("::ffff:127.0.0.1")));
         for _ in 0..2 {
-            assert!(!peers.admit(ip("203.0.113.1")));
-            assert!(!peers.admit(ip("2001:db8::1")));
+            assert!(!peers.admit(at("203.0.113.1")));
+            assert!(!peers.admit(at("2001:db8::1")));
         }
     }
 
@@ -76,7 +96,7 @@ mod tests {
         let peers = Peers::of(ip("127.0.0.1"));
 
         for last in 0..=255 {
-            assert!(!peers.admit(IpAddr::from([203, 0, 113, last])));
+            assert!(!peers.admit(SocketAddr::from(([203, 0, 113, last], 53))));
         }
 
         let Peers::Own(known) = peers else {
@@ -87,6 +107,6 @@ mod tests {
 
     #[test]
     fn elsewhere_everybody_may() {
-        assert!(Peers::of(ip("0.0.0.0")).admit(ip("203.0.113.1")));
+        assert!(Peers::of(ip("0.0.0.0")).admit(at("203.0.113.1")));
     }
 }

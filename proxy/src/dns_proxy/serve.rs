@@ -160,7 +160,7 @@ impl Server {
 
     /// Whether a peer may ask, and is not ourselves.
     fn may_ask(&self, peers: &Peers, transport: Transport, peer: SocketAddr) -> bool {
-        let reason = if !peers.admit(peer.ip()) {
+        let reason = if !peers.admit(peer) {
             "not of this host"
         } else if self.upstream.sent(transport, peer) {
             "our own question came back; the proxy's user must not be captured"
