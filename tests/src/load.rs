@@ -353,11 +353,11 @@ async fn http2(addr: SocketAddr, counting: Counting) -> Result<(), Loss> {
 
 /// Whether a request was not taken because the connection ends in good order: the server says which
 /// was the last that it takes, and the client may send what came later to another. What the client
-/// had not begun to send by then it calls cancelled.
+/// had not begun to send by then it calls cancelled, and closed where it had not even asked for a place.
 fn is_sent_elsewhere(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let cause = source.and_then(|source| source.downcast_ref::<h2::Error>());
     let is_told =
         cause.is_some_and(|it| it.is_go_away() && it.reason() == Some(h2::Reason::NO_ERROR));
-    is_told || error.is_canceled()
+    is_told || error.is_canceled() || error.is_closed()
 }
