@@ -179,6 +179,35 @@ async fn one_direction_can_be_drained_alone_and_its_numbers_are_shown() {
 }
 
 #[tokio::test]
+async fn the_first_signal_after_a_call_to_quit_cuts_nothing() {
+    let gate = Arc::new(Semaphore::new(0));
+    let origin = gated(&gate).await;
+    let service = Service::new(HOST).at(origin.addr()).to_string();
+    let mut edge = Edge::start(&[service, yaml::routes(HOST, RULES)]).await;
+    let mut client = edge.http1().await;
+    let asking = tokio::spawn(async move { client.try_send(get(HOST, "/")).await });
+    shows(&edge.proxy, "a request under way", |shown| {
+        shown["inbound"]["requestsUnderWay"] == 1
+    })
+    .await;
+
+    let post = request(Method::POST, "admin", "/quitquitquit", &[], empty());
+    let mut admin = Http1::connect(edge.proxy.admin_addr()).await;
+    assert_eq!(admin.send(post).await.status.as_u16(), 200);
+    shows(&edge.proxy, "the way out", |shown| shown["exits"] == true).await;
+    edge.proxy.signal(Signal::INT);
+    edge.proxy
+        .stderr
+        .line("more haste", |line| line.contains("manner=Now"))
+        .await;
+    gate.add_permits(1);
+
+    let answer = asking.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.brief(), (200, "finished"));
+    assert_eq!(edge.proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn what_is_left_at_the_deadline_is_closed_and_counted() {
     let gate = Arc::new(Semaphore::new(0));
     let origin = gated(&gate).await;

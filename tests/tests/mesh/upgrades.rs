@@ -98,17 +98,23 @@ async fn a_program_that_does_not_start_changes_nothing() {
     assert_eq!(failed, 1.0);
 }
 
-#[tokio::test]
-async fn a_program_that_is_not_ready_in_time_is_ended() {
-    // Keys that never come hold up a start for three seconds.
-    let silent = Script::start(|mut peer| async move {
-        peer.hear_head().await;
-        std::future::pending::<()>().await;
-    })
-    .await;
-    let origin = Origin::speaking(Protocol::Http1, "app").await;
-    let tokens = format!(
-        "apiVersion: security.istio.io/v1
+/// A proxy that takes three seconds to start: keys that its tokens need never come.
+struct Slow {
+    edge: Edge,
+    _keys: Script,
+    _origin: Origin,
+}
+
+impl Slow {
+    async fn start(arguments: &[&str]) -> Self {
+        let keys = Script::start(|mut peer| async move {
+            peer.hear_head().await;
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let origin = Origin::speaking(Protocol::Http1, "app").await;
+        let tokens = format!(
+            "apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {{name: tokens}}
 spec:
@@ -116,11 +122,35 @@ spec:
   jwtRules: [{{issuer: a, jwksUri: 'http://{}/keys'}}]
 ---
 ",
-        silent.addr()
-    );
-    let service = Service::new(HOST).at(origin.addr()).to_string();
-    let documents = [service, yaml::routes(HOST, RULES), tokens];
-    let edge = Edge::start_with(&documents, &["--upgrade-timeout", "1s"]).await;
+            keys.addr()
+        );
+        let service = Service::new(HOST).at(origin.addr()).to_string();
+        let documents = [service, yaml::routes(HOST, RULES), tokens];
+        Self {
+            edge: Edge::start_with(&documents, arguments).await,
+            _keys: keys,
+            _origin: origin,
+        }
+    }
+
+    /// Waits for the end of the process that was started anew.
+    async fn is_alone_again(&self) {
+        let stderr = &self.edge.proxy.stderr;
+        let started = stderr
+            .line("another process", |line| line.contains("started anew"))
+            .await;
+        let mut words = started.split_whitespace();
+        let pid = words.find_map(|it| it.strip_prefix("pid="));
+        let gone = format!("/proc/{}", pid.expect("its number"));
+        let is_there = async || std::path::Path::new(&gone).exists();
+        eventually("its end", is_there, |there| !there).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_ready_in_time_is_ended() {
+    let slow = Slow::start(&["--upgrade-timeout", "1s"]).await;
+    let edge = &slow.edge;
 
     edge.proxy.signal(Signal::USR2);
     let stderr = &edge.proxy.stderr;
@@ -132,19 +162,22 @@ spec:
         edge.http1().await.get(HOST, "/").await.brief(),
         (200, "app")
     );
-    let started = stderr
+    slow.is_alone_again().await;
+}
+
+#[tokio::test]
+async fn whoever_stops_takes_along_what_was_to_take_its_place() {
+    let mut slow = Slow::start(&[]).await;
+
+    slow.edge.proxy.signal(Signal::USR2);
+    let stderr = &slow.edge.proxy.stderr;
+    stderr
         .line("another process", |line| line.contains("started anew"))
         .await;
-    let pid = started
-        .split_whitespace()
-        .find_map(|it| it.strip_prefix("pid="));
-    let gone = format!("/proc/{}", pid.expect("its number"));
-    eventually(
-        "its end",
-        async || std::path::Path::new(&gone).exists(),
-        |there| !there,
-    )
-    .await;
+    slow.edge.proxy.signal(Signal::TERM);
+
+    slow.is_alone_again().await;
+    assert_eq!(slow.edge.proxy.ended().await.code(), Some(0));
 }
 
 #[tokio::test]
