@@ -45,6 +45,8 @@ pub(crate) enum Unknown {
     Refuse,
     /// They are skipped: the kind has more fields than we read.
     Ignore,
+    /// They are skipped and told: whoever wrote them may know more than we do.
+    Tell,
 }
 
 /// The problems of one document so far.
@@ -191,6 +193,21 @@ impl Report {
             path,
             At::Key,
             words::unknown_field(name, legal),
+        );
+    }
+
+    /// Tells of a field that is skipped because its type does not have it.
+    pub(crate) fn skipped_field(&self, path: &Path<'_>, value: &Value) {
+        // Null is how absence is written, and decoding may come by more than once.
+        if value.is_null() || self.is_poisoned(value) {
+            return;
+        }
+        self.poison(value);
+        self.add(
+            Severity::Warning,
+            path.segments(),
+            At::Key,
+            "is not known here and was skipped".to_owned(),
         );
     }
 

@@ -11,6 +11,7 @@
 //! - `mesh`: the set of resources and Istio's lookup rules.
 //! - `spiffe`: identities of workloads.
 //! - `migrate`: retired forms to today's resources.
+//! - `wire`: resources as control plane and proxies tell each other of them.
 //! - `strict`: documents that are no resources, read by the same rules.
 //!
 //! Nothing here knows a runtime, a socket or a cluster: everything is a function of text.
@@ -33,6 +34,7 @@ pub mod spiffe;
 pub mod strict;
 pub mod validate;
 pub mod value;
+pub mod wire;
 mod yaml;
 
 pub use load::{Loaded, Loader};

@@ -78,6 +78,23 @@ pub fn parse_and_analyze(name: &str, text: &str, default_namespace: &str) -> Loa
     loaded
 }
 
+/// Reads one document that was received under a name. What is not known in it is skipped; that is
+/// among the problems, as warnings.
+pub(crate) fn receive(name: &str, value: &serde_json::Value) -> Loaded {
+    let file: Arc<Path> = Arc::from(Path::new(name));
+    let origin = Origin {
+        file: &file,
+        line: 1,
+        default_namespace: "default",
+    };
+    let Parsed { items, problems } = document::read(value, origin);
+    Loaded {
+        resources: items.into_iter().map(|item| item.resource).collect(),
+        problems,
+        files: Vec::new(),
+    }
+}
+
 fn load_text(loader: &Loader, name: &str, text: &str) -> (Loaded, FileEntry) {
     let path = PathBuf::from(name);
     let entry = loader.entry(&Arc::from(path.as_path()), text, None);

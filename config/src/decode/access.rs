@@ -92,9 +92,11 @@ impl<'n, 'p> Fields<'n, 'p> {
             if let Some(legal) = self.legal
                 && !legal.contains(&name.as_str())
             {
-                if self.map.unknown == Unknown::Refuse {
-                    let path = Path::Key(self.map.path, name);
-                    self.map.report.unknown_field(&path, value, legal);
+                let path = Path::Key(self.map.path, name);
+                match self.map.unknown {
+                    Unknown::Refuse => self.map.report.unknown_field(&path, value, legal),
+                    Unknown::Tell => self.map.report.skipped_field(&path, value),
+                    Unknown::Ignore => {}
                 }
                 continue;
             }

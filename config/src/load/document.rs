@@ -77,14 +77,17 @@ pub(super) fn parse(text: &str, origin: Origin<'_>) -> Parsed {
             };
         }
     };
-    let mut reader = Reader {
-        origin,
-        report: Report::default(),
-        drafts: Vec::new(),
-        labels: Vec::new(),
-    };
+    let mut reader = Reader::new(origin, Unknown::Refuse);
     reader.document(&value, &Path::Root, None);
     reader.finish(text)
+}
+
+/// Reads one document that was received: what is not known in it is skipped and told. Places are those
+/// of no text.
+pub(super) fn read(value: &Value, origin: Origin<'_>) -> Parsed {
+    let mut reader = Reader::new(origin, Unknown::Tell);
+    reader.document(value, &Path::Root, None);
+    reader.finish("")
 }
 
 /// `apiVersion` and `kind`, as a typed list lends them to items that have none.
@@ -103,6 +106,8 @@ struct Draft {
 
 struct Reader<'o> {
     origin: Origin<'o>,
+    /// What becomes of fields that are not known.
+    unknown: Unknown,
     report: Report,
     drafts: Vec<Draft>,
     /// Up to which problem which resource is meant.
@@ -111,7 +116,17 @@ struct Reader<'o> {
 
 // === impl Reader ===
 
-impl Reader<'_> {
+impl<'o> Reader<'o> {
+    fn new(origin: Origin<'o>, unknown: Unknown) -> Self {
+        Self {
+            origin,
+            unknown,
+            report: Report::default(),
+            drafts: Vec::new(),
+            labels: Vec::new(),
+        }
+    }
+
     /// Reads a document or an item of a list.
     fn document(&mut self, value: &Value, path: &Path<'_>, lent: Option<Type<'_>>) {
         let from = self.report.len();
@@ -181,7 +196,13 @@ impl Reader<'_> {
         from: usize,
     ) {
         let report = &self.report;
-        let meta = metadata::read(map, path, self.origin.default_namespace, report);
+        let meta = metadata::read(
+            map,
+            path,
+            self.origin.default_namespace,
+            self.unknown,
+            report,
+        );
         let whole = SpecNode {
             value,
             path,
@@ -197,7 +218,7 @@ impl Reader<'_> {
         let part = SpecNode {
             value: spec,
             path: &spec_path,
-            unknown: Unknown::Refuse,
+            unknown: self.unknown,
             report,
         };
         let spec = match steering {
@@ -259,7 +280,14 @@ impl Reader<'_> {
         path: &Path<'_>,
         legal: &'static [&'static str],
     ) {
-        for name in map.keys().filter(|name| !legal.contains(&name.as_str())) {
+        for (name, value) in map
+            .iter()
+            .filter(|(name, _)| !legal.contains(&name.as_str()))
+        {
+            if self.unknown == Unknown::Tell {
+                self.report.skipped_field(&Path::Key(path, name), value);
+                continue;
+            }
             let segments = Path::Key(path, name).segments();
             self.report.add(
                 Severity::Error,
@@ -287,13 +315,14 @@ impl Reader<'_> {
     fn finish(self, text: &str) -> Parsed {
         let Self {
             origin,
+            unknown: _,
             report,
             drafts,
             labels,
         } = self;
         let found = report.into_found();
         let is_list = drafts.iter().any(|draft| !draft.prefix.is_empty());
-        let places = (is_list || !found.is_empty()).then(|| Places::of(text));
+        let places = (!text.is_empty() && (is_list || !found.is_empty())).then(|| Places::of(text));
         let place = |path: &[Segment], at| {
             places
                 .as_ref()

@@ -49,6 +49,7 @@ pub(super) fn read(
     map: &Map<String, Value>,
     path: &Path<'_>,
     default_namespace: &str,
+    unknown: Unknown,
     report: &Report,
 ) -> Metadata {
     let path = Path::Key(path, "metadata");
@@ -57,7 +58,7 @@ pub(super) fn read(
         .get("metadata")
         .filter(|value| !value.is_null())
         .unwrap_or(&absent);
-    let meta: ObjectMeta = decode(value, &path, Unknown::Refuse, report).unwrap_or_default();
+    let meta: ObjectMeta = decode(value, &path, unknown, report).unwrap_or_default();
     let name_path = Path::Key(&path, "name");
     if meta.name.is_empty() && value.is_object() && !report.overshadows(&name_path.segments()) {
         report.error(&name_path, "is required");

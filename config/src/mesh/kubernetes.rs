@@ -209,11 +209,14 @@ fn slice_endpoints(
         Some(Endpoint {
             address,
             ports: ports.clone(),
-            labels: Arc::clone(&labels),
+            labels: written
+                .labels
+                .as_ref()
+                .map_or_else(|| Arc::clone(&labels), |own| Arc::new(own.clone())),
             weight: 1,
             locality: locality(written),
             network: None,
-            service_account: None,
+            service_account: written.service_account.clone(),
             workload: pod.map(|pod| workload_of_pod(pod).to_owned()),
             ready: written.conditions.ready.unwrap_or(true),
         })

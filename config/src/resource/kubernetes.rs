@@ -92,6 +92,10 @@ pub struct SliceEndpoint {
     pub hostname: Option<String>,
     /// Deprecated topology labels.
     pub deprecated_topology: BTreeMap<String, String>,
+    /// Labels of the pod. Not Kubernetes': filled in by the control plane, which knows the pods.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Service account of the pod, filled in in the same way.
+    pub service_account: Option<String>,
 }
 
 /// Readiness of an endpoint; unset means true for `ready` and `serving`.

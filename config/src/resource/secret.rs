@@ -67,6 +67,14 @@ impl Contents {
         self.0.keys().map(String::as_str)
     }
 
+    /// The entries with what they hold, as far as it is text: for whoever may have it all.
+    pub(crate) fn revealed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(name, content)| match content {
+            Content::Text(text) => Some((name.as_str(), text.as_str())),
+            Content::Other => None,
+        })
+    }
+
     fn text(&self, name: &str) -> Result<Option<&str>, &'static str> {
         match self.0.get(name) {
             None => Ok(None),

@@ -1,0 +1,19 @@
+//! The control plane: gives every proxy what it needs of a mesh, signs certificates, injects sidecars.
+//!
+//! - `source`: what there is, from Kubernetes or a folder, told as [`event::Event`]s.
+//! - `index`: all we know of the mesh; [`index::Generation`] is what it is at one time.
+//! - `scope`: what one proxy needs of it; pure.
+//! - `session`: what one proxy was told and has acknowledged; pure. `hub`: who is connected, and who is
+//!   woken by what.
+//! - `stream`: the same over gRPC.
+//! - `identity`: who a caller is. `signer`: certificates for those who are known.
+//! - `admission`: what the API server asks: whether a resource is right, and how a pod is injected.
+//! - `status`: what became of resources and proxies, for people and for Kubernetes.
+//!
+//! Whatever knows a client, a socket or a clock is at the edge. `index`, `scope` and `session` are
+//! functions of what they are given.
+
+pub mod event;
+pub mod index;
+pub mod proto;
+pub mod status;

@@ -1,0 +1,3 @@
+//! `meshcontrol`, the control plane.
+
+fn main() {}
