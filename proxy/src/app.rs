@@ -6,7 +6,6 @@ mod log;
 mod memory;
 mod open_files;
 mod reload;
-mod settle;
 mod signals;
 mod stop;
 mod successor;

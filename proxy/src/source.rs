@@ -1,3 +1,3 @@
 //! Where configuration comes from: each source tells that something changed, the caller reads it.
 
-pub mod file;
+pub use system::files as file;

@@ -99,7 +99,9 @@ fn config_and_authority_know_no_runtime_and_no_cluster() {
 fn every_source_file_says_what_it_is_for() {
     for folder in [
         "config/src",
+        "control/src",
         "control/authority/src",
+        "control/system/src",
         "proxy/src",
         "examples/bookinfo/src",
         "tests/src",

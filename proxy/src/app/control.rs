@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{getpid, getppid, set_child_subreaper};
+use system::settle::Trigger;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::log::{FilterHandle, set_filter};
 use super::reload::Configuration;
-use super::settle::Trigger;
 use super::signals::{Signal, Signals};
 use super::successor::Line;
 use super::supervise::Heir;

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use config::load::{Loaded, Loader};
 use config::mesh::{Mesh, MeshSettings, Viewer};
 use config::{Problem, Resource};
+use system::settle::{InUse, Settle, Trigger};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::identity::OwnIdentity;
-use super::settle::{InUse, Settle, Trigger};
 use crate::admin::AdminState;
 use crate::bootstrap::Settings;
 use crate::jwks::Keeper as KeyKeeper;

@@ -13,7 +13,6 @@ mod health;
 mod mirrors;
 mod probes;
 mod process;
-mod procfs;
 mod proved;
 mod rate_limits;
 mod retries;

@@ -8,12 +8,12 @@ use config::analyze::analyze;
 use config::load::Loaded;
 use config::validate::UNVERIFIED;
 use config::{Problem, Resource};
+use system::settle::InUse;
 
 use super::listeners::warn_of_shut;
 use super::problems::log_problems;
 use super::{Configuration, Next};
 use crate::admin::ConfigInfo;
-use crate::app::settle::InUse;
 use crate::table::compile::Compiled;
 
 // === impl Configuration ===

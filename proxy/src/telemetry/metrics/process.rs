@@ -3,6 +3,7 @@
 //! Plain counters that workers share, for events that are rarer than requests.
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result};
+use system::procfs::ProcCollector;
 
 use crate::jwks::FetchCounters;
 use crate::listener::NO_DESCRIPTORS;
@@ -13,7 +14,6 @@ use crate::telemetry::metrics::dns::DnsCounters;
 use crate::telemetry::metrics::faults::FaultCounters;
 use crate::telemetry::metrics::mirrors::MirrorCounters;
 use crate::telemetry::metrics::probes::ProbeCounters;
-use crate::telemetry::metrics::procfs::ProcCollector;
 use crate::telemetry::metrics::rate_limits::RateLimitCounters;
 use crate::telemetry::metrics::retries::RetryCounters;
 use crate::telemetry::metrics::tls::TlsMetrics;

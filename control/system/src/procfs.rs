@@ -13,7 +13,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What `/proc` says of this process.
 #[derive(Debug)]
-pub(super) struct ProcCollector {
+pub struct ProcCollector {
     cpu_seconds: Counter,
     open_fds: Gauge,
     max_fds: Gauge,
@@ -35,7 +35,12 @@ struct Stat {
 // === impl ProcCollector ===
 
 impl ProcCollector {
-    pub(super) fn new() -> Result<Self> {
+    /// What is to be registered once in a process.
+    ///
+    /// # Errors
+    ///
+    /// None while the names are legal.
+    pub fn new() -> Result<Self> {
         Ok(Self {
             cpu_seconds: Counter::new(
                 "process_cpu_seconds_total",

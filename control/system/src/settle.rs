@@ -13,15 +13,15 @@ use config::{Resource, Spec};
 use tokio::time::Instant;
 
 /// How long files must rest before something vanishes by them.
-pub(super) const SETTLE_TIME: Duration = Duration::from_secs(2);
+pub const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// Longest time for which a loss is put off while the files go on changing.
-pub(super) const SETTLE_TIME_MAX: Duration = Duration::from_secs(10);
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Names that are logged of what vanishes.
 const TOLD_MAX: usize = 20;
 
 /// Why files are loaded again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trigger {
+pub enum Trigger {
     /// They changed.
     Files,
     /// What is about the identity alone changed.
@@ -34,7 +34,7 @@ pub(super) enum Trigger {
 
 /// What was loaded for the generation in use.
 #[derive(Debug, Default)]
-pub(super) struct InUse {
+pub struct InUse {
     resources: Vec<Arc<Resource>>,
     /// Lengths of the files that say who may in.
     bytes: BTreeMap<Arc<Path>, usize>,
@@ -42,7 +42,7 @@ pub(super) struct InUse {
 
 /// A loss that is put off.
 #[derive(Debug, Default)]
-pub(super) struct Settle(Option<PutOff>);
+pub struct Settle(Option<PutOff>);
 
 #[derive(Debug)]
 struct PutOff {
@@ -55,7 +55,7 @@ struct PutOff {
 
 impl InUse {
     /// These resources; `bytes` tells how long their files are.
-    pub(super) fn new(resources: &[Arc<Resource>], bytes: impl Fn(&Path) -> usize) -> Self {
+    pub fn new(resources: &[Arc<Resource>], bytes: impl Fn(&Path) -> usize) -> Self {
         let files = resources.iter().filter(|it| says_who_may_in(it));
         let files = files.map(|it| Arc::clone(&it.source.file));
         Self {
@@ -64,19 +64,20 @@ impl InUse {
         }
     }
 
+    /// How long a file was that says who may in; 0 if it is none.
+    pub fn bytes(&self, file: &Path) -> usize {
+        self.bytes.get(file).copied().unwrap_or(0)
+    }
+
     /// Whether these are the very same resources.
-    pub(super) fn is(&self, resources: &[Arc<Resource>]) -> bool {
+    pub fn is(&self, resources: &[Arc<Resource>]) -> bool {
         let mut pairs = self.resources.iter().zip(resources);
         self.resources.len() == resources.len() && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
     }
 
     /// What would be lost with `next`: resources that are not there any more, and those that say who
     /// may in and now say something else in a file that became shorter, as one half written is.
-    pub(super) fn lost(
-        &self,
-        next: &[Arc<Resource>],
-        bytes: impl Fn(&Path) -> usize,
-    ) -> Vec<String> {
+    pub fn lost(&self, next: &[Arc<Resource>], bytes: impl Fn(&Path) -> usize) -> Vec<String> {
         let same: HashSet<*const Resource> = next.iter().map(Arc::as_ptr).collect();
         let named: HashMap<_, _> = next.iter().map(|it| (name(it), it)).collect();
         let changed = self.resources.iter();
@@ -113,7 +114,7 @@ fn says_who_may_in(resource: &Resource) -> bool {
 
 impl Settle {
     /// Whether what was loaded is taken, by which `lost` vanishes; says so, or that it is put off.
-    pub(super) fn passes(&mut self, trigger: Trigger, lost: Vec<String>, now: Instant) -> bool {
+    pub fn passes(&mut self, trigger: Trigger, lost: Vec<String>, now: Instant) -> bool {
         if lost.is_empty() {
             self.forget();
             return true;
@@ -148,12 +149,12 @@ impl Settle {
     }
 
     /// When to look again; never if nothing is put off.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Instant> {
         self.0.as_ref().map(PutOff::due)
     }
 
     /// Puts nothing off any more.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.0 = None;
     }
 }
