@@ -16,4 +16,5 @@
 pub mod event;
 pub mod index;
 pub mod proto;
+pub mod source;
 pub mod status;

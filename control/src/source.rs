@@ -1,0 +1,3 @@
+//! What there is, told as events.
+
+pub mod directory;
