@@ -4,8 +4,8 @@
 //! and looks at what a person would see. A step that fails does not stop the tour.
 
 use crate::child::Stop;
+use crate::launch::Programs;
 use crate::layout::Layout;
-use crate::meshproxy::Meshproxy;
 use crate::port::Reservation;
 
 use self::report::Report;
@@ -26,11 +26,15 @@ mod trouble;
 /// # Errors
 ///
 /// When Bookinfo does not start, so that there is nothing to look at.
-pub(crate) async fn run(meshproxy: &Meshproxy, layout: Layout) -> anyhow::Result<bool> {
+pub(crate) async fn run(programs: &Programs, layout: Layout) -> anyhow::Result<bool> {
     let mut report = Report::new();
     let page = Reservation::any()?;
-    let mut stage = Stage::open(meshproxy, page, layout).await?;
-    report.note("six services and seven proxies are ready", stage.opened());
+    let mut stage = Stage::open(programs, page, layout).await?;
+    let ready = match stage.bookinfo.control() {
+        None => "six services and seven proxies are ready",
+        Some(_) => "six services, seven proxies and a control plane are ready",
+    };
+    report.note(ready, stage.opened());
 
     report.note(
         "the page shows book, reviews and who answered",

@@ -33,7 +33,7 @@ pub(crate) enum Stop {
 }
 
 impl Supervised {
-    /// Starts `command` as `name`, with its output in `log`.
+    /// Starts `command`, which messages call `name`, with its output in `log`.
     ///
     /// # Errors
     ///
@@ -50,9 +50,7 @@ impl Supervised {
             // by us alone, in order, and would take a second signal for "stop at once".
             .process_group(0);
         die_with_parent(&mut command);
-        let child = command
-            .spawn()
-            .with_context(|| format!("start the meshproxy of {name}"))?;
+        let child = command.spawn().with_context(|| format!("start {name}"))?;
         Ok(Self {
             name: name.to_owned(),
             log: log.to_owned(),
@@ -60,7 +58,7 @@ impl Supervised {
         })
     }
 
-    /// Its name.
+    /// What messages call it.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -106,7 +104,7 @@ impl Supervised {
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n  ");
         anyhow::anyhow!(
-            "the meshproxy of {} ended ({status}); {} says:\n  {tail}",
+            "{} ended ({status}); {} says:\n  {tail}",
             self.name,
             self.log.display()
         )

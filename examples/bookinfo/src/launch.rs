@@ -1,8 +1,9 @@
 //! The whole application: six services, a proxy beside each, and one at the door.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -14,15 +15,25 @@ use tokio::task::JoinSet;
 use crate::child::Stop;
 use crate::layout::{Layout, replace, shown};
 use crate::manifest::{self, GATEWAY_LABELS, Place};
+use crate::meshcontrol::{ControlPlane, Meshcontrol};
 use crate::meshproxy::Meshproxy;
 use crate::port::Reservation;
 use crate::service::neighbour::{Http, Neighbours};
 use crate::service::{Instance, Service, server};
-use crate::sidecar::{Identity, OwnPorts, Sidecar};
+use crate::sidecar::{Feed, Identity, OwnPorts, Sidecar};
 use crate::workload::{WORKLOADS, Workload};
 
 /// Service account of the proxy at the door.
 const GATEWAY_ACCOUNT: &str = "bookinfo-gateway";
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// The data plane.
+    pub(crate) meshproxy: Meshproxy,
+    /// The control plane, if there is one in the middle; else each proxy reads the files itself.
+    pub(crate) meshcontrol: Option<Meshcontrol>,
+}
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -30,6 +41,7 @@ pub(crate) struct Bookinfo {
     page: SocketAddr,
     parts: Vec<Part>,
     gateway: Sidecar,
+    control: Option<ControlPlane>,
     layout: Layout,
     /// Ends the services when it is dropped, which is after the proxies were stopped.
     _services: JoinSet<()>,
@@ -55,9 +67,9 @@ impl Bookinfo {
     ///
     /// # Errors
     ///
-    /// When a file cannot be written, a service has no port, or a proxy does not get ready.
+    /// When a file cannot be written, a service has no port, or a process does not get ready.
     pub(crate) async fn start(
-        meshproxy: &Meshproxy,
+        programs: &Programs,
         page: Reservation,
         layout: Layout,
         http: &Http,
@@ -84,11 +96,12 @@ impl Bookinfo {
 
         let places: Vec<Place> = started.iter().map(|(place, _)| *place).collect();
         write(&layout, page_addr, &places)?;
-        certify(meshproxy, &layout).await?;
-        let mut gateway = start_gateway(meshproxy, &layout)?;
+        let control = introduce(programs, &layout, http).await?;
+        let start = |who| start_proxy(&programs.meshproxy, who, control.as_ref(), &layout);
+        let mut gateway = start(Who::gateway())?;
         let mut parts = Vec::with_capacity(started.len());
         for (place, served) in started {
-            let sidecar = start_sidecar(meshproxy, place.workload, &layout)?;
+            let sidecar = start(Who::beside(place.workload))?;
             parts.push(Part {
                 place,
                 sidecar,
@@ -103,6 +116,7 @@ impl Bookinfo {
             page: page_addr,
             parts,
             gateway,
+            control,
             layout,
             _services: services,
             _reserved: reserved,
@@ -131,22 +145,27 @@ impl Bookinfo {
         &self.gateway
     }
 
+    /// The control plane, if there is one.
+    pub(crate) fn control(&self) -> Option<&ControlPlane> {
+        self.control.as_ref()
+    }
+
     /// Where the files are.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Waits until any proxy ends by itself, and says how.
+    /// Waits until any process ends by itself, and says how.
     ///
     /// # Cancel safety
     ///
     /// Safe: no end is lost.
     pub(crate) async fn any_end(&mut self) -> anyhow::Error {
         let sidecars = self.parts.iter_mut().map(|part| &mut part.sidecar);
-        let mut ends: Vec<_> = sidecars
-            .chain([&mut self.gateway])
-            .map(|sidecar| Box::pin(sidecar.end()))
-            .collect();
+        let sidecars = sidecars.chain([&mut self.gateway]);
+        let mut ends: Vec<BoxFuture<'_>> = Vec::new();
+        ends.extend(sidecars.map(|sidecar| Box::pin(sidecar.end()) as BoxFuture<'_>));
+        ends.extend(self.control.iter_mut().map(|it| Box::pin(it.end()) as _));
         poll_fn(|ctx| {
             let ended = ends.iter_mut().find_map(|end| match pin!(end).poll(ctx) {
                 Poll::Ready(error) => Some(error),
@@ -157,23 +176,28 @@ impl Bookinfo {
         .await
     }
 
-    /// Stops the door first, so that nothing new comes in, then all other proxies at once.
+    /// Stops the door first, so that nothing new comes in, then all other proxies at once, and at last
+    /// who told them what to do.
     ///
-    /// Returns how each of them ended.
+    /// Returns how each process ended.
     pub(crate) async fn stop(self) -> Vec<(String, Stop)> {
-        let name = self.gateway.name().to_owned();
-        let mut ends = vec![(name, self.gateway.stop().await)];
+        let mut ends = vec![self.gateway.stop().await];
         let mut stopping = JoinSet::new();
         for part in self.parts {
-            let name = part.sidecar.name().to_owned();
-            stopping.spawn(async move { (name, part.sidecar.stop().await) });
+            stopping.spawn(part.sidecar.stop());
         }
         while let Some(end) = stopping.join_next().await {
             ends.extend(end.ok());
         }
+        if let Some(control) = self.control {
+            ends.push(control.stop().await);
+        }
         ends
     }
 }
+
+/// The end of one process.
+type BoxFuture<'a> = Pin<Box<dyn Future<Output = anyhow::Error> + 'a>>;
 
 // === impl Part ===
 
@@ -208,43 +232,80 @@ fn write(layout: &Layout, page: SocketAddr, places: &[Place]) -> anyhow::Result<
     replace(&config.join("gateway.yaml"), &manifest::gateway(page))?;
     replace(&config.join("security.yaml"), manifest::SECURITY)?;
     for place in places {
-        let path = layout.workload(place.workload.name);
+        let path = layout.sidecar(place.workload.name);
         replace(&path, &manifest::sidecar(place))?;
     }
     Ok(())
 }
 
-/// Makes a certificate for each service account.
-async fn certify(meshproxy: &Meshproxy, layout: &Layout) -> anyhow::Result<()> {
+/// Gives the proxies what they prove themselves with: certificates, or tokens for which the control
+/// plane, which runs then, signs them.
+async fn introduce(
+    programs: &Programs,
+    layout: &Layout,
+    http: &Http,
+) -> anyhow::Result<Option<ControlPlane>> {
     let accounts = WORKLOADS.iter().map(Workload::service_account);
-    let accounts = accounts.chain([GATEWAY_ACCOUNT.to_owned()]).collect();
-    meshproxy.certify(&layout.certificates(), &accounts).await
+    let accounts: BTreeSet<String> = accounts.chain([GATEWAY_ACCOUNT.to_owned()]).collect();
+    match &programs.meshcontrol {
+        Some(meshcontrol) => meshcontrol.start(&accounts, layout, http).await.map(Some),
+        None => {
+            let folder = layout.certificates();
+            programs.meshproxy.certify(&folder, &accounts).await?;
+            Ok(None)
+        }
+    }
 }
 
-fn start_gateway(meshproxy: &Meshproxy, layout: &Layout) -> anyhow::Result<Sidecar> {
-    let identity = Identity {
-        name: "gateway".to_owned(),
-        labels: GATEWAY_LABELS.to_owned(),
-        service_account: GATEWAY_ACCOUNT.to_owned(),
-        certificate: layout.identity(GATEWAY_ACCOUNT),
-        config: vec![layout.config()],
-    };
-    let ports = OwnPorts::reserve().context("reserve ports for the gateway")?;
-    Sidecar::start(meshproxy, &identity, ports, layout)
+/// Whose proxy it is.
+struct Who {
+    name: &'static str,
+    labels: String,
+    service_account: String,
 }
 
-fn start_sidecar(
+impl Who {
+    fn gateway() -> Self {
+        Self {
+            name: "gateway",
+            labels: GATEWAY_LABELS.to_owned(),
+            service_account: GATEWAY_ACCOUNT.to_owned(),
+        }
+    }
+
+    fn beside(workload: &Workload) -> Self {
+        Self {
+            name: workload.name,
+            labels: workload.labels(),
+            service_account: workload.service_account(),
+        }
+    }
+}
+
+fn start_proxy(
     meshproxy: &Meshproxy,
-    workload: &Workload,
+    who: Who,
+    control: Option<&ControlPlane>,
     layout: &Layout,
 ) -> anyhow::Result<Sidecar> {
-    let identity = Identity {
-        name: workload.name.to_owned(),
-        labels: workload.labels(),
-        service_account: workload.service_account(),
-        certificate: layout.identity(&workload.service_account()),
-        config: vec![layout.config(), layout.workload(workload.name)],
+    let feed = match control {
+        Some(control) => Feed::Control {
+            url: control.url(),
+            root: layout.control_root(),
+            token: layout.token(&who.service_account),
+            state: layout.state(who.name),
+        },
+        None => Feed::Files {
+            config: layout.config(),
+            certificate: layout.identity(&who.service_account),
+        },
     };
-    let ports = OwnPorts::reserve().context("reserve ports for a sidecar")?;
+    let identity = Identity {
+        name: who.name.to_owned(),
+        labels: who.labels,
+        service_account: who.service_account,
+        feed,
+    };
+    let ports = OwnPorts::reserve().context("reserve ports for a proxy")?;
     Sidecar::start(meshproxy, &identity, ports, layout)
 }

@@ -1,4 +1,4 @@
-//! The folder of one running Bookinfo: live YAML, one document per sidecar, logs.
+//! The folder of one running Bookinfo: live YAML, certificates or tokens, logs.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Layout {
     ///
     /// When the folders cannot be made, or another Bookinfo uses them.
     pub(crate) fn claim(root: &Path) -> anyhow::Result<Self> {
-        for folder in ["config", "workload", "logs"] {
+        for folder in ["config/sidecars", "logs", "tokens"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         }
@@ -63,9 +63,9 @@ impl Layout {
         self.config().join("routes.yaml")
     }
 
-    /// What only the proxy `name` reads.
-    pub(crate) fn workload(&self, name: &str) -> PathBuf {
-        self.root.join("workload").join(format!("{name}.yaml"))
+    /// The listeners of the proxy beside the workload `name`.
+    pub(crate) fn sidecar(&self, name: &str) -> PathBuf {
+        self.config().join("sidecars").join(format!("{name}.yaml"))
     }
 
     /// The certificates of all proxies.
@@ -79,7 +79,27 @@ impl Layout {
         self.certificates().join(folder)
     }
 
-    /// What the proxy `name` writes.
+    /// Keys of the control plane.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// The authority that the control plane is, as the proxies know it.
+    pub(crate) fn control_root(&self) -> PathBuf {
+        self.keys().join("root-cert.pem")
+    }
+
+    /// What proves to the control plane that a proxy belongs to a service account.
+    pub(crate) fn token(&self, service_account: &str) -> PathBuf {
+        self.root.join("tokens").join(service_account)
+    }
+
+    /// What the proxy `name` keeps of what the control plane told.
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        self.root.join("state").join(name)
+    }
+
+    /// What the process `name` writes.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root.join("logs").join(format!("{name}.log"))
     }

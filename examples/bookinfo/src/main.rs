@@ -3,7 +3,7 @@
 //! `cargo run --release -p bookinfo` starts all of it on loopback; a person opens the page,
 //! edits `routes.yaml` and sees the traffic move. `--check` does the same by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -11,10 +11,12 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::child::Stop;
-use crate::launch::Bookinfo;
+use crate::launch::{Bookinfo, Programs};
 use crate::layout::{Layout, Routes, replace};
-use crate::meshproxy::Meshproxy;
+use crate::meshcontrol::{MESHCONTROL, Meshcontrol};
+use crate::meshproxy::{MESHPROXY, Meshproxy};
 use crate::port::Reservation;
+use crate::program::{Product, Program};
 use crate::scenario::Scenario;
 use crate::service::neighbour::Http;
 use crate::terminal::say;
@@ -24,9 +26,12 @@ mod child;
 mod launch;
 mod layout;
 mod manifest;
+mod meshcontrol;
 mod meshproxy;
 mod page;
 mod port;
+mod program;
+mod ready;
 mod scenario;
 mod service;
 mod sidecar;
@@ -51,6 +56,13 @@ struct Args {
     /// Use this meshproxy instead of building the one of this source tree
     #[arg(long, value_name = "FILE")]
     meshproxy: Option<PathBuf>,
+    /// Put a control plane in the middle: it alone reads the files, tells every proxy what it needs, and
+    /// signs its certificate
+    #[arg(long)]
+    control: bool,
+    /// Use this meshcontrol instead of building the one of this source tree
+    #[arg(long, value_name = "FILE", requires = "control")]
+    meshcontrol: Option<PathBuf>,
     /// Walk through all scenarios without a person, and exit 0 if everything is as it should be
     #[arg(long)]
     check: bool,
@@ -91,12 +103,9 @@ async fn until_signal(args: &Args) -> anyhow::Result<ExitCode> {
         }
     });
 
-    let meshproxy = match &args.meshproxy {
-        Some(path) => Meshproxy::at(path)?,
-        None => tokio::select! {
-            found = Meshproxy::locate() => found?,
-            () = &mut stopped => bail!("stopped before the start"),
-        },
+    let programs = tokio::select! {
+        found = programs(args) => found?,
+        () = &mut stopped => bail!("stopped before the start"),
     };
     let folder = match &args.dir {
         Some(dir) => dir.clone(),
@@ -105,19 +114,39 @@ async fn until_signal(args: &Args) -> anyhow::Result<ExitCode> {
     if args.check {
         let layout = Layout::claim(&folder.join("check"))?;
         let passed = tokio::select! {
-            passed = check::run(&meshproxy, layout) => passed?,
+            passed = check::run(&programs, layout) => passed?,
             // Dropping the run kills its proxies.
             () = &mut stopped => bail!("stopped before the end of the check"),
         };
         return Ok(exit(passed));
     }
-    serve(args, &meshproxy, Layout::claim(&folder)?, &mut stopped).await
+    serve(args, &programs, Layout::claim(&folder)?, &mut stopped).await
+}
+
+/// What is to be run: what was named, else what is beside the running program.
+async fn programs(args: &Args) -> anyhow::Result<Programs> {
+    let meshproxy = program(MESHPROXY, args.meshproxy.as_deref()).await?;
+    let meshcontrol = match args.control {
+        true => Some(program(MESHCONTROL, args.meshcontrol.as_deref()).await?),
+        false => None,
+    };
+    Ok(Programs {
+        meshproxy: Meshproxy(meshproxy),
+        meshcontrol: meshcontrol.map(Meshcontrol),
+    })
+}
+
+async fn program(product: Product, named: Option<&Path>) -> anyhow::Result<Program> {
+    match named {
+        Some(path) => Program::at(product, path),
+        None => Program::locate(product).await,
+    }
 }
 
 /// Starts everything and serves until a signal comes, or a proxy ends although nobody asked.
 async fn serve(
     args: &Args,
-    meshproxy: &Meshproxy,
+    programs: &Programs,
     layout: Layout,
     stopped: &mut (impl Future<Output = ()> + Unpin),
 ) -> anyhow::Result<ExitCode> {
@@ -128,7 +157,7 @@ async fn serve(
     let page = page_port(args.port)?;
     let http = Http::new();
     let mut bookinfo = tokio::select! {
-        started = Bookinfo::start(meshproxy, page, layout, &http) => {
+        started = Bookinfo::start(programs, page, layout, &http) => {
             started.with_context(|| match routes {
                 Routes::Fresh => "start Bookinfo",
                 Routes::Kept => "start Bookinfo with the routes.yaml of an earlier run \
@@ -142,16 +171,14 @@ async fn serve(
     let ended = tokio::select! {
         () = &mut *stopped => Ok(()),
         error = bookinfo.any_end() => Err(error),
-        () = watch::comment_edits(meshproxy, &config, &file) => Ok(()),
+        () = watch::comment_edits(&programs.meshproxy, &config, &file) => Ok(()),
     };
     say("\nstopping …");
     let ends = bookinfo.stop().await;
     ended?;
     let bad: Vec<_> = ends.iter().filter(|(_, end)| *end != Stop::Clean).collect();
     for (name, end) in &bad {
-        say(&format!(
-            "the meshproxy of {name} did not stop cleanly: {end:?}"
-        ));
+        say(&format!("{name} did not stop cleanly: {end:?}"));
     }
     Ok(exit(bad.is_empty()))
 }

@@ -2,24 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use http::Request;
+use tokio::process::Command;
 
 use crate::child::{Stop, Supervised};
 use crate::layout::Layout;
 use crate::meshproxy::Meshproxy;
 use crate::port::Reservation;
+use crate::ready;
 use crate::service::neighbour::Http;
 use crate::workload::NAMESPACE;
-
-/// How long a proxy may take from its start until it serves.
-const READY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause between two questions whether it is ready.
-const READY_PAUSE: Duration = Duration::from_millis(10);
-/// How long one such question may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Ports that every proxy has beside its listeners.
 #[derive(Debug)]
@@ -38,15 +30,37 @@ pub(crate) struct Identity {
     pub(crate) labels: String,
     /// `--service-account`.
     pub(crate) service_account: String,
-    /// Folder of its certificate.
-    pub(crate) certificate: PathBuf,
-    /// Files and folders it reads.
-    pub(crate) config: Vec<PathBuf>,
+    /// Where its configuration and its certificate come from.
+    pub(crate) feed: Feed,
+}
+
+/// Where configuration and certificate of a proxy come from.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    /// It reads them.
+    Files {
+        /// Folder of configuration.
+        config: PathBuf,
+        /// Folder of its certificate.
+        certificate: PathBuf,
+    },
+    /// The control plane tells and signs them.
+    Control {
+        /// Where the control plane is.
+        url: String,
+        /// File of the authority that vouches for it.
+        root: PathBuf,
+        /// File of the token that says whose proxy it is.
+        token: PathBuf,
+        /// Folder for what it was told last.
+        state: PathBuf,
+    },
 }
 
 /// A running proxy.
 #[derive(Debug)]
 pub(crate) struct Sidecar {
+    name: String,
     process: Supervised,
     ports: OwnPorts,
 }
@@ -68,6 +82,37 @@ impl OwnPorts {
     }
 }
 
+// === impl Feed ===
+
+impl Feed {
+    fn arguments(&self, command: &mut Command) {
+        match self {
+            Self::Files {
+                config,
+                certificate,
+            } => command
+                .arg("--config")
+                .arg(config)
+                .arg("--identity-dir")
+                .arg(certificate),
+            Self::Control {
+                url,
+                root,
+                token,
+                state,
+            } => command
+                .arg("--control")
+                .arg(url)
+                .arg("--control-root")
+                .arg(root)
+                .arg("--control-token")
+                .arg(token)
+                .arg("--state-dir")
+                .arg(state),
+        };
+    }
+}
+
 // === impl Sidecar ===
 
 impl Sidecar {
@@ -83,15 +128,12 @@ impl Sidecar {
         layout: &Layout,
     ) -> anyhow::Result<Self> {
         let mut command = meshproxy.command();
-        for path in &identity.config {
-            command.arg("--config").arg(path);
-        }
+        identity.feed.arguments(&mut command);
         let flags = [
             ("--namespace", NAMESPACE.to_owned()),
             ("--name", identity.name.clone()),
             ("--labels", identity.labels.clone()),
             ("--service-account", identity.service_account.clone()),
-            ("--identity-dir", identity.certificate.display().to_string()),
             ("--bind", "127.0.0.1".to_owned()),
             ("--admin-addr", ports.admin.addr().to_string()),
             ("--metrics-addr", ports.metrics.addr().to_string()),
@@ -106,8 +148,14 @@ impl Sidecar {
         for (flag, value) in flags {
             command.arg(flag).arg(value);
         }
-        let process = Supervised::start(&identity.name, command, &layout.log(&identity.name))?;
-        Ok(Self { process, ports })
+        let name = identity.name.clone();
+        let title = format!("the meshproxy of {name}");
+        let process = Supervised::start(&title, command, &layout.log(&name))?;
+        Ok(Self {
+            name,
+            process,
+            ports,
+        })
     }
 
     /// Waits until the proxy serves.
@@ -116,30 +164,13 @@ impl Sidecar {
     ///
     /// When it ends instead, or is not ready in ten seconds.
     pub(crate) async fn ready(&mut self, http: &Http) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_TIMEOUT;
         let health = self.ports.health.addr();
-        loop {
-            self.process.still_runs()?;
-            let req = Request::get("/healthz/ready").header("host", health.to_string());
-            let req = req
-                .body(http_body_util::Full::default())
-                .context("make a request")?;
-            match http.send(health, req, ASK_TIMEOUT).await {
-                Ok(rsp) if rsp.status().is_success() => return Ok(()),
-                Ok(_) | Err(_) if Instant::now() < deadline => {
-                    tokio::time::sleep(READY_PAUSE).await;
-                }
-                Ok(rsp) => bail!("{} is not ready: it says {}", self.name(), rsp.status()),
-                Err(error) => {
-                    return Err(error.context(format!("wait until {} is ready", self.name())));
-                }
-            }
-        }
+        ready::wait(&mut self.process, health, "/healthz/ready", http).await
     }
 
     /// Its name.
     pub(crate) fn name(&self) -> &str {
-        self.process.name()
+        &self.name
     }
 
     /// Address of its admin interface.
@@ -157,8 +188,9 @@ impl Sidecar {
         self.process.end().await
     }
 
-    /// Drains and stops it.
-    pub(crate) async fn stop(self) -> Stop {
-        self.process.stop().await
+    /// Drains and stops it, and says how it ended, under what it is called in messages.
+    pub(crate) async fn stop(self) -> (String, Stop) {
+        let title = self.process.name().to_owned();
+        (title, self.process.stop().await)
     }
 }

@@ -14,6 +14,13 @@ pub(crate) fn text(bookinfo: &Bookinfo, routes: Routes) -> String {
         bookinfo.page()
     );
     table(&mut text, bookinfo);
+    if let Some(control) = bookinfo.control() {
+        let _ = write!(
+            text,
+            "\nThe control plane says who has what at  http://{}/\n",
+            control.http()
+        );
+    }
     let layout = bookinfo.layout();
     let file = shown(&layout.routes());
     let kept = match routes {
@@ -36,8 +43,7 @@ pub(crate) fn text(bookinfo: &Bookinfo, routes: Routes) -> String {
     );
     let _ = write!(
         text,
-        "\nAll other YAML is beside it and in {}, logs are in {}.\nCtrl-C stops everything.",
-        shown(&layout.root().join("workload")),
+        "\nAll other YAML is beside it, logs are in {}.\nCtrl-C stops everything.",
         shown(&layout.root().join("logs")),
     );
     text

@@ -164,32 +164,39 @@ async fn read_on(
     Ok(requests)
 }
 
-/// Waits until productpage's sidecar says that its files are not valid.
+/// Waits until it is seen that the files are not valid.
 async fn noticed(stage: &Stage) -> anyhow::Result<()> {
-    let [page, ..] = stage.bookinfo.parts() else {
-        bail!("there is no productpage");
-    };
-    let metrics = page.sidecar.metrics();
     let deadline = Instant::now() + NOTICE_TIMEOUT;
     loop {
-        let req = Request::get("/metrics").header(HOST, metrics.to_string());
-        let rsp = stage
-            .http
-            .send(metrics, req.body(Full::default())?, LIVE_TIMEOUT)
-            .await?;
-        let text = String::from_utf8_lossy(rsp.body());
-        let valid = text
-            .lines()
-            .find(|line| line.starts_with("meshproxy_config_valid"));
-        match valid.and_then(|line| line.rsplit(' ').next()) {
-            Some("0") => return Ok(()),
-            Some(_) => {}
-            None => bail!("there is no metric meshproxy_config_valid"),
+        let noticed = match stage.bookinfo.control() {
+            None => !productpage_is_valid(stage).await?,
+            Some(control) => control.refuses(&stage.http).await?,
+        };
+        if noticed {
+            return Ok(());
         }
         ensure!(
             Instant::now() < deadline,
             "the mistake was not noticed in time"
         );
         tokio::time::sleep(ASK_PAUSE).await;
+    }
+}
+
+/// Whether productpage's sidecar has the configuration that is written.
+async fn productpage_is_valid(stage: &Stage) -> anyhow::Result<bool> {
+    let [page, ..] = stage.bookinfo.parts() else {
+        bail!("there is no productpage");
+    };
+    let metrics = page.sidecar.metrics();
+    let req = Request::get("/metrics").header(HOST, metrics.to_string());
+    let req = req.body(Full::default())?;
+    let rsp = stage.http.send(metrics, req, LIVE_TIMEOUT).await?;
+    let text = String::from_utf8_lossy(rsp.body());
+    let mut lines = text.lines();
+    let valid = lines.find(|line| line.starts_with("meshproxy_config_valid"));
+    match valid.and_then(|line| line.rsplit(' ').next()) {
+        Some(value) => Ok(value != "0"),
+        None => bail!("there is no metric meshproxy_config_valid"),
     }
 }

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 
 use crate::child::Stop;
-use crate::launch::Bookinfo;
+use crate::launch::{Bookinfo, Programs};
 use crate::layout::{Layout, replace};
 use crate::manifest::{MARK_HOST, mark, mark_service};
 use crate::meshproxy::{Meshproxy, Verdict};
@@ -48,7 +48,7 @@ impl Stage {
     ///
     /// When it does not start.
     pub(crate) async fn open(
-        meshproxy: &Meshproxy,
+        programs: &Programs,
         page: Reservation,
         layout: Layout,
     ) -> anyhow::Result<Self> {
@@ -59,11 +59,11 @@ impl Stage {
         let routes = Scenario::AllV1.yaml().to_owned() + &mark(0);
         replace(&layout.routes(), &routes)?;
         let http = Http::new();
-        let bookinfo = Bookinfo::start(meshproxy, page, layout, &http).await?;
+        let bookinfo = Bookinfo::start(programs, page, layout, &http).await?;
         Ok(Self {
             bookinfo,
             http,
-            meshproxy: meshproxy.clone(),
+            meshproxy: programs.meshproxy.clone(),
             mark: 0,
             opened_in: started.elapsed(),
             _mark_port: mark_port,

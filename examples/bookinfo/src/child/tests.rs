@@ -44,7 +44,7 @@ async fn a_child_that_ends_by_itself_is_told_with_its_last_words() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let script = "echo routes.yaml:3:1: unknown field >&2; exit 1";
-    let mut child = Supervised::start("reviews-v2", shell(script), &log).unwrap();
+    let mut child = Supervised::start("the meshproxy of reviews-v2", shell(script), &log).unwrap();
 
     let error = child.end().await.to_string();
 
