@@ -9,6 +9,7 @@ pub mod authority;
 pub mod binary;
 pub mod body;
 pub mod client;
+pub mod cluster;
 pub mod edge;
 pub mod frames;
 pub mod gateway;
@@ -31,6 +32,7 @@ pub mod yaml;
 
 pub use authority::{Authority, IdentityDir};
 pub use client::{Http1, Http2};
+pub use cluster::Cluster;
 pub use edge::Edge;
 pub use frames::RawHttp2;
 pub use origin::Origin;
