@@ -312,15 +312,15 @@ pub fn version(document: &str) -> String {
 
 /// Reads a document that was received under a name.
 pub fn receive(name: &Name, document: &str) -> Received {
-    let refused = |message: String| Received {
-        refused: vec![message],
-        ..Received::default()
-    };
-    let value: Value = match serde_json::from_str(document) {
-        Ok(value) => value,
-        Err(error) => return refused(format!("is no JSON: {error}")),
-    };
-    let loaded = read(&name.to_string(), &value);
+    match serde_json::from_str(document) {
+        Ok(value) => accept(name, &value),
+        Err(error) => refused(format!("is no JSON: {error}")),
+    }
+}
+
+/// Reads a document that was received under a name and parsed already.
+pub fn accept(name: &Name, value: &Value) -> Received {
+    let loaded = read(&name.to_string(), value);
     let told = |severity| {
         let problems = loaded.problems.iter();
         let problems = problems.filter(move |problem| problem.severity == severity);
@@ -344,5 +344,12 @@ pub fn receive(name: &Name, document: &str) -> Received {
             refused: errors,
             skipped: Vec::new(),
         },
+    }
+}
+
+fn refused(message: String) -> Received {
+    Received {
+        refused: vec![message],
+        ..Received::default()
     }
 }

@@ -1,3 +1,5 @@
-//! What there is, told as events.
+//! What there is: each source tells it as [`Event`](crate::event::Event)s and knows nothing of who
+//! takes them.
 
 pub mod directory;
+pub mod kubernetes;

@@ -1,0 +1,104 @@
+//! The mesh as a Kubernetes API server has it: one watch for each kind, for as long as somebody takes
+//! what they tell.
+//!
+//! A watch that is cut off goes on where it was. One whose history is gone lists again; what is known
+//! stays until the new list is complete and takes its place at once. A kind whose definition is not
+//! installed has no objects, and is looked for again.
+//!
+//! Nothing is kept here: an object is read, told and forgotten.
+
+mod backoff;
+mod client;
+mod gather;
+mod kind;
+mod metrics;
+mod read;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kube::Client;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+
+pub use client::{ConnectError, connect};
+pub use metrics::Metrics;
+
+use crate::event::Event;
+use kind::KINDS;
+use watch::Watch;
+
+/// What of a cluster belongs to the mesh.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Namespace whose `ConfigMap` `istio` holds the settings of the mesh.
+    pub root_namespace: String,
+}
+
+/// Where the watches of all kinds send, and how many of them have not listed yet.
+#[derive(Debug, Clone)]
+struct Sink {
+    sender: Sender<Event>,
+    unlisted: Arc<AtomicUsize>,
+}
+
+/// Nobody takes events any more.
+#[derive(Debug)]
+struct Closed;
+
+/// Watches all kinds and tells `sender` what there is and what changes, until nobody takes it.
+///
+/// Nothing that an API server does or fails to do ends it: it tries again, at growing intervals with a
+/// bound. Dropping it ends all watches.
+pub async fn run(client: Client, settings: Settings, metrics: Metrics, sender: Sender<Event>) {
+    let sink = Sink {
+        sender,
+        unlisted: Arc::new(AtomicUsize::new(KINDS.len())),
+    };
+    let mut watches = JoinSet::new();
+    for kind in &KINDS {
+        let watch = Watch::new(client.clone(), kind, &settings, metrics.clone());
+        watches.spawn(watch.run(sink.clone()));
+    }
+    drop(sink);
+    while let Some(ended) = watches.join_next().await {
+        // A watch that is gone would leave its kind as it is for ever.
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            root_namespace: "istio-system".to_owned(),
+        }
+    }
+}
+
+// === impl Sink ===
+
+impl Sink {
+    async fn send(&self, events: Vec<Event>) -> Result<(), Closed> {
+        for event in events {
+            self.sender.send(event).await.map_err(|_| Closed)?;
+        }
+        Ok(())
+    }
+
+    /// To be called once for each kind, after its first list was sent.
+    async fn listed(&self) -> Result<(), Closed> {
+        // Each list was sent before its count is taken away, so that whoever takes away the last one
+        // sends after all lists.
+        match self.unlisted.fetch_sub(1, Ordering::SeqCst) {
+            1 => self.send(vec![Event::Synced]).await,
+            _ => Ok(()),
+        }
+    }
+}

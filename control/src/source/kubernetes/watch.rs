@@ -1,0 +1,324 @@
+//! The watch of one kind, for ever.
+
+use std::time::{Duration, Instant};
+
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::api::{Api, DynamicObject};
+use kube::core::{PartialObjectMeta, Status};
+use kube::runtime::watcher::{self, InitialListStrategy, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::backoff::Backoff;
+use super::gather::{Gather, Progress};
+use super::kind::{Form, Kind};
+use super::{Closed, Metrics, Settings, Sink};
+
+/// Longest life of one watch request: how late a connection that died without a word is noticed. The
+/// next request goes on where it was and costs next to nothing.
+pub(super) const WATCH_SECONDS_MAX: u32 = 60;
+/// Shortest one: kinds begin together and should not end together.
+const WATCH_SECONDS_MIN: u32 = 40;
+/// Objects in one answer of a list, where it is not streamed.
+const PAGE_OBJECTS: u32 = 500;
+/// Steps that become one batch of events.
+const BATCH_MAX: usize = 256;
+/// How often a kind is looked for that is not installed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often in a row the API server must say that it has no such kind before we believe that what was
+/// known of it is gone.
+const ABSENT_MIN: u32 = 3;
+
+/// How the API server says that it has not come as far as we have: its data are those of a backup.
+const AHEAD: &str = "ResourceVersionTooLarge";
+
+type Step = watcher::Result<watcher::Event<Value>>;
+
+/// The watch of one kind.
+pub(super) struct Watch {
+    client: Client,
+    kind: &'static Kind,
+    namespace: Option<String>,
+    metrics: Metrics,
+    gather: Gather,
+    backoff: Backoff,
+    /// Which of the versions is asked for.
+    version: usize,
+    /// Whether lists are asked for as watches, which costs the API server less memory.
+    is_streaming: bool,
+    /// How often in a row there was no such kind, in any version.
+    absent: u32,
+    /// Whether it was told that there is no such kind.
+    is_missing: bool,
+    /// Whether it was told once what there is.
+    is_listed: bool,
+}
+
+/// Why a stream of steps is given up and another begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// Nothing is wrong with the stream: it goes on by itself.
+    Resume,
+    /// History is lost; list again.
+    List,
+    /// Lists cannot be streamed; list page by page.
+    Page,
+    /// There is no such kind in this version.
+    Look,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(super) fn new(
+        client: Client,
+        kind: &'static Kind,
+        settings: &Settings,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            client,
+            kind,
+            namespace: kind.namespace(settings).map(str::to_owned),
+            metrics,
+            gather: Gather::new(kind),
+            backoff: Backoff::default(),
+            version: 0,
+            is_streaming: true,
+            absent: 0,
+            is_missing: false,
+            is_listed: false,
+        }
+    }
+
+    /// Tells `sink` of the kind until nobody takes it.
+    pub(super) async fn run(mut self, sink: Sink) {
+        loop {
+            let steps = self.open();
+            tokio::select! {
+                followed = self.follow(steps, &sink) => match followed {
+                    Ok(()) => {}
+                    Err(Closed) => return,
+                },
+                () = sink.sender.closed() => return,
+            }
+        }
+    }
+
+    fn open(&self) -> BoxStream<'static, Step> {
+        let version = self.kind.versions[self.version];
+        let api = self.kind.api(version);
+        let mut config = watcher::Config::default()
+            .timeout(fastrand::u32(WATCH_SECONDS_MIN..=WATCH_SECONDS_MAX))
+            .page_size(PAGE_OBJECTS);
+        config.field_selector = self.kind.fields();
+        if self.is_streaming {
+            config.initial_list_strategy = InitialListStrategy::StreamingList;
+        }
+        let client = self.client.clone();
+        match (self.kind.form, &self.namespace) {
+            (Form::Node, _) => {
+                let nodes = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &api);
+                values(nodes, config)
+            }
+            (_, Some(namespace)) => {
+                let objects = Api::<DynamicObject>::namespaced_with(client, namespace, &api);
+                values(objects, config)
+            }
+            (_, None) => values(Api::<DynamicObject>::all_with(client, &api), config),
+        }
+    }
+
+    /// Follows one stream until another must be begun.
+    async fn follow(
+        &mut self,
+        mut steps: BoxStream<'static, Step>,
+        sink: &Sink,
+    ) -> Result<(), Closed> {
+        loop {
+            let Some(first) = steps.next().await else {
+                return Ok(());
+            };
+            let mut next = Some(first);
+            let mut failure = None;
+            let mut is_listed = false;
+            for _ in 0..BATCH_MAX {
+                match next.take() {
+                    Some(Ok(step)) => match self.gather.take(step) {
+                        Progress::BeganAnew if self.is_streaming => {
+                            // The server takes too long to stream it, or never says that it is done.
+                            self.is_streaming = false;
+                            return Ok(());
+                        }
+                        Progress::Began | Progress::BeganAnew => {}
+                        Progress::Listed => is_listed = true,
+                        Progress::Object => self.backoff.succeeded(),
+                    },
+                    Some(Err(error)) => {
+                        failure = Some(error);
+                        break;
+                    }
+                    None => break,
+                }
+                next = steps.next().now_or_never().flatten();
+            }
+            self.tell(sink, is_listed).await?;
+            if let Some(error) = failure {
+                match self.recover(&error, sink).await? {
+                    Remedy::Resume => {}
+                    Remedy::List | Remedy::Page | Remedy::Look => return Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn tell(&mut self, sink: &Sink, is_listed: bool) -> Result<(), Closed> {
+        sink.send(self.gather.events()).await?;
+        if is_listed {
+            self.backoff.succeeded();
+            self.absent = 0;
+            self.is_missing = false;
+            self.metrics
+                .missing
+                .with_label_values(&[self.kind.name])
+                .set(0);
+            self.metrics
+                .lists
+                .with_label_values(&[self.kind.name])
+                .inc();
+            tracing::debug!(kind = self.kind.name, "listed");
+            self.first_list(sink).await?;
+        }
+        Ok(())
+    }
+
+    async fn first_list(&mut self, sink: &Sink) -> Result<(), Closed> {
+        if std::mem::replace(&mut self.is_listed, true) {
+            return Ok(());
+        }
+        sink.listed().await
+    }
+
+    /// Waits as long as is proper after `error` and says how to go on.
+    async fn recover(&mut self, error: &watcher::Error, sink: &Sink) -> Result<Remedy, Closed> {
+        let remedy = remedy(error, self.is_streaming);
+        let kind = self.kind.name;
+        match remedy {
+            Remedy::Look => {
+                self.look_elsewhere(sink).await?;
+                return Ok(remedy);
+            }
+            Remedy::Page => self.is_streaming = false,
+            Remedy::List | Remedy::Resume => {
+                let reason = reason(error);
+                self.metrics
+                    .failures
+                    .with_label_values(&[kind, reason])
+                    .inc();
+                let error = chain(error);
+                tracing::warn!(kind, reason, error, "the API server cannot be followed");
+            }
+        }
+        let pause = self.backoff.failed(Instant::now(), fastrand::f64());
+        tokio::time::sleep(pause).await;
+        Ok(remedy)
+    }
+
+    /// There is no such kind in this version: the next one is tried, and after the last one it is
+    /// told that there is nothing.
+    async fn look_elsewhere(&mut self, sink: &Sink) -> Result<(), Closed> {
+        self.version += 1;
+        if self.version < self.kind.versions.len() {
+            return Ok(());
+        }
+        self.version = 0;
+        self.absent = self.absent.saturating_add(1);
+        if !self.is_missing && (!self.is_listed || self.absent >= ABSENT_MIN) {
+            self.is_missing = true;
+            let kind = self.kind.name;
+            tracing::info!(kind, "the API server does not have this kind");
+            self.metrics.missing.with_label_values(&[kind]).set(1);
+            self.gather.nothing();
+            sink.send(self.gather.events()).await?;
+            self.first_list(sink).await?;
+        }
+        let pause = LOOK_INTERVAL.mul_f64(0.75 + fastrand::f64() / 2.0);
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+fn values<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, Step>
+where
+    K: Resource + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug + Send + 'static,
+{
+    // What came as JSON can be written as JSON.
+    let value = |object: K| serde_json::to_value(object).unwrap_or_default();
+    let step = move |event: watcher::Event<K>| match event {
+        watcher::Event::Apply(object) => watcher::Event::Apply(value(object)),
+        watcher::Event::Delete(object) => watcher::Event::Delete(value(object)),
+        watcher::Event::InitApply(object) => watcher::Event::InitApply(value(object)),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    };
+    watcher(api, config).map(move |it| it.map(step)).boxed()
+}
+
+/// What helps against `error`.
+fn remedy(error: &watcher::Error, is_streaming: bool) -> Remedy {
+    let Some(status) = status(error) else {
+        return Remedy::Resume;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let is_ahead = causes.into_iter().any(|cause| cause.reason == AHEAD);
+    match status.code {
+        404 => Remedy::Look,
+        // Servers that do not stream lists call the request wrong.
+        400 | 422 if is_streaming => Remedy::Page,
+        // The stream lists again by itself only if it learns of it while it watches.
+        410 => Remedy::List,
+        _ if is_ahead => Remedy::List,
+        _ => Remedy::Resume,
+    }
+}
+
+/// What the API server answered; none if it did not.
+fn status(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => None,
+    }
+}
+
+/// The label of a failure.
+fn reason(error: &watcher::Error) -> &'static str {
+    match status(error).map(|status| status.code) {
+        Some(410) => "expired",
+        Some(401) => "unauthorized",
+        Some(403) => "forbidden",
+        Some(_) => "refused",
+        None => "unreachable",
+    }
+}
+
+/// What went wrong, with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    // Some say their causes themselves.
+    causes.fold(error.to_string(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        text
+    })
+}

@@ -1,0 +1,7 @@
+//! Scenarios against a real Kubernetes API server: what the control plane sees of it, and what proxies
+//! see of that.
+
+mod definitions;
+mod gate;
+mod mirror;
+mod source;
