@@ -8,6 +8,7 @@
 //! - `stream`: the same over gRPC.
 //! - `identity`: who a caller is. `signer`: certificates for those who are known.
 //! - `admission`: what the API server asks: whether a resource is right, and how a pod is injected.
+//! - `lease`: which of several replicas does what only one may do.
 //! - `status`: what became of resources and proxies, for people and for Kubernetes.
 //!
 //! Whatever knows a client, a socket or a clock is at the edge. `index`, `scope` and `session` are
@@ -15,6 +16,7 @@
 
 pub mod event;
 pub mod index;
+pub mod lease;
 pub mod proto;
 pub mod source;
 pub mod status;

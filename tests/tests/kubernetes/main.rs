@@ -3,5 +3,6 @@
 
 mod definitions;
 mod gate;
+mod lease;
 mod mirror;
 mod source;
