@@ -29,6 +29,7 @@ mod manifest;
 mod meshcontrol;
 mod meshproxy;
 mod page;
+mod pod;
 mod port;
 mod program;
 mod ready;
@@ -66,6 +67,9 @@ struct Args {
     /// Walk through all scenarios without a person, and exit 0 if everything is as it should be
     #[arg(long)]
     check: bool,
+    /// Serve only this workload, at every address and without a proxy: the container of a pod
+    #[arg(long, value_name = "WORKLOAD", conflicts_with_all = ["dir", "fresh", "meshproxy", "check"])]
+    serve: Option<String>,
 }
 
 /// The scenario that the first run starts with: something to see, and two weights to edit.
@@ -103,6 +107,10 @@ async fn until_signal(args: &Args) -> anyhow::Result<ExitCode> {
         }
     });
 
+    if let Some(workload) = &args.serve {
+        pod::serve(workload, args.port, &mut stopped).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let programs = tokio::select! {
         found = programs(args) => found?,
         () = &mut stopped => bail!("stopped before the start"),

@@ -1,8 +1,10 @@
 //! Calls from one service to another, all through the caller's own meshproxy.
 //!
-//! The proxy's outbound listener takes plain HTTP and finds the service by `Host`. There is no
-//! retry and no balancing here: both are the proxy's work.
+//! The proxy's outbound listener takes plain HTTP and finds the service by `Host`. In a pod nobody
+//! has to know of it: there the proxy takes whatever the service sends. There is no retry and no
+//! balancing here: both are the proxy's work.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -52,7 +54,8 @@ pub(crate) struct Http {
 /// The other services, as one service reaches them.
 #[derive(Debug, Clone)]
 pub(crate) struct Neighbours {
-    egress: SocketAddr,
+    /// The outbound listener of the own proxy; none where connections are captured.
+    egress: Option<SocketAddr>,
     http: Http,
 }
 
@@ -79,7 +82,8 @@ impl Http {
         Self { client }
     }
 
-    /// Sends `req` to `addr` and reads the whole answer, all within `timeout`.
+    /// Sends `req` to `authority`, a host or an address with a port, and reads the whole answer, all
+    /// within `timeout`.
     ///
     /// The target of `req` is a path; `Host` comes from its headers.
     ///
@@ -88,11 +92,11 @@ impl Http {
     /// When there is no whole answer of at most 1 MiB in time; any status is an answer.
     pub(crate) async fn send(
         &self,
-        addr: SocketAddr,
+        authority: impl Display,
         mut req: Request<Full<Bytes>>,
         timeout: Duration,
     ) -> anyhow::Result<Response<Bytes>> {
-        let target = format!("http://{addr}{}", req.uri());
+        let target = format!("http://{authority}{}", req.uri());
         *req.uri_mut() = target.parse().context("make the address of the request")?;
         let exchange = async {
             let rsp = self.client.request(req).await.context("send the request")?;
@@ -115,7 +119,15 @@ impl Http {
 impl Neighbours {
     /// The services behind the outbound listener at `egress`.
     pub(crate) fn new(egress: SocketAddr, http: Http) -> Self {
-        Self { egress, http }
+        Self {
+            egress: Some(egress),
+            http,
+        }
+    }
+
+    /// The services at the addresses that their names have.
+    pub(crate) fn by_name(http: Http) -> Self {
+        Self { egress: None, http }
     }
 
     /// Asks the service `host` for the JSON at `path`, for the request that came in with `headers`.
@@ -137,7 +149,8 @@ impl Neighbours {
         let authority = format!("{host}:{SERVICE_PORT}");
         req.headers_mut().insert(HOST, authority.parse()?);
 
-        let rsp = self.http.send(self.egress, req, timeout).await?;
+        let at = self.egress.map_or(authority, |egress| egress.to_string());
+        let rsp = self.http.send(at, req, timeout).await?;
         if !rsp.status().is_success() {
             let cause = rsp.headers().get(PROXY_ERROR);
             match cause.and_then(|value| value.to_str().ok()) {
