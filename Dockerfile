@@ -46,6 +46,7 @@ RUN apt-get update \
 FROM scratch AS base
 # By which the sites that workloads call, and issuers of tokens, are believed.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+ENV PATH=/usr/local/bin
 USER 1337:1337
 
 FROM base AS meshcontrol

@@ -40,6 +40,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ .Values.meshConfig.trustDomain | default "cluster.local" }}
 {{- end }}
 
+{{/* Namespaces in which nothing is injected. The control plane cannot wait for itself. */}}
+{{- define "meshproxy.excludedNamespaces" -}}
+{{ append .Values.webhooks.excludedNamespaces .Release.Namespace | uniq | toJson }}
+{{- end }}
+
 {{/* No root, no way to become it, nothing to write to, and only the usual system calls. */}}
 {{- define "meshproxy.podSecurity" -}}
 runAsNonRoot: true
