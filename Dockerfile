@@ -46,16 +46,19 @@ RUN apt-get update \
 FROM scratch AS base
 # By which the sites that workloads call, and issuers of tokens, are believed.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-ENV PATH=/usr/local/bin
+ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin
 USER 1337:1337
 
+# Each program is run once where it will be: one that needed more than is there would fail here.
 FROM base AS meshcontrol
 COPY --from=build /programs/meshcontrol /usr/local/bin/meshcontrol
+RUN ["meshcontrol", "--version"]
 EXPOSE 15012 15014 15017 8080
 ENTRYPOINT ["/usr/local/bin/meshcontrol"]
 
 FROM base AS bookinfo
 COPY --from=build /programs/bookinfo /usr/local/bin/bookinfo
+RUN ["bookinfo", "--version"]
 EXPOSE 9080
 ENTRYPOINT ["/usr/local/bin/bookinfo"]
 
@@ -64,11 +67,15 @@ ENTRYPOINT ["/usr/local/bin/bookinfo"]
 FROM base AS meshproxy-init
 COPY --from=network /image /
 COPY --from=build /programs/meshproxy /usr/local/bin/meshproxy
+RUN ["nft", "--version"]
+RUN ["ip", "-Version"]
+RUN ["meshproxy", "--version"]
 ENTRYPOINT ["/usr/local/bin/meshproxy"]
 CMD ["iptables"]
 
 # The last target is what `docker build` makes if none is named.
 FROM base AS meshproxy
 COPY --from=build /programs/meshproxy /usr/local/bin/meshproxy
+RUN ["meshproxy", "--version"]
 EXPOSE 15001 15006 15021 15090
 ENTRYPOINT ["/usr/local/bin/meshproxy"]
