@@ -10,13 +10,21 @@
 //! - `admission`: what the API server asks: whether a resource is right, and how a pod is injected.
 //! - `lease`: which of several replicas does what only one may do.
 //! - `status`: what became of resources and proxies, for people and for Kubernetes.
+//! - `cli`, `serve`: the program: what was typed, and all of the above wired together.
 //!
 //! Whatever knows a client, a socket or a clock is at the edge. `index`, `scope` and `session` are
 //! functions of what they are given.
 
+pub mod cli;
 pub mod event;
+pub mod identity;
 pub mod index;
 pub mod lease;
+mod limit;
 pub mod proto;
+pub mod serve;
+mod signer;
 pub mod source;
+mod state_dir;
 pub mod status;
+pub mod token;

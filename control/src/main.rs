@@ -1,3 +1,17 @@
-//! `meshcontrol`, the control plane.
+//! The `meshcontrol` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use control::cli::{Cli, Command};
+use control::{serve, token};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(arguments) => serve::run(*arguments),
+        Command::Token(arguments) => token::run(&arguments),
+    }
+}

@@ -1,0 +1,42 @@
+//! The command line: one file below for the arguments of each command.
+//!
+//! What cannot be used is a usage error with exit code 2, before anything is opened or started.
+
+mod serve;
+#[cfg(test)]
+mod tests;
+mod token;
+mod value;
+
+use clap::{Parser, Subcommand};
+
+pub use serve::{ServeArgs, Source};
+pub use token::TokenArgs;
+
+/// The control plane of a service mesh that is configured by Istio's YAML.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meshcontrol",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Flags can also be set in the environment, as MESHCONTROL_ and their name: --http-addr is \
+                  MESHCONTROL_HTTP_ADDR.\n\
+                  Exit codes: 0 stopped cleanly or done, 1 configuration or start-up error, 2 usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give proxies their configuration and certificates, until told to stop.
+    ///
+    /// SIGTERM and SIGINT finish what there is and stop; a second one stops at once.
+    Serve(Box<ServeArgs>),
+    /// Print a token by which a workload proves who it is to `serve --source dir:` with the same
+    /// --state-dir.
+    Token(TokenArgs),
+}
