@@ -11,6 +11,8 @@
 //! - `mesh`: the set of resources and Istio's lookup rules.
 //! - `spiffe`: identities of workloads.
 //! - `migrate`: retired forms to today's resources.
+//! - `documents`: documents of any kind as plain values.
+//! - `schema`: what a derived JSON schema does not say by itself.
 //! - `wire`: resources as control plane and proxies tell each other of them.
 //! - `strict`: documents that are no resources, read by the same rules.
 //!
@@ -20,6 +22,7 @@ pub mod analyze;
 pub mod annotation;
 pub mod claims;
 mod decode;
+pub mod documents;
 mod effect;
 pub mod fault;
 pub mod ip_block;
@@ -30,6 +33,7 @@ pub mod mesh;
 pub mod migrate;
 pub mod problem;
 pub mod resource;
+mod schema;
 pub mod spiffe;
 pub mod strict;
 pub mod validate;

@@ -1,13 +1,17 @@
 //! Checked values: what parses is legal, and what is not says what would be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// How a string is compared.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "RawStringMatch", into = "RawStringMatch")]
 pub enum StringMatch {
     /// The empty matcher `{}`: the value is present.
@@ -25,7 +29,7 @@ pub enum StringMatch {
 pub struct Duration(std::time::Duration);
 
 /// A share in percent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Percent {
     /// 0–100.
@@ -42,13 +46,17 @@ pub struct Number<T>(pub T);
 #[error("must be a duration such as \"1.5s\", \"100ms\" or \"1h\", got \"{0}\"")]
 pub struct DurationError(String);
 
-#[derive(Default, Serialize, Deserialize)]
+/// How a string is compared: by one of these. None at all asks only whether it is there.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct RawStringMatch {
+    /// Equal.
     #[serde(skip_serializing_if = "Option::is_none")]
     exact: Option<String>,
+    /// Begins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
+    /// RE2 pattern that matches the whole value.
     #[serde(skip_serializing_if = "Option::is_none")]
     regex: Option<String>,
 }
@@ -220,7 +228,37 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Duration")
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    // What is no duration is told by us, in better words than those of a pattern.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
 // === impl Number ===
+
+impl<T: JsonSchema> JsonSchema for Number<T> {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Owned(format!("Number_{}", T::schema_name()))
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let number = generator.subschema_for::<T>();
+        json_schema!({"anyOf": [number, {"type": "string"}]})
+    }
+}
 
 impl<'de, T> Deserialize<'de> for Number<T>
 where

@@ -9,6 +9,7 @@
 //! - `identity`: who a caller is. `signer`: certificates for those who are known.
 //! - `admission`: what the API server asks: whether a resource is right, and how a pod is injected.
 //! - `lease`: which of several replicas does what only one may do.
+//! - `crd`: what the API server is told of the kinds that we read.
 //! - `status`: what became of resources and proxies, for people and for Kubernetes.
 //! - `cli`, `serve`: the program: what was typed, and all of the above wired together.
 //!
@@ -16,6 +17,7 @@
 //! functions of what they are given.
 
 pub mod cli;
+pub mod crd;
 pub mod event;
 pub mod identity;
 pub mod index;

@@ -3,6 +3,7 @@
 mod attribute;
 mod path_template;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Metadata;
@@ -14,7 +15,7 @@ pub use path_template::{PathTemplate, TemplateError};
 pub const DRY_RUN: &str = "istio.io/dry-run";
 
 /// `security.istio.io` `AuthorizationPolicy` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizationPolicy {
     /// Workloads it is for; unset means all of the namespace, or of the mesh in the root namespace.
@@ -32,7 +33,7 @@ pub struct AuthorizationPolicy {
 }
 
 /// What becomes of a request that matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Action {
     /// It may pass.
@@ -46,7 +47,7 @@ pub enum Action {
 }
 
 /// An extension provider of the mesh's configuration.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Provider {
     /// Its name.
@@ -54,7 +55,7 @@ pub struct Provider {
 }
 
 /// A request matches a rule if all three say so; what is empty says so of every request.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizationRule {
     /// Who: one of them.
@@ -66,7 +67,7 @@ pub struct AuthorizationRule {
 }
 
 /// One of the sources of a rule.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct From {
     /// Required.
@@ -74,7 +75,7 @@ pub struct From {
 }
 
 /// Who a request is from: all that is written must hold; of a list one value, of a `not` list none.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Source {
     /// Identities of peers, `cluster.local/ns/default/sa/productpage`.
@@ -108,7 +109,7 @@ pub struct Source {
 }
 
 /// One of the operations of a rule.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct To {
     /// Required.
@@ -116,7 +117,7 @@ pub struct To {
 }
 
 /// What a request asks for: all that is written must hold; of a list one value, of a `not` list none.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Operation {
     /// Hosts, in any case.
@@ -138,7 +139,7 @@ pub struct Operation {
 }
 
 /// A condition on an attribute.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     /// The attribute, such as `request.headers[x-version]`.

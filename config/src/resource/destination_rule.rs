@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::virtual_service::PortSelector;
 use crate::value::{Duration, Number};
 
 /// `networking.istio.io` `DestinationRule` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DestinationRule {
     /// Host or `*.` wildcard; a name without a dot is completed with the rule's namespace.
@@ -24,7 +25,7 @@ pub struct DestinationRule {
 }
 
 /// A selector by labels that must all be equal.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     /// Labels and their values.
@@ -32,7 +33,7 @@ pub struct LabelSelector {
 }
 
 /// A named group of a host's endpoints.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Subset {
     /// Unique name; a DNS label.
@@ -44,7 +45,7 @@ pub struct Subset {
 }
 
 /// Policy of traffic to a host or subset.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TrafficPolicy {
     /// How an endpoint is chosen.
@@ -66,7 +67,7 @@ pub struct TrafficPolicy {
 }
 
 /// Policy of one service port.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortTrafficPolicy {
     /// Service port number.
@@ -82,7 +83,7 @@ pub struct PortTrafficPolicy {
 }
 
 /// How an endpoint is chosen: at most one of `simple` and `consistentHash`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancer {
     /// A standard algorithm; unset means least request.
@@ -100,7 +101,7 @@ pub struct LoadBalancer {
 }
 
 /// Standard load-balancing algorithms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SimpleLb {
     /// Least request.
@@ -118,7 +119,7 @@ pub enum SimpleLb {
 }
 
 /// Affinity by a property of the request: one hash key and at most one algorithm.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConsistentHash {
     /// Hash of a header.
@@ -138,7 +139,7 @@ pub struct ConsistentHash {
 }
 
 /// Hash of a cookie.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpCookie {
     /// Name of the cookie.
@@ -152,7 +153,7 @@ pub struct HttpCookie {
 }
 
 /// Attribute of a generated cookie.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CookieAttribute {
     /// Name.
@@ -162,7 +163,7 @@ pub struct CookieAttribute {
 }
 
 /// Ring hash.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RingHash {
     /// Least number of virtual nodes; unset means 1024.
@@ -170,7 +171,7 @@ pub struct RingHash {
 }
 
 /// Maglev.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Maglev {
     /// Table size, a prime below 5 000 011; unset means 65 537.
@@ -178,7 +179,7 @@ pub struct Maglev {
 }
 
 /// Locality preferences.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LocalityLb {
     /// Fixed shares by locality; excludes `failover` and `failoverPriority`.
@@ -192,7 +193,7 @@ pub struct LocalityLb {
 }
 
 /// Fixed shares of one originating locality.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LocalityDistribute {
     /// Originating locality, `region/zone/subzone`.
@@ -202,7 +203,7 @@ pub struct LocalityDistribute {
 }
 
 /// Failover of one region.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LocalityFailover {
     /// Originating region.
@@ -212,7 +213,7 @@ pub struct LocalityFailover {
 }
 
 /// Gradual increase of traffic to new endpoints.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Warmup {
     /// Window; required.
@@ -224,7 +225,7 @@ pub struct Warmup {
 }
 
 /// Automatic shares by zone.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ZoneAwareLb {
     /// Switch.
@@ -238,7 +239,7 @@ pub struct ZoneAwareLb {
 }
 
 /// Limits and timeouts of connections.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConnectionPool {
     /// What TCP and HTTP have in common.
@@ -248,7 +249,7 @@ pub struct ConnectionPool {
 }
 
 /// Connection settings that TCP and HTTP have in common.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpSettings {
     /// Most connections of this proxy to the destination; unset or 0 means no limit.
@@ -264,7 +265,7 @@ pub struct TcpSettings {
 }
 
 /// TCP keep-alive probes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpKeepalive {
     /// Unanswered probes before the connection is dead; unset means the system's (9).
@@ -276,7 +277,7 @@ pub struct TcpKeepalive {
 }
 
 /// HTTP connection settings.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpSettings {
     /// Most requests that wait for a connection.
@@ -300,7 +301,7 @@ pub struct HttpSettings {
 }
 
 /// Whether upstream connections use HTTP/2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum H2UpgradePolicy {
     /// The mesh default: no upgrade.
@@ -312,7 +313,7 @@ pub enum H2UpgradePolicy {
 }
 
 /// HTTP/2 PINGs.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Http2KeepAlive {
     /// Time between PINGs; required.
@@ -322,7 +323,7 @@ pub struct Http2KeepAlive {
 }
 
 /// Ejection of endpoints that fail.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutlierDetection {
     /// Deprecated form of `consecutive5xxErrors`.
@@ -349,7 +350,7 @@ pub struct OutlierDetection {
 }
 
 /// TLS towards the upstream.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClientTls {
     /// Mode; unset means `DISABLE`.
@@ -373,7 +374,7 @@ pub struct ClientTls {
 }
 
 /// TLS mode towards the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ClientTlsMode {
     /// Plain text.
@@ -387,7 +388,7 @@ pub enum ClientTlsMode {
 }
 
 /// Tunnelling of TCP over another protocol.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tunnel {
     /// `CONNECT` (default) or `POST`.
@@ -399,7 +400,7 @@ pub struct Tunnel {
 }
 
 /// PROXY protocol towards the upstream.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProxyProtocol {
     /// Version; unset means `V1`.
@@ -407,7 +408,7 @@ pub struct ProxyProtocol {
 }
 
 /// Version of the PROXY protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ProxyProtocolVersion {
     /// Text.
     V1,
@@ -416,7 +417,7 @@ pub enum ProxyProtocolVersion {
 }
 
 /// Limit of concurrent retries as a share of requests.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RetryBudget {
     /// Share of active and pending requests, 0–100; unset means 20.

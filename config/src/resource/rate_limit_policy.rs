@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::selector::LabelSelector;
@@ -13,7 +14,7 @@ const HEADER_PREFIX: &str = "request.headers[";
 const HEADER_SUFFIX: &str = "]";
 
 /// `policy.meshproxy.io` `RateLimitPolicy` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RateLimitPolicy {
     /// Workloads and gateways whose incoming requests are limited; unset, like no labels, means all
@@ -30,7 +31,7 @@ pub struct RateLimitPolicy {
 }
 
 /// A resource of the policy's namespace.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetRef {
     /// API group, `networking.istio.io`.
@@ -42,7 +43,7 @@ pub struct TargetRef {
 }
 
 /// A number of requests in a span of time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limit {
     /// Unique in the policy; names the limit in metrics and logs.
@@ -64,7 +65,7 @@ pub struct Limit {
 
 /// Other numbers for requests of which all dimensions have the given values. They are counted apart
 /// from those of the limit itself, by the limit's `key` if it has one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Override {
     /// Values by dimension; at least one.
@@ -78,7 +79,7 @@ pub struct Override {
 }
 
 /// Who counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Scope {
     /// Each proxy by itself.
@@ -88,7 +89,7 @@ pub enum Scope {
 }
 
 /// A service that speaks `envoy.service.ratelimit.v3.RateLimitService`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimitService {
     /// Host of the service registry; a short name is completed with the policy's namespace.
@@ -104,7 +105,7 @@ pub struct LimitService {
 }
 
 /// What becomes of requests while a rate-limit service does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FailureMode {
     /// They pass.

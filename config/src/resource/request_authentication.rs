@@ -1,12 +1,14 @@
 //! `RequestAuthentication`: which tokens (JWT, RFC 7519) prove who a request is from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::selector::{LabelSelector, TargetRef};
+use crate::schema::also_spelt;
 use crate::value::Duration;
 
 /// `security.istio.io` `RequestAuthentication` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RequestAuthentication {
     /// Workloads it is for; unset means all of the namespace, or of the mesh in the root namespace.
@@ -20,8 +22,9 @@ pub struct RequestAuthentication {
 }
 
 /// An issuer, its keys, and where its tokens are.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(transform = also_spelt("jwksUri", "jwks_uri"))]
 pub struct JwtRule {
     /// What `iss` must be.
     pub issuer: String,
@@ -54,7 +57,7 @@ pub struct JwtRule {
 }
 
 /// A header that may hold a token.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JwtHeader {
     /// Its name.
@@ -64,7 +67,7 @@ pub struct JwtHeader {
 }
 
 /// A claim that goes into a header.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClaimToHeader {
     /// Name of the header.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Metadata;
@@ -11,7 +12,7 @@ use crate::resource::workload_entry::WorkloadEntry;
 const ALLOCATION_SWITCH: &str = "networking.istio.io/enable-autoallocate-ip";
 
 /// `networking.istio.io` `ServiceEntry` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceEntry {
     /// DNS names or `*.` wildcards; at least one.
@@ -42,7 +43,7 @@ pub fn refuses_address(meta: &Metadata) -> bool {
 }
 
 /// A port of a service.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
     /// Number, 1–65535.
@@ -56,7 +57,7 @@ pub struct ServicePort {
 }
 
 /// Outside or inside the mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Location {
     /// Outside: no mesh TLS.
@@ -66,7 +67,7 @@ pub enum Location {
 }
 
 /// How endpoints are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Resolution {
     /// The address the caller asked for.
@@ -82,7 +83,7 @@ pub enum Resolution {
 }
 
 /// Selector of workloads by labels.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadSelector {
     /// Labels and their values.

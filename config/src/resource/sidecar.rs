@@ -1,5 +1,6 @@
 //! `Sidecar`: listeners and scope of the proxies beside workloads.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::destination_rule::ConnectionPool;
@@ -8,7 +9,7 @@ use crate::resource::service_entry::WorkloadSelector;
 use crate::resource::virtual_service::Destination;
 
 /// `networking.istio.io` `Sidecar` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sidecar {
     /// Workloads of the namespace; unset means all.
@@ -24,7 +25,7 @@ pub struct Sidecar {
 }
 
 /// A listener for traffic to the workload.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressListener {
     /// Port; required.
@@ -42,7 +43,7 @@ pub struct IngressListener {
 }
 
 /// A listener and scope of traffic from the workload.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EgressListener {
     /// Port; unset means every port of the hosts.
@@ -56,7 +57,7 @@ pub struct EgressListener {
 }
 
 /// A port of a `Sidecar` listener.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SidecarPort {
     /// Number, 1–65535.
@@ -70,7 +71,7 @@ pub struct SidecarPort {
 }
 
 /// How traffic to a listener is captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CaptureMode {
     /// As the environment does.
@@ -82,7 +83,7 @@ pub enum CaptureMode {
 }
 
 /// What happens to traffic for unknown hosts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutboundTrafficPolicy {
     /// Mode; unset means `REGISTRY_ONLY` in the block, `ALLOW_ANY` without it.
@@ -92,7 +93,7 @@ pub struct OutboundTrafficPolicy {
 }
 
 /// Mode of the outbound traffic policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundMode {
     /// Refuse unknown hosts.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::also_spelt;
 use crate::value::{Duration, Percent, StringMatch};
 
 /// `networking.istio.io` `VirtualService` spec.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VirtualService {
     /// Addressed hosts: DNS names, `*.` wildcards, IP addresses (gateways only). Empty in a delegate.
@@ -25,8 +27,9 @@ pub struct VirtualService {
 }
 
 /// One rule of `http[]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(transform = also_spelt("mirrorPercent", "mirror_percent"))]
 pub struct HttpRoute {
     /// Name shown in logs as the route name.
     pub name: Option<String>,
@@ -65,7 +68,7 @@ pub struct HttpRoute {
 }
 
 /// One block of `match[]`; all of its conditions must hold.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpMatch {
     /// Appended to the route name.
@@ -99,7 +102,9 @@ pub struct HttpMatch {
 }
 
 /// Where a request goes: a host of the registry, a subset of it, a port of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Destination {
     /// Host of the service registry; a name without a dot is completed with the rule's namespace.
@@ -111,7 +116,9 @@ pub struct Destination {
 }
 
 /// A port by number.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortSelector {
     /// Port number, 1–65535.
@@ -119,7 +126,7 @@ pub struct PortSelector {
 }
 
 /// One weighted destination of an HTTP rule.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRouteDestination {
     /// Target.
@@ -131,7 +138,7 @@ pub struct HttpRouteDestination {
 }
 
 /// Header changes on the request and the response.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Headers {
     /// Changes before the request is forwarded.
@@ -141,7 +148,7 @@ pub struct Headers {
 }
 
 /// Set, add and remove operations on headers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HeaderOperations {
     /// Overwrite.
@@ -153,7 +160,7 @@ pub struct HeaderOperations {
 }
 
 /// Redirect answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRedirect {
     /// Replaces the whole path.
@@ -173,7 +180,7 @@ pub struct HttpRedirect {
 }
 
 /// How a redirect's port follows from the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RedirectPort {
     /// 80 for http, 443 for https.
@@ -183,7 +190,7 @@ pub enum RedirectPort {
 }
 
 /// Fixed answer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpDirectResponse {
     /// Status 200–599.
@@ -193,7 +200,7 @@ pub struct HttpDirectResponse {
 }
 
 /// Body of a direct response: at most one of the fields.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpBody {
     /// Literal text.
@@ -203,7 +210,7 @@ pub struct HttpBody {
 }
 
 /// Reference to the `VirtualService` that supplies the routes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Delegate {
     /// Name of the delegate.
@@ -213,7 +220,7 @@ pub struct Delegate {
 }
 
 /// Change of path or authority.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRewrite {
     /// Replaces the matched prefix, or the path when the match was exact.
@@ -225,7 +232,7 @@ pub struct HttpRewrite {
 }
 
 /// Regular-expression rewrite; all occurrences are replaced.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RegexRewrite {
     /// RE2 pattern.
@@ -236,7 +243,7 @@ pub struct RegexRewrite {
 }
 
 /// Retry policy.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpRetry {
     /// Further attempts after the first; 0 disables retries.
@@ -254,7 +261,7 @@ pub struct HttpRetry {
 }
 
 /// Injected faults.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpFaultInjection {
     /// Delay before forwarding.
@@ -264,7 +271,7 @@ pub struct HttpFaultInjection {
 }
 
 /// Injected delay.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FaultDelay {
     /// Deprecated whole-number share.
@@ -278,7 +285,7 @@ pub struct FaultDelay {
 }
 
 /// Injected error.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FaultAbort {
     /// Deprecated whole-number share.
@@ -294,7 +301,7 @@ pub struct FaultAbort {
 }
 
 /// One of several mirrors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpMirrorPolicy {
     /// Target.
@@ -304,7 +311,7 @@ pub struct HttpMirrorPolicy {
 }
 
 /// Cross-origin resource sharing.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CorsPolicy {
     /// Deprecated exact origins.
@@ -326,7 +333,7 @@ pub struct CorsPolicy {
 }
 
 /// What happens to preflights of origins that are not allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum UnmatchedPreflights {
     /// Same as `FORWARD`.
@@ -338,7 +345,7 @@ pub enum UnmatchedPreflights {
 }
 
 /// One rule of `tls[]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsRoute {
     /// Conditions; required.
@@ -349,7 +356,7 @@ pub struct TlsRoute {
 }
 
 /// Conditions of a TLS route.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsMatch {
     /// Server names; each must lie within the hosts of the `VirtualService`.
@@ -367,7 +374,7 @@ pub struct TlsMatch {
 }
 
 /// One rule of `tcp[]`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpRoute {
     /// Conditions; empty matches every connection.
@@ -378,7 +385,7 @@ pub struct TcpRoute {
 }
 
 /// Conditions of a TCP route.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct L4Match {
     /// Destination addresses or CIDR ranges.
@@ -396,7 +403,7 @@ pub struct L4Match {
 }
 
 /// One weighted destination of a TLS or TCP rule.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RouteDestination {
     /// Target.
