@@ -7,8 +7,9 @@
 //!   woken by what.
 //! - `stream`: the same over gRPC.
 //! - `identity`: who a caller is. `signer`: certificates for those who are known.
-//! - `admission`: what the API server asks: whether a resource is right, and how a pod is injected.
 //! - `lease`: which of several replicas does what only one may do.
+//! - `inject`: adds a proxy to a pod; pure. `admission`: what the API server asks: whether a resource is
+//!   right, and how a pod is injected.
 //! - `crd`: what the API server is told of the kinds that we read.
 //! - `status`: what became of resources and proxies, for people and for Kubernetes.
 //! - `cli`, `serve`: the program: what was typed, and all of the above wired together.
@@ -21,6 +22,7 @@ pub mod crd;
 pub mod event;
 pub mod identity;
 pub mod index;
+pub mod inject;
 pub mod lease;
 mod limit;
 pub mod proto;

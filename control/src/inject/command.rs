@@ -1,0 +1,150 @@
+//! `meshcontrol inject`: adds proxies to the pods of files, for clusters without the webhook.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use config::{Problem, documents};
+
+use super::manifest::{self, Report};
+use super::{Injector, Namespace, Settings, Template};
+
+/// Largest file that is read.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Arguments of `meshcontrol inject`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct InjectArgs {
+    /// File of YAML or JSON; `-` for stdin.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// What is added, in place of the template of the chart.
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// Settings of the injection: images, resources and so on.
+    #[arg(long, value_name = "FILE")]
+    pub values: Option<PathBuf>,
+    /// Namespace of documents that name none.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+}
+
+/// Prints the documents with proxies added, and on stderr what got none: success, or failure if
+/// something could not be read or says something wrong.
+pub fn run(arguments: &InjectArgs) -> ExitCode {
+    match inject(arguments) {
+        Ok(report) => {
+            for (label, skip) in &report.skipped {
+                eprintln!("{label}: not injected: {skip}");
+            }
+            for (label, mistake) in &report.mistakes {
+                eprintln!("{label}: {mistake}");
+            }
+            match report.mistakes.is_empty() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => {
+            eprintln!("meshcontrol: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Settings and template from files; those of the chart where none is named.
+///
+/// # Errors
+///
+/// If a file cannot be read or is wrong.
+pub fn injector(template: Option<&Path>, values: Option<&Path>) -> anyhow::Result<Injector> {
+    let mut injector = Injector::default();
+    if let Some(path) = values {
+        injector.settings = Settings::parse(path, &read(path)?).map_err(problems)?;
+    }
+    if let Some(path) = template {
+        injector.template = Template::parse(path, &read(path)?).map_err(problems)?;
+    }
+    Ok(injector)
+}
+
+fn inject(arguments: &InjectArgs) -> anyhow::Result<Report> {
+    let injector = injector(arguments.template.as_deref(), arguments.values.as_deref())?;
+    let mut documents = Vec::new();
+    for file in &arguments.files {
+        documents.extend(documents::read(file, &read(file)?).map_err(problems)?);
+    }
+    let labels = namespaces(&documents);
+    // Whoever names a file has chosen its pods, unless the file says something of their namespace.
+    let namespace = |written: &str| {
+        let name = match written {
+            "" => arguments.namespace.clone(),
+            written => written.to_owned(),
+        };
+        Namespace {
+            labels: labels.get(&name).cloned(),
+            name,
+        }
+    };
+    let mut report = Report::default();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for mut document in documents {
+        let before = report.injected;
+        manifest::inject(&mut document.value, &injector, &namespace, &mut report);
+        // What is not touched is passed on as it was written.
+        let text = match report.injected > before {
+            true => documents::print(&document.value),
+            false => document.text,
+        };
+        writeln!(out, "---\n{}", text.trim_end())?;
+    }
+    out.flush()?;
+    Ok(report)
+}
+
+/// Labels of the namespaces that the documents make.
+fn namespaces(documents: &[documents::Document]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let namespace = |document: &documents::Document| {
+        let value = &document.value;
+        let is_namespace = value["apiVersion"] == "v1" && value["kind"] == "Namespace";
+        let name = value["metadata"]["name"]
+            .as_str()
+            .filter(|_| is_namespace)?;
+        let labels = value["metadata"]["labels"]
+            .as_object()
+            .into_iter()
+            .flatten();
+        let labels = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())));
+        Some((name.to_owned(), labels.collect()))
+    };
+    documents.iter().filter_map(namespace).collect()
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let named = || format!("read {}", path.display());
+    let mut text = String::new();
+    let read = match path == Path::new("-") {
+        true => io::stdin().take(FILE_BYTES_MAX).read_to_string(&mut text),
+        false => fs::File::open(path)
+            .with_context(named)?
+            .take(FILE_BYTES_MAX)
+            .read_to_string(&mut text),
+    };
+    let bytes = read.with_context(named)?;
+    anyhow::ensure!(
+        (bytes as u64) < FILE_BYTES_MAX,
+        "{}: must be smaller than {} MiB",
+        path.display(),
+        FILE_BYTES_MAX >> 20
+    );
+    Ok(text)
+}
+
+fn problems(problems: Vec<Problem>) -> anyhow::Error {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    anyhow::anyhow!("{}", lines.join("\n"))
+}
