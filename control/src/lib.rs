@@ -17,6 +17,7 @@
 //! Whatever knows a client, a socket or a clock is at the edge. `index`, `scope` and `session` are
 //! functions of what they are given.
 
+pub mod admission;
 pub mod cli;
 pub mod crd;
 pub mod event;

@@ -90,6 +90,13 @@ pub(super) fn read(value: &Value, origin: Origin<'_>) -> Parsed {
     reader.finish("")
 }
 
+/// Reads one document that is no text, as strictly as one of a file.
+pub(super) fn judge(value: &Value, origin: Origin<'_>) -> Parsed {
+    let mut reader = Reader::new(origin, Unknown::Refuse);
+    reader.document(value, &Path::Root, None);
+    reader.finish("")
+}
+
 /// `apiVersion` and `kind`, as a typed list lends them to items that have none.
 #[derive(Debug, Clone, Copy)]
 struct Type<'t> {

@@ -1,0 +1,218 @@
+//! What the API server asks before it stores an object: whether a resource is right, and how a pod is
+//! injected.
+//!
+//! Both answer no where something goes wrong here, with the reason. Who is asked for which objects, and
+//! what happens when nobody answers, is for the webhook configurations of the chart to say: pods are
+//! only asked for where they or their namespace want a proxy, so that "no" never stops others.
+//!
+//! Everybody who reaches the port may ask. Nothing is told but what follows from the question and the
+//! template; what a question costs is bounded.
+
+pub mod bundle;
+mod counters;
+mod injection;
+mod patch;
+mod review;
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Body;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::inject::Injector;
+pub use counters::Counters;
+use review::{Answer, Asked, Verdict};
+
+/// Where resources are judged.
+pub const VALIDATE: &str = "/validate";
+/// Where pods are injected.
+pub const INJECT: &str = "/inject";
+
+/// Largest review: an update carries the object twice, and API servers store none above 1.5 MiB.
+const REVIEW_BYTES_MAX: usize = 4 << 20;
+/// Reviews that are read at the same time; others wait. With the bound of one this is 64 MiB at most.
+const READING_MAX: usize = 16;
+/// Reviews that are judged at the same time. What a review is parsed to takes about 16 times its bytes
+/// in the worst case, so this is 128 MiB at most.
+const JUDGED_MAX: usize = 2;
+/// Longest wait for a place and the question; API servers wait for 10 s if not told otherwise.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers reviews. Clones are cheap and share all limits.
+#[derive(Debug, Clone)]
+pub struct Router {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    injector: Injector,
+    counters: Counters,
+    reading: Semaphore,
+    judging: Semaphore,
+}
+
+/// Which of the two questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Webhook {
+    Validate,
+    Inject,
+}
+
+/// Why a question was not understood.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("too many reviews are under way")]
+    Busy,
+    #[error("the review was not sent in time, or is larger than {} MiB", REVIEW_BYTES_MAX >> 20)]
+    Body,
+    #[error("is no AdmissionReview of admission.k8s.io/v1: {0}")]
+    Malformed(String),
+}
+
+// === impl Router ===
+
+impl Router {
+    /// A router that injects by `injector` and counts in `counters`.
+    pub fn new(injector: Injector, counters: Counters) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                injector,
+                counters,
+                reading: Semaphore::new(READING_MAX),
+                judging: Semaphore::new(JUDGED_MAX),
+            }),
+        }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future gives its places back at once, except that what is being judged is judged to
+    /// its end.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let webhook = match request.uri().path() {
+            VALIDATE => Webhook::Validate,
+            INJECT => Webhook::Inject,
+            _ => return plain(StatusCode::NOT_FOUND, "nothing is here\n"),
+        };
+        if request.method() != Method::POST {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only POST is understood\n");
+            let post = HeaderValue::from_static("POST");
+            response.headers_mut().insert(ALLOW, post);
+            return response;
+        }
+        match self.judge(webhook, request.into_body()).await {
+            Ok(answer) => json(StatusCode::OK, answer.body()),
+            Err(error) => {
+                self.shared.counters.unread(webhook);
+                info!(webhook = webhook.name(), %error, "a review was not understood");
+                let status = match error {
+                    Unread::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                    Unread::Body => StatusCode::PAYLOAD_TOO_LARGE,
+                    Unread::Malformed(_) => StatusCode::BAD_REQUEST,
+                };
+                json(
+                    status,
+                    Answer::refusal(String::new(), error.to_string()).body(),
+                )
+            }
+        }
+    }
+
+    async fn judge<B>(&self, webhook: Webhook, body: B) -> Result<Answer, Unread>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let read = async {
+            let place = self.shared.reading.acquire().await;
+            let _place = place.map_err(|_| Unread::Busy)?;
+            let body = Limited::new(body, REVIEW_BYTES_MAX).collect().await;
+            let bytes = body.map_err(|_| Unread::Body)?.to_bytes();
+            let judging = self.shared.judging.acquire().await;
+            Ok((bytes, judging.map_err(|_| Unread::Busy)?))
+        };
+        let (bytes, _judging) = timeout(READ_TIMEOUT, read)
+            .await
+            .unwrap_or(Err(Unread::Body))?;
+        let shared = Arc::clone(&self.shared);
+        // A thread of its own: large objects take long, and a mistake of ours ends there.
+        let judged = tokio::task::spawn_blocking(move || shared.judge(webhook, &bytes)).await;
+        judged.unwrap_or_else(|error| {
+            warn!(webhook = webhook.name(), %error, "a review could not be judged");
+            self.shared.counters.failed(webhook);
+            Err(Unread::Malformed("it could not be judged".to_owned()))
+        })
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn judge(&self, webhook: Webhook, bytes: &[u8]) -> Result<Answer, Unread> {
+        let asked = Asked::parse(bytes).map_err(Unread::Malformed)?;
+        let verdict = match webhook {
+            Webhook::Validate => validation::judge(&asked),
+            Webhook::Inject => injection::judge(&asked, &self.injector),
+        };
+        self.counters.judged(webhook, &verdict);
+        if let Verdict::Refused { message, .. } = &verdict {
+            info!(
+                webhook = webhook.name(),
+                kind = asked.kind,
+                namespace = asked.namespace,
+                name = asked.name,
+                user = asked.user,
+                reason = message,
+                "refused"
+            );
+        }
+        Ok(Answer {
+            uid: asked.uid,
+            verdict,
+        })
+    }
+}
+
+// === impl Webhook ===
+
+impl Webhook {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Inject => "inject",
+        }
+    }
+}
+
+fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "application/json", body.into())
+}
+
+fn plain(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain", Bytes::from_static(body.as_bytes()))
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
