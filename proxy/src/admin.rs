@@ -37,6 +37,7 @@ use crate::drain::{Loads, Scope};
 use crate::handover::Sockets;
 use crate::probes::Prober;
 use crate::snapshot::Publisher;
+use crate::source::control;
 use crate::tls::facts::CertificateFacts;
 use serve::Page;
 
@@ -48,6 +49,8 @@ pub struct AdminState {
     pub config: Mutex<ConfigInfo>,
     /// What certificates say that are in use. Held only while it is copied or replaced.
     pub certificates: Mutex<Vec<CertificateFacts>>,
+    /// How it goes with the control plane, if there is one.
+    pub control: Option<control::View>,
     /// Names that the workload is answered, if it is.
     pub dns: Option<Arc<dns_proxy::State>>,
     /// Asks the application its probes, if any were led to us.
@@ -133,6 +136,7 @@ impl AdminState {
             publisher,
             config: Mutex::default(),
             certificates: Mutex::default(),
+            control: None,
             dns: None,
             probes: None,
             metrics,

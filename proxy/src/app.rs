@@ -5,6 +5,7 @@ mod identity;
 mod log;
 mod memory;
 mod open_files;
+mod plane;
 mod reload;
 mod signals;
 mod stop;
@@ -25,6 +26,7 @@ use tokio::task::AbortHandle;
 
 use crate::admin::{Addresses, AdminState, Command, Lifecycle, Servers, limits};
 use crate::bootstrap::{AccessLog as LogSetting, Settings};
+use crate::demand::Demands;
 use crate::dns_proxy;
 use crate::handover::Sockets;
 use crate::listener::Balancers;
@@ -42,6 +44,7 @@ use crate::worker::{self, Handle};
 use control::{Control, Inputs, Parts};
 use identity::OwnIdentity;
 use log::{FilterHandle, log_to_stderr};
+use plane::Plane;
 use reload::listeners::Listeners;
 use reload::{Beginning, Configuration};
 use signals::Signals;
@@ -67,7 +70,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let (reload, reloads) = mpsc::channel(1);
     let watch = FileWatch::start(settings.config.clone());
     let named_files = watch.named_files();
-    let watcher = tokio::spawn(watch.run(reload));
+    let watcher = tokio::spawn(watch.run(reload.clone()));
     let (updates, resolved) = mpsc::channel(DNS_UPDATES_MAX);
     let (commands, admin_commands) = mpsc::channel(ADMIN_COMMANDS_MAX);
     let mut inputs = Inputs {
@@ -81,10 +84,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         files,
         before,
         named_files,
+        reload,
         updates,
         commands,
     };
-    let (mut control, tasks) = start(&settings, around, &mut inputs).await?;
+    let Some((mut control, tasks)) = start(&settings, around, &mut inputs).await? else {
+        tracing::info!("stopped before it was ready");
+        return Ok(ExitCode::SUCCESS);
+    };
     while control.obey(&mut inputs).await.is_continue() {}
     watcher.abort();
     tasks.iter().for_each(AbortHandle::abort);
@@ -99,35 +106,41 @@ struct Around {
     files: Option<u64>,
     before: Predecessor,
     named_files: NamedFiles,
+    /// Where it is told that there is something else to load.
+    reload: mpsc::Sender<()>,
     /// Where DNS answers go.
     updates: mpsc::Sender<Update>,
     /// Where commands go.
     commands: mpsc::Sender<Command>,
 }
 
-/// Brings the proxy to where it serves. The tasks that come with it end with it.
+/// Brings the proxy to where it serves; none if it was told to stop before. The tasks that come with it
+/// end with it.
 async fn start(
     settings: &Settings,
     around: Around,
     inputs: &mut Inputs,
-) -> anyhow::Result<(Control, Vec<AbortHandle>)> {
+) -> anyhow::Result<Option<(Control, Vec<AbortHandle>)>> {
     let Around {
         filter,
         files,
         mut before,
         named_files,
+        reload,
         updates,
         commands,
     } = around;
-    let own = OwnIdentity::start(settings)?;
-    let identity = identity_in_metrics(settings, own.as_ref());
+    let mut own = OwnIdentity::start(settings, settings.identity_dir.clone())?;
+    let identity = identity_in_metrics(settings, own.as_ref())?;
     let metrics = Metrics::new(identity.clone(), SERIES_MAX);
     let publisher = Publisher::default();
     metrics.show_health(publisher.clone());
+    let mut plane = Plane::start(settings, reload, &publisher, &metrics)?;
     let resolver = Resolver::new(updates, metrics.process.dns_resolutions.clone());
     let (lifecycle, lifecycle_seen) = watch::channel(Lifecycle::Starting);
     let dns = listen_for_names(settings, &mut before.sockets)?;
     let admin = Arc::new(AdminState {
+        control: plane.as_ref().map(Plane::view),
         dns: dns.as_ref().map(dns_proxy::Listening::state),
         probes: Prober::new(&settings.app_probes, &metrics.process.app_probes),
         ..AdminState::new(
@@ -145,12 +158,26 @@ async fn start(
     let workload = workload::watch(settings.lifecycle.exit_with_app, commands)?;
     let memory = memory::watch(settings.capacity.memory, &metrics)?;
 
+    if let Some(plane) = &mut plane {
+        tokio::select! {
+            () = plane.ready() => {}
+            () = inputs.signals.stop() => return Ok(None),
+        }
+        if let Some(folder) = plane.identity_dir() {
+            own = OwnIdentity::start(settings, Some(folder))?;
+        }
+    }
     let line = before.take_line();
     let pressure = memory.as_ref().map(|(_, pressure)| Arc::clone(pressure));
-    let workers = start_workers(settings, files, &publisher, &metrics, pressure)?;
+    let beside = Beside {
+        pressure,
+        demands: plane.as_ref().and_then(Plane::demands),
+    };
+    let workers = start_workers(settings, files, &publisher, &metrics, beside)?;
     let beginning = Beginning {
         identity,
         own,
+        plane,
         named_files,
         listeners: Listeners::new(workers, Arc::clone(&admin.loads), before.take_sockets()),
         publisher,
@@ -179,7 +206,7 @@ async fn start(
         names,
     };
     let control = Control::new(&settings.lifecycle, parts);
-    Ok((control, tasks.into_iter().flatten().collect()))
+    Ok(Some((control, tasks.into_iter().flatten().collect())))
 }
 
 /// Serves admin, metrics and health; where there is a process before, that one answers until this one
@@ -233,20 +260,26 @@ fn answer_names(
 }
 
 /// Who the workload is in metrics.
-fn identity_in_metrics(settings: &Settings, own: Option<&OwnIdentity>) -> Identity {
+///
+/// # Errors
+///
+/// If the control plane is to be asked for a certificate of nobody.
+fn identity_in_metrics(settings: &Settings, own: Option<&OwnIdentity>) -> anyhow::Result<Identity> {
     let identity = Identity::of_workload(
         &settings.labels,
         &settings.name,
         &settings.namespace,
         &settings.cluster,
     );
-    match own {
-        Some(own) => Identity {
-            principal: own.current().id.shared(),
-            ..identity
-        },
-        None => identity,
-    }
+    let principal = match own {
+        Some(own) => own.current().id.shared(),
+        None if settings.asks_for_certificates() => plane::asked_identity(settings)?.shared(),
+        None => return Ok(identity),
+    };
+    Ok(Identity {
+        principal,
+        ..identity
+    })
 }
 
 /// How many connections there may be, by flags or by what the system allows.
@@ -269,12 +302,18 @@ fn client_limit(asked: Option<u32>, max: usize) -> Option<ClientLimit> {
     })
 }
 
+/// What workers look at beside what they serve by.
+struct Beside {
+    pressure: Option<Arc<Pressure>>,
+    demands: Option<Demands>,
+}
+
 fn start_workers(
     settings: &Settings,
     files: Option<u64>,
     publisher: &Publisher,
     metrics: &Arc<Metrics>,
-    pressure: Option<Arc<Pressure>>,
+    beside: Beside,
 ) -> anyhow::Result<Vec<Handle>> {
     let setup = worker::Setup {
         access_log: access_log(settings, metrics).context("start the access log")?,
@@ -283,7 +322,8 @@ fn start_workers(
         explains_to: Callers::new(&settings.explain_from),
         balancers: Balancers::new(&settings.proxy_protocol_from),
         places: places(settings, files),
-        pressure,
+        pressure: beside.pressure,
+        demands: beside.demands,
     };
     let numbers = 0..settings.workers.get();
     let workers: io::Result<Vec<Handle>> = numbers

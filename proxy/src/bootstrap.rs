@@ -3,6 +3,7 @@
 //! Every flag can also be set by `MESHPROXY_<NAME>`. What cannot be used is a usage error with exit
 //! code 2, before anything is opened or started.
 
+mod control;
 mod dev_certs;
 mod dns;
 mod explain;
@@ -31,6 +32,8 @@ use crate::probes::AppProbes;
 use crate::request::explain::Network;
 use crate::request::limits::Limits;
 use crate::request::path::Normalization;
+use crate::source;
+use control::ControlArgs;
 pub use dev_certs::{Account, DevCertsArgs, ServerNames};
 use dns::DnsArgs;
 pub use explain::ExplainArgs;
@@ -70,8 +73,10 @@ pub enum Invocation {
 /// What a proxy runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Files and folders with the configuration; at least one.
+    /// Files and folders with the configuration; at least one, unless a control plane tells it.
     pub config: Vec<PathBuf>,
+    /// The control plane that tells the configuration, if it is not in files.
+    pub control: Option<source::control::Settings>,
     /// Namespace of this proxy, and of documents that name none.
     pub namespace: String,
     /// Name of the workload.
@@ -241,13 +246,10 @@ struct RunArgs {
         long,
         value_name = "PATH",
         env = "MESHPROXY_CONFIG",
-        required = true,
+        required_unless_present = "control",
         value_delimiter = ','
     )]
     config: Vec<PathBuf>,
-    /// Configuration from a control plane.
-    #[arg(long, value_name = "URL", env = "MESHPROXY_CONTROL", hide = true)]
-    control: Option<String>,
     /// Worker threads [default: 2, or 1 on a single core].
     #[arg(long, value_name = "N", env = "MESHPROXY_WORKERS", value_parser = workers)]
     workers: Option<NonZeroUsize>,
@@ -302,6 +304,8 @@ struct RunArgs {
     /// What the proxy itself logs on stderr: a level, or levels by module.
     #[arg(long, value_name = "FILTER", env = "MESHPROXY_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
+    #[command(flatten)]
+    control: ControlArgs,
     #[command(flatten)]
     workload: WorkloadArgs,
     #[command(flatten)]
@@ -426,14 +430,22 @@ impl Invocation {
     }
 }
 
+// === impl Settings ===
+
+impl Settings {
+    /// Whether certificates come from the control plane: where it is spoken to in TLS, and none are
+    /// there.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        let control = self.control.as_ref();
+        let is_secure = control.is_some_and(|it| it.replicas.iter().all(|it| it.secure));
+        is_secure && self.identity_dir.is_none()
+    }
+}
+
 // === impl RunArgs ===
 
 impl RunArgs {
     fn settings(self) -> Result<Settings, clap::Error> {
-        if self.control.is_some() {
-            let message = "--control is not available yet";
-            return Err(usage(ErrorKind::UnknownArgument, message));
-        }
         let Self {
             workload,
             addresses,
@@ -441,6 +453,7 @@ impl RunArgs {
         } = self;
         Ok(Settings {
             config: self.config,
+            control: self.control.settings()?,
             namespace: workload.namespace,
             name: workload.name.unwrap_or_else(host_name),
             labels: workload.labels.unwrap_or_default(),

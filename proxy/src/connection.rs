@@ -11,15 +11,17 @@ use std::future::Future;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use config::wire::Demand;
 use http::Version;
 
+use crate::demand::Demands;
 use crate::drain::Ticket;
 use crate::io::Io;
 use crate::listener::original_dst::original_dst;
 use crate::listener::proxy_protocol;
 use crate::request::{Downstream, server};
 use crate::snapshot::Current;
-use crate::table::{Listener, Speaks, Transport};
+use crate::table::{Direction, Listener, Speaks, Transport};
 use crate::tcp;
 use crate::tls::gateway::OpaqueArrival;
 use crate::tls::handshakes::Shaking;
@@ -49,6 +51,10 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
     }
     if !find_original(&worker, &io, &mut downstream) {
         return;
+    }
+    if let Some((demands, demand)) = unknown(&worker, &downstream) {
+        // In a box: few connections wait.
+        Box::pin(worker.hold(demands, &demand)).await;
     }
     let let_in = match is_looked_into(&worker, &downstream) {
         false => transport::enter(&worker, io, &mut downstream, &mut ticket).await,
@@ -129,6 +135,21 @@ fn find_original(worker: &Worker, io: &Io, downstream: &mut Downstream) -> bool 
             false
         }
     }
+}
+
+/// What is to be asked of the control plane before a captured connection goes on: who has the address
+/// that it was going to, unless that is known.
+fn unknown<'w>(worker: &'w Worker, downstream: &Downstream) -> Option<(&'w Demands, Demand)> {
+    let demands = worker.demands.as_ref()?;
+    let original = downstream.original?;
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind)?;
+    let captured = listener.captured.as_ref()?;
+    if listener.direction != Direction::Outbound {
+        return None;
+    }
+    let demand = demands.of_address(&snapshot.answered, original)?;
+    (!captured.has(original)).then_some((demands, demand))
 }
 
 /// Whether nobody said that HTTP is spoken where a connection goes. Servers of TLS say it each for

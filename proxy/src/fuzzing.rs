@@ -21,6 +21,7 @@ use crate::rate_limit::message;
 pub(crate) use crate::request::path::Normalization;
 use crate::request::path::normalize;
 use crate::request::server;
+use crate::source;
 use crate::table::compile::{Compiler, Perspective, authorization_fuzz};
 use crate::table::host::HostTable;
 use crate::telemetry::labels::Identity;
@@ -36,10 +37,11 @@ const SERIES_MAX: usize = 100;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the names that `tests/fuzz` has for them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("authz", authz),
     ("client_hello", client_hello),
     ("compile", compile),
+    ("control_response", control_response),
     ("detect", detect),
     ("dns_question", dns_question),
     ("hello", hello),
@@ -195,6 +197,11 @@ pub fn path(bytes: &[u8]) {
         let again = again.unwrap_or_else(|error| panic!("{normal}: {error}"));
         assert_eq!(again.as_ref().unwrap_or(&normal), &normal, "of {text}");
     }
+}
+
+/// What a control plane tells. Told again, it changes nothing.
+pub fn control_response(bytes: &[u8]) {
+    source::control::fuzz::response(bytes);
 }
 
 /// What a rate-limit service answers.

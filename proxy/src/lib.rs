@@ -9,8 +9,8 @@
 //! - `telemetry`: what is counted and logged.
 //! - `dns_proxy`, `probes`: names that the workload asks for, and what kubelet asks of it.
 //!
-//! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files), `snapshot` (how a
-//! generation reaches the workers), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
+//! Beside the way: `bootstrap` and `app` (start, reload, stop), `source` (files, control plane),
+//! `snapshot` (how a generation reaches the workers), `demand` (what they ask for), `worker` (a thread), `admin`, `check`, `explain`, `expect`,
 //! `dev_certs`, `migrate`, `iptables` and `wait` (for people); `drain`, `handover` and `pressure`: how
 //! it goes, is replaced, and bears up;
 //! `offline` is configuration without a proxy.
@@ -21,6 +21,7 @@ pub mod body;
 pub mod bootstrap;
 pub mod check;
 pub mod connection;
+pub mod demand;
 pub mod dev_certs;
 pub mod dns_proxy;
 pub mod drain;

@@ -3,7 +3,7 @@
 //! Written by hand because it is a few messages of a few fields, and the encoding is a number and a
 //! length before each field. Reading checks every length against what is there.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 /// Bytes before a message of gRPC: whether it is compressed, and its length.
 const FRAME_HEAD_BYTES: usize = 5;
@@ -23,6 +23,13 @@ pub(crate) struct Message(Vec<u8>);
 /// The fields of a message that are left.
 #[derive(Debug)]
 pub(crate) struct Fields<'m>(&'m [u8]);
+
+/// Messages in frames of gRPC as they come, bit by bit.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    read: BytesMut,
+    bytes_max: usize,
+}
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,14 @@ impl Message {
         self.bytes(field, &message.0);
     }
 
+    /// Adds an entry of a map from text to text, which is a message of both.
+    pub(crate) fn entry(&mut self, field: u32, key: &str, value: &str) {
+        let mut entry = Self::default();
+        entry.text(1, key);
+        entry.text(2, value);
+        self.message(field, &entry);
+    }
+
     /// The message in a frame of gRPC.
     pub(crate) fn framed(self) -> Bytes {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
@@ -84,6 +99,70 @@ impl Message {
     }
 }
 
+// === impl Value ===
+
+impl<'m> Value<'m> {
+    /// The text.
+    pub(crate) fn text(self) -> Result<&'m str, Malformed> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed)
+    }
+
+    /// The fields of the message.
+    pub(crate) fn fields(self) -> Result<Fields<'m>, Malformed> {
+        self.bytes().map(Fields::of)
+    }
+
+    fn bytes(self) -> Result<&'m [u8], Malformed> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Number(_) | Self::Fixed => Err(Malformed),
+        }
+    }
+}
+
+// === impl Frames ===
+
+impl Frames {
+    /// For messages of at most so many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            read: BytesMut::new(),
+            bytes_max,
+        }
+    }
+
+    /// Takes in what was read.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.read.extend_from_slice(bytes);
+    }
+
+    /// The next message that is whole.
+    ///
+    /// # Errors
+    ///
+    /// It is compressed, which nobody asked for, or larger than it may be.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Malformed> {
+        let Some((head, _)) = self.read.split_at_checked(FRAME_HEAD_BYTES) else {
+            return Ok(None);
+        };
+        let length = length(head);
+        if head[0] != 0 || length > self.bytes_max {
+            return Err(Malformed);
+        }
+        if self.read.len() - FRAME_HEAD_BYTES < length {
+            return Ok(None);
+        }
+        self.read.advance(FRAME_HEAD_BYTES);
+        Ok(Some(self.read.split_to(length).freeze()))
+    }
+}
+
+/// What the head of a frame says of the length of its message.
+fn length(head: &[u8]) -> usize {
+    let bytes = head[1..].iter();
+    bytes.fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+}
+
 // === impl Fields ===
 
 impl<'m> Fields<'m> {
@@ -95,10 +174,7 @@ impl<'m> Fields<'m> {
     /// The fields of the only message in a frame of gRPC that is not compressed.
     pub(crate) fn of_frame(frame: &'m [u8]) -> Result<Self, Malformed> {
         let (head, message) = frame.split_at_checked(FRAME_HEAD_BYTES).ok_or(Malformed)?;
-        let length = head[1..]
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-        match head[0] == 0 && message.len() == length {
+        match head[0] == 0 && message.len() == length(head) {
             true => Ok(Self(message)),
             false => Err(Malformed),
         }
@@ -140,5 +216,52 @@ impl<'m> Fields<'m> {
             }
         }
         Err(Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However a stream of frames is cut, the same messages come out.
+        #[test]
+        fn messages_come_out_whole_however_they_are_cut(
+            texts in proptest::collection::vec(".{0,40}", 0..6),
+            cuts in proptest::collection::vec(1_usize..20, 1..40),
+        ) {
+            let sent: Vec<Bytes> = texts.iter().map(|text| {
+                let mut message = Message::default();
+                message.text(1, text);
+                message.framed()
+            }).collect();
+            let stream = sent.concat();
+            let mut frames = Frames::new(1_024);
+            let (mut rest, mut received) = (&stream[..], Vec::new());
+
+            for cut in cuts.iter().cycle() {
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                frames.push(now);
+                while let Some(message) = frames.next().expect("well formed") {
+                    received.push(message);
+                }
+                rest = later;
+                if rest.is_empty() { break; }
+            }
+
+            let sent: Vec<Bytes> = sent.iter().map(|it| it.slice(FRAME_HEAD_BYTES..)).collect();
+            prop_assert_eq!(received, sent);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_or_compressed_is_refused_by_its_head() {
+        for head in [[0, 0, 0, 4, 1], [1, 0, 0, 0, 1]] {
+            let mut frames = Frames::new(1_024);
+            frames.push(&head);
+            assert_eq!(frames.next(), Err(Malformed));
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Cache};
 
+use crate::demand::Answered;
 use crate::table::Table;
 use crate::upstream::destination::Destinations;
 
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// Where routes lead.
     pub destinations: Destinations,
+    /// What the control plane was asked, and what this generation goes with.
+    pub answered: Arc<Answered>,
 }
 
 /// The writing side; one per process.
@@ -55,13 +58,25 @@ pub(crate) struct Shared<T>(ArcSwapOption<T>);
 // === impl Publisher ===
 
 impl Publisher {
-    /// Replaces the whole snapshot. Requests that hold the old one finish with it.
+    /// Replaces routes and destinations. Requests that hold the old ones finish with them.
     pub fn publish(&self, table: Arc<Table>, destinations: Destinations) -> Arc<Snapshot> {
+        let answered = Arc::clone(&self.current.load().answered);
+        self.publish_answered(table, destinations, answered)
+    }
+
+    /// Replaces the whole snapshot, also what the control plane was asked.
+    pub(crate) fn publish_answered(
+        &self,
+        table: Arc<Table>,
+        destinations: Destinations,
+        answered: Arc<Answered>,
+    ) -> Arc<Snapshot> {
         let generation = self.current.load().generation + 1;
         let snapshot = Arc::new(Snapshot {
             generation,
             table,
             destinations,
+            answered,
         });
         self.current.store(Arc::clone(&snapshot));
         snapshot

@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use config::wire::Demand;
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
@@ -35,7 +36,7 @@ use crate::inbound::authz::Authorization;
 use crate::request::Downstream;
 use crate::request::path::Normalization;
 use crate::table::capture::Captured;
-use crate::table::host::{HostTable, VirtualHost};
+use crate::table::host::{By, HostTable, VirtualHost};
 use crate::table::opaque::OpaqueRoutes;
 use crate::table::rate_limit::RateLimits;
 use crate::tls::Security;
@@ -188,6 +189,37 @@ impl Table {
                 .into_iter()
                 .chain(captured.flat_map(|it| it.iter()))
         })
+    }
+
+    /// Whether a request was for what was demanded, by that name, since [`Self::forget_uses`].
+    pub(crate) fn is_used(&self, demand: &Demand) -> bool {
+        let mut outbound = self.outbound();
+        match demand {
+            Demand::Host(name) => outbound.any(|listener| {
+                let met = listener.hosts.meet(name);
+                met.is_some_and(|(host, by)| by == By::Name && host.used.is_noted())
+            }),
+            Demand::Address(addr) => {
+                let captured = outbound.filter_map(|it| it.captured.as_ref());
+                let mut exact = captured.filter_map(|it| it.exact.get(addr));
+                exact.any(|it| it.hosts.iter().any(|(_, host)| host.used.is_noted()))
+            }
+        }
+    }
+
+    /// Looks anew from now on at what is used.
+    pub(crate) fn forget_uses(&self) {
+        for listener in self.outbound() {
+            listener
+                .hosts
+                .iter()
+                .for_each(|(_, host)| host.used.forget());
+        }
+    }
+
+    fn outbound(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.everywhere()
+            .filter(|it| it.direction == Direction::Outbound)
     }
 
     /// The listener that a connection meets: for a captured one that which stands for the address

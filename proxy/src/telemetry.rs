@@ -2,6 +2,7 @@
 //! metrics, and the access log.
 
 pub mod access_log;
+pub(crate) mod causes;
 pub(crate) mod clock;
 pub mod flags;
 pub mod labels;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use config::wire::Demand;
 use http::HeaderMap;
 use rustc_hash::FxHashSet;
 use tokio::runtime::{Builder, LocalOptions};
@@ -17,6 +18,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::demand::Demands;
 use crate::drain::{Drain, Load, Scope};
 use crate::inbound::jwt::Memory;
 use crate::listener::places::Places;
@@ -69,6 +71,8 @@ pub struct Worker {
     explains_to: Option<Callers>,
     /// Who begins connections with a header of the PROXY protocol; none if nobody.
     pub(crate) balancers: Option<Balancers>,
+    /// Where it is asked what the table does not know; none without a control plane.
+    pub(crate) demands: Option<Demands>,
     /// Its open downstream connections.
     pub drain: Rc<Drain>,
     /// How many of them the process may have.
@@ -149,6 +153,8 @@ pub struct Setup {
     pub places: Arc<Places>,
     /// Whether new work is refused for want of memory; none if that is not watched.
     pub pressure: Option<Arc<Pressure>>,
+    /// Where it is asked what the table does not know; none without a control plane.
+    pub demands: Option<Demands>,
 }
 
 /// Counts a downstream connection as open until dropped, and notes when it ended in a panic.
@@ -194,6 +200,7 @@ pub fn spawn(
                 let mut worker = worker.with_explanations(setup.explains_to);
                 worker.balancers = setup.balancers;
                 worker.pressure = setup.pressure;
+                worker.demands = setup.demands;
                 if let Some(timeout) = setup.stream_idle_timeout {
                     let watch = Watch::new();
                     worker.idle = Some(Rc::clone(&watch));
@@ -312,6 +319,7 @@ impl Worker {
             access_log,
             explains_to: None,
             balancers: None,
+            demands: None,
             drain: Rc::default(),
             places: Places::new(usize::MAX, None),
             reserve: Reserve::default(),
@@ -442,6 +450,13 @@ impl Worker {
     /// The configuration that a request sees from its beginning to its end.
     pub(crate) fn snapshot(&self) -> Current {
         self.reader.load()
+    }
+
+    /// Waits, within bounds, until it is known what became of `demand`.
+    pub(crate) async fn hold(&self, demands: &Demands, demand: &Demand) {
+        let is_answered = || self.snapshot().answered.has(demand);
+        let outcome = demands.hold(demand, is_answered).await;
+        tracing::debug!(%demand, ?outcome, "held for the control plane");
     }
 
     /// Waits for another generation than that of the moment of the call, within a second or so.

@@ -2,6 +2,7 @@
 //!
 //! - `authority`: a root or an intermediate, made or loaded; it signs.
 //! - `request`: signing requests (PKCS #10, RFC 2986) of workloads, and what they are checked for.
+//! - `ask`: such a request of our own.
 //! - `leaf`: certificates of workloads and servers.
 //! - `bundle`: the roots that a mesh believes, several while they rotate.
 //! - `key`: private keys.
@@ -12,6 +13,7 @@
 //! Nothing here knows a file, a socket or a runtime; who is entitled to which identity is decided by
 //! the caller.
 
+mod ask;
 pub mod authority;
 pub mod bundle;
 mod certificate;
@@ -21,6 +23,7 @@ mod pem;
 pub mod request;
 pub mod validity;
 
+pub use ask::{AskError, ask};
 pub use authority::{Authority, AuthorityError};
 pub use bundle::{Bundle, BundleError};
 pub use key::{Key, KeyError};

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use config::Problem;
 use serde::{Serialize, Serializer};
 
+use crate::source::control::Shown;
+
 /// What is loaded.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,6 +28,9 @@ pub struct ConfigInfo {
     pub last_error: Option<String>,
     /// All problems of the files as they were last read, warnings included.
     pub problems: Vec<Problem>,
+    /// How it goes with the control plane, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<Shown>,
 }
 
 fn rfc3339<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {

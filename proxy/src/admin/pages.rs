@@ -19,6 +19,7 @@ use crate::admin::{
     rate_limits, routes,
 };
 use crate::probes::Asker;
+use crate::source::control;
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -249,11 +250,9 @@ fn index(_: &AdminState, _: Option<&str>) -> Answer {
 }
 
 fn config(state: &AdminState, _: Option<&str>) -> Answer {
-    let config = state
-        .config
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let config = state.config.lock();
+    let mut config = config.unwrap_or_else(PoisonError::into_inner).clone();
+    config.control = state.control.as_ref().map(control::View::shown);
     json(StatusCode::OK, &config)
 }
 

@@ -262,6 +262,7 @@ async fn the_configuration_in_use_and_its_problems_are_shown() {
             path: "spec".into(),
             message: "is required".into(),
         }],
+        control: None,
     };
 
     let config = running.page("/config").await;

@@ -41,13 +41,16 @@ enum Wrong {
 // === impl OwnIdentity ===
 
 impl OwnIdentity {
-    /// Reads it for the first time; none if the workload has none.
+    /// Reads it from `folder` for the first time; none if the workload has none.
     ///
     /// # Errors
     ///
     /// What is wrong with the files.
-    pub(super) fn start(settings: &Settings) -> anyhow::Result<Option<Self>> {
-        let Some(folder) = settings.identity_dir.clone() else {
+    pub(super) fn start(
+        settings: &Settings,
+        folder: Option<PathBuf>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(folder) = folder else {
             return Ok(None);
         };
         let aliases = settings.trust_domain_aliases.clone();

@@ -17,12 +17,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::identity::OwnIdentity;
+use super::plane::Plane;
 use crate::admin::AdminState;
 use crate::bootstrap::Settings;
+use crate::demand::Answered;
 use crate::jwks::Keeper as KeyKeeper;
 use crate::snapshot::Publisher;
 use crate::source::file::NamedFiles;
 use crate::table::compile::{Compiled, Compiler, Perspective};
+use crate::telemetry::causes::chain;
 use crate::telemetry::labels::Identity;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::certificates::{Certificates, named_files};
@@ -31,7 +34,7 @@ use crate::tls::identity::WorkloadIdentity;
 use crate::upstream::dns::{Resolver, Update};
 use crate::upstream::health::Keeper;
 use listeners::{Listeners, NewSockets};
-use problems::{ReloadError, chain, count_errors, log_problems};
+use problems::{ReloadError, count_errors, log_problems};
 
 /// Limit of the wait for the keys of issuers when the proxy starts.
 const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -40,6 +43,8 @@ const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Configuration {
     paths: Vec<PathBuf>,
     named_files: NamedFiles,
+    /// Tells the configuration in the place of files, if anybody does.
+    plane: Option<Plane>,
     /// Who the workload is, if it can prove it.
     own: Option<OwnIdentity>,
     loader: Loader,
@@ -67,13 +72,14 @@ struct Next {
     compiled: Compiled,
     sockets: NewSockets,
     certificates: Certificates,
+    answered: Arc<Answered>,
 }
 
 /// What became of the files.
 enum Prepared {
     Next(Box<Next>),
     /// They say what is in use.
-    Unchanged(Loaded),
+    Unchanged(Loaded, Arc<Answered>),
     /// What would vanish may be about to come back.
     Unsettled,
 }
@@ -84,6 +90,8 @@ pub(super) struct Beginning {
     pub(super) identity: Identity,
     /// Who the workload is, if it can prove it.
     pub(super) own: Option<OwnIdentity>,
+    /// Tells the configuration in the place of files, if anybody does.
+    pub(super) plane: Option<Plane>,
     /// What watches the files that the configuration names.
     pub(super) named_files: NamedFiles,
     pub(super) listeners: Listeners,
@@ -100,6 +108,7 @@ impl Configuration {
         let Beginning {
             identity,
             own,
+            plane,
             named_files,
             listeners,
             publisher,
@@ -132,6 +141,7 @@ impl Configuration {
         Self {
             paths: settings.config.clone(),
             named_files,
+            plane,
             own,
             loader: Loader::new(&settings.namespace),
             settings: MeshSettings {
@@ -205,8 +215,9 @@ impl Configuration {
                 self.metrics.process.config_reloads.ok.inc();
                 self.take_effect(*next, started).await;
             }
-            Ok(Prepared::Unchanged(loaded)) => {
+            Ok(Prepared::Unchanged(loaded, answered)) => {
                 self.metrics.process.config_reloads.ok.inc();
+                self.answer(answered);
                 self.stay(loaded);
             }
             Ok(Prepared::Unsettled) => self.replace_identity(),
@@ -224,6 +235,27 @@ impl Configuration {
         let generation = info.unwrap_or_else(PoisonError::into_inner).generation;
         tracing::info!(generation, "configuration unchanged");
         self.note(loaded, generation);
+    }
+
+    /// Publishes answers of the control plane with what is in use.
+    fn answer(&mut self, answered: Arc<Answered>) {
+        if Arc::ptr_eq(&self.publisher.current().answered, &answered) {
+            return;
+        }
+        let (table, destinations) = self.compiler.refresh();
+        let published = Arc::clone(&answered);
+        let snapshot = self
+            .publisher
+            .publish_answered(table, destinations, published);
+        self.keeper.mind(&snapshot.destinations);
+        self.tell_answered(&answered);
+    }
+
+    /// Lets go of whoever waited for these answers.
+    fn tell_answered(&self, answered: &Arc<Answered>) {
+        if let Some(plane) = &self.plane {
+            plane.published(answered);
+        }
     }
 
     /// Says why everything stays as it is. What was said of the same files before is not repeated:
@@ -308,14 +340,12 @@ impl Configuration {
         let mut clock = Stopwatch::start();
         // Before anything can fail: what is wrong elsewhere does not hold up a new identity.
         let identity = self.look();
-        let mut loaded = self.loader.load(&self.paths);
+        let (mut loaded, answered) = self.load();
         let load = clock.lap();
         if loaded.has_errors() {
             return Err(ReloadError::Problems(loaded.problems));
         }
-        let lost = self
-            .in_use
-            .lost(&loaded.resources, |file| self.loader.bytes(file));
+        let lost = self.lost(&loaded.resources);
         if !self
             .settle
             .passes(trigger, lost, tokio::time::Instant::now())
@@ -334,13 +364,14 @@ impl Configuration {
         let before = Some(&self.certificates);
         let (certificates, findings) = Certificates::load(&mesh, viewer, rules, identity, before);
         let tls = self.loader.locate(findings);
-        if count_errors(&tls) > 0 {
+        // From a control plane what is wrong with one resource stops no other.
+        if count_errors(&tls) > 0 && self.plane.is_none() {
             return Err(ReloadError::Problems(tls));
         }
         loaded.problems.extend(tls);
         let same_files = self.mesh.is_some() && self.in_use.is(&loaded.resources);
         if same_files && certificates.is_same(&self.certificates) {
-            return Ok(Prepared::Unchanged(loaded));
+            return Ok(Prepared::Unchanged(loaded, answered));
         }
         let planned = self.compiler.plan(&mesh, &certificates);
         let sockets = self.listeners.bind_new(planned.table())?;
@@ -353,7 +384,29 @@ impl Configuration {
             compiled,
             sockets,
             certificates,
+            answered,
         })))
+    }
+
+    /// What is written now, or was told, and what was answered.
+    fn load(&mut self) -> (Loaded, Arc<Answered>) {
+        let Some(plane) = &self.plane else {
+            return (self.loader.load(&self.paths), Arc::default());
+        };
+        let supplied = plane.supplied();
+        let loaded = Loaded {
+            resources: supplied.resources,
+            ..Loaded::default()
+        };
+        (loaded, supplied.answered)
+    }
+
+    /// What would vanish that may be about to come back: nothing of what was told, which is told whole.
+    fn lost(&self, resources: &[Arc<Resource>]) -> Vec<String> {
+        match self.plane {
+            Some(_) => Vec::new(),
+            None => self.in_use.lost(resources, |file| self.loader.bytes(file)),
+        }
     }
 
     /// Watches the files that are read for `resources`; before they are, so that no change falls in

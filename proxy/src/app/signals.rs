@@ -42,6 +42,15 @@ impl Signals {
         })
     }
 
+    /// Waits until one tells to stop; others are of no account.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::next`].
+    pub(super) async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Terminate | Signal::Interrupt) {}
+    }
+
     /// The next signal.
     ///
     /// # Cancel safety

@@ -79,6 +79,7 @@ fn defaults_are_those_of_the_manual() {
     assert!((1..=2).contains(&settings.workers.get()));
     let expected = Settings {
         config: vec!["a.yaml".into()],
+        control: None,
         namespace: "default".into(),
         name: settings.name.clone(),
         labels: BTreeMap::new(),
@@ -301,7 +302,7 @@ fn what_cannot_be_used_is_a_usage_error_that_says_why() {
         ),
         (
             &["--control", "https://c:15012", "--config", "a"],
-            "--control is not available yet",
+            "cannot be used with",
         ),
         (
             &["--app-probes", "{\"/metrics\": {}}", "--config", "a"],
@@ -392,7 +393,7 @@ fn help_shows_what_there_is_and_hides_what_is_not_yet() {
     for now in ["--config <PATH>", "--capture", "check", "explain", "test"] {
         assert!(help.contains(now), "{now}");
     }
-    assert!(!help.contains("--control"));
+    assert!(help.contains("--control <URL"));
 }
 
 #[test]
@@ -431,4 +432,43 @@ fn probes_are_taken_as_the_injector_says_them_unless_ours_are_said() {
 
     assert!(!istio.app_probes.is_empty());
     assert!(ours.app_probes.is_empty());
+}
+
+#[test]
+fn a_control_plane_takes_the_place_of_files() {
+    let parse = |arguments: &[&str]| {
+        let program = ["meshproxy", "--control"];
+        let arguments = program.iter().chain(arguments);
+        match Invocation::parse(arguments) {
+            Ok(Invocation::Run(settings)) => Ok(*settings),
+            Ok(other) => Err(format!("{other:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+
+    let settings = parse(&["https://a,https://b:1"]).expect("two control planes");
+    let control = settings.control.clone().expect("a control plane");
+    let replicas = control.replicas.iter().map(ToString::to_string);
+    assert_eq!(
+        replicas.collect::<Vec<_>>(),
+        ["https://a:15012", "https://b:1"]
+    );
+    assert_eq!(control.demand_timeout, Duration::from_secs(5));
+    assert_eq!(control.certificate_lifetime, Duration::from_secs(86_400));
+    assert_eq!(control.state_dir, None);
+    assert!(settings.config.is_empty() && settings.asks_for_certificates());
+
+    let own = parse(&["https://a", "--identity-dir", "/id"]).expect("an identity of our own");
+    assert!(!own.asks_for_certificates(), "it has one");
+    let plain = parse(&["http://a"]).expect("plain text");
+    assert!(!plain.asks_for_certificates(), "nobody vouches for it");
+    for (arguments, told) in [
+        (&["http://a,https://b"][..], "either all are https or none"),
+        (&["a:15012"], "must be such as"),
+        (&["https://a", "--certificate-lifetime", "1s"], "from 60s"),
+        (&["https://a", "--demand-timeout", "2m"], "to 60s"),
+    ] {
+        let error = parse(arguments).expect_err("not usable");
+        assert!(error.contains(told), "{error}");
+    }
 }

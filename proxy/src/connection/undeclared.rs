@@ -16,7 +16,7 @@ use crate::io::Io;
 use crate::listener::detect::Verdict;
 use crate::request::Downstream;
 use crate::table::opaque::ConnectionView;
-use crate::table::{Listener, Speaks, Transport};
+use crate::table::{Direction, Listener, Speaks, Transport};
 use crate::tcp;
 use crate::tls::gateway::OpaqueArrival;
 use crate::tls::hello::{self, Hello};
@@ -284,6 +284,9 @@ impl Undeclared<'_> {
             Spoke::Opaque | Spoke::ServerFirst => None,
         };
         self.ticket.wait(None);
+        if let Some(name) = &server_name {
+            self.learn(name).await;
+        }
         let snapshot = self.worker.snapshot();
         let Some(listener) = snapshot.table.listener_of(self.downstream) else {
             return Ok(None);
@@ -319,6 +322,30 @@ impl Undeclared<'_> {
             resumed: None,
         };
         Ok(Some(Entry::Opaque(snapshot, Box::new(arrival))))
+    }
+
+    /// Waits for what the control plane knows of a name that a captured connection asks for in TLS, if
+    /// nobody has its address.
+    async fn learn(&self, name: &str) {
+        let original = self.downstream.original;
+        let (Some(demands), Some(original)) = (&self.worker.demands, original) else {
+            return;
+        };
+        let demand = {
+            let snapshot = self.worker.snapshot();
+            let met = snapshot.table.listener(&self.downstream.bind);
+            let captured = met.filter(|it| it.direction == Direction::Outbound);
+            let Some(captured) = captured.and_then(|it| it.captured.as_ref()) else {
+                return;
+            };
+            if captured.has(original) || captured.find(original).opaque.has_name(name) {
+                return;
+            }
+            demands.of_host(&snapshot.answered, name, original.port())
+        };
+        if let Some(demand) = demand {
+            Box::pin(self.worker.hold(demands, &demand)).await;
+        }
     }
 
     fn http(self, agreed: Agreed) -> Entry {

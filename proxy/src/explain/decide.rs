@@ -373,7 +373,7 @@ impl Walk<'_> {
                     }
                 }
             }
-            Unserved::Port(host, port) => {
+            Unserved::Port(host, port, _) => {
                 let ports: Vec<String> = host.ports.iter().map(u16::to_string).collect();
                 format!("{} has no port {port}, but {}", host.name, ports.join(", "))
             }

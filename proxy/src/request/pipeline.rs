@@ -14,14 +14,18 @@ use crate::request::headers::Reception;
 use crate::request::log::LogFields;
 use crate::request::malformed::Malformed;
 use crate::request::record::{Record, Recorded};
-use crate::request::route::{self, Routed};
+use crate::request::route::{self, Found, Routed};
 use crate::request::timeout::Upload;
 use crate::request::{Arrived, Downstream, Rejection, fault, headers, reply};
 use crate::snapshot::Current;
-use crate::table::Listener;
+use crate::table::host::split_authority;
 use crate::table::route::{Action, Route};
+use crate::table::{Direction, Listener, PortRule};
 use crate::upstream::Outgoing;
 use crate::worker::Worker;
+
+/// The port of HTTP.
+const DEFAULT_PORT: u16 = 80;
 
 /// Answers one request: by its route, or with the reason why not.
 pub(crate) async fn serve(
@@ -119,19 +123,29 @@ async fn forward(
         }
         None => (Ok(()), Vec::new()),
     };
-    let found = admitted.and_then(|()| route::find(listener, downstream, &outgoing));
+    let mut found = match admitted {
+        Ok(()) => route::find(listener, downstream, &outgoing),
+        Err(rejection) => Err(rejection).into(),
+    };
+    let renewed = match found.missed {
+        true => learn(worker, &snapshot, listener, &outgoing).await,
+        false => None,
+    };
+    if let Some(renewed) = &renewed {
+        found = find_again(worker, renewed, downstream, &outgoing);
+    }
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();
         log.outgoing(&outgoing);
     }
-    let routed = found?;
+    let routed = found.routed?;
     record.standing = Standing::of_tunnel(listener, downstream, &mut outgoing);
     let route = &*routed.rule.route;
     record.rule(routed.rule);
     let call = Call {
         worker,
         downstream,
-        snapshot: &snapshot,
+        snapshot: renewed.as_ref().unwrap_or(&snapshot),
         routed: &routed,
     };
     let pace = match call.inject(&mut outgoing, record).await {
@@ -165,6 +179,43 @@ async fn forward(
     }
     response.headers_mut().extend(answer_headers);
     Ok(response)
+}
+
+/// Waits for what the control plane knows of a host that the table does not have by its name; what is
+/// in use then, if it did.
+async fn learn(
+    worker: &Worker,
+    snapshot: &Current,
+    listener: &Listener,
+    outgoing: &Outgoing,
+) -> Option<Current> {
+    let demands = worker.demands.as_ref()?;
+    if listener.direction != Direction::Outbound {
+        return None;
+    }
+    let authority = outgoing.authority.to_str().unwrap_or_default();
+    let (host, port) = split_authority(authority);
+    let port = port.unwrap_or(match listener.port_rule {
+        PortRule::Listener(port) => port,
+        PortRule::Authority => DEFAULT_PORT,
+    });
+    let demand = demands.of_host(&snapshot.answered, host, port)?;
+    // In a box: few requests wait.
+    Box::pin(worker.hold(demands, &demand)).await;
+    Some(worker.snapshot())
+}
+
+/// Finds where a request goes by what is in use after it was held.
+fn find_again<'s>(
+    worker: &Worker,
+    snapshot: &'s Current,
+    downstream: &Downstream,
+    outgoing: &Outgoing,
+) -> Found<'s> {
+    match listener(worker, snapshot, downstream) {
+        Ok(listener) => route::find(listener, downstream, outgoing),
+        Err(rejection) => Err(rejection).into(),
+    }
 }
 
 /// Whether a request is let in, and the headers that its answer gets for it.

@@ -4,7 +4,7 @@ use http::Method;
 
 use crate::request::headers::X_FORWARDED_PROTO;
 use crate::request::{Downstream, Rejection};
-use crate::table::host::{VirtualHost, split_authority};
+use crate::table::host::{By, VirtualHost, split_authority};
 use crate::table::redirect::Original;
 use crate::table::rules::{RequestView, Rule};
 use crate::table::{Listener, NoHosts, PortRule, UnknownHost};
@@ -23,10 +23,19 @@ pub(crate) struct Routed<'s> {
 /// A request before the rules of the host that serves it.
 pub(crate) struct Sought<'s, 'r> {
     pub(crate) host: &'s VirtualHost,
+    /// How the host was found.
+    by: By,
     /// What the rules look at.
     pub(crate) view: RequestView<'r>,
     /// It asks for a tunnel.
     connects: bool,
+}
+
+/// What becomes of a request, and whether that may be because the table does not know its host.
+pub(super) struct Found<'s> {
+    pub(super) routed: Result<Routed<'s>, Rejection>,
+    /// Whether the host is there by another name than its own, or not at all.
+    pub(super) missed: bool,
 }
 
 /// Why no host takes a request.
@@ -37,7 +46,7 @@ pub(crate) enum Unserved<'s> {
     /// Nobody serves the host.
     Host,
     /// The host has no such port.
-    Port(&'s VirtualHost, u16),
+    Port(&'s VirtualHost, u16, By),
 }
 
 /// Finds the host, the port and the rule.
@@ -45,13 +54,40 @@ pub(super) fn find<'s>(
     listener: &'s Listener,
     downstream: &Downstream,
     outgoing: &Outgoing,
-) -> Result<Routed<'s>, Rejection> {
+) -> Found<'s> {
     if !listener.admits(downstream.security.as_ref()) {
-        return Err(Rejection::Misdirected);
+        return Err(Rejection::Misdirected).into();
     }
     match seek(listener, downstream.server_name(), outgoing) {
-        Ok(sought) => sought.rule(),
-        Err(unserved) => Err(unserved.rejection(listener)),
+        Ok(sought) => {
+            let missed = sought.by == By::Wildcard;
+            if !missed {
+                sought.host.used.note();
+            }
+            Found {
+                routed: sought.rule(),
+                missed,
+            }
+        }
+        Err(unserved) => Found {
+            missed: matches!(
+                unserved,
+                Unserved::Host | Unserved::Port(_, _, By::Wildcard)
+            ),
+            routed: Err(unserved.rejection(listener)),
+        },
+    }
+}
+
+// === impl Found ===
+
+impl<'s> From<Result<Routed<'s>, Rejection>> for Found<'s> {
+    /// Something else than the host decided.
+    fn from(routed: Result<Routed<'s>, Rejection>) -> Self {
+        Self {
+            routed,
+            missed: false,
+        }
     }
 }
 
@@ -65,18 +101,19 @@ pub(crate) fn seek<'s, 'r>(
     let (name, written_port) = split_authority(authority);
     let hosts = listener.hosts_for(server_name, name);
     let hosts = hosts.map_err(Unserved::Connection)?;
-    let host = hosts.find(name).ok_or(Unserved::Host)?;
+    let (host, by) = hosts.meet(name).ok_or(Unserved::Host)?;
     let port = match listener.port_rule {
         PortRule::Listener(port) => port,
         PortRule::Authority => written_port.unwrap_or_else(|| host.default_port()),
     };
     if listener.port_rule == PortRule::Authority && !serves(host, port) {
-        return Err(Unserved::Port(host, port));
+        return Err(Unserved::Port(host, port, by));
     }
     let view = view(outgoing, port);
     let connects = outgoing.head.method == Method::CONNECT;
     Ok(Sought {
         host,
+        by,
         view,
         connects,
     })

@@ -44,6 +44,12 @@ impl Captured {
         }
     }
 
+    /// Whether somebody has `addr`, and not only a network, a port, or everything.
+    pub(crate) fn has(&self, addr: SocketAddr) -> bool {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        self.exact.contains_key(&addr)
+    }
+
     /// What a connection to `addr` meets.
     pub fn find(&self, addr: SocketAddr) -> &Arc<Listener> {
         let (ip, port) = (addr.ip().to_canonical(), addr.port());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::demand::Used;
 use crate::table::elsewhere::Elsewhere;
 use crate::table::rules::Rules;
 
@@ -21,6 +22,15 @@ struct Names<T> {
     any: Option<Arc<T>>,
 }
 
+/// How a host was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// By its name.
+    Name,
+    /// By a wildcard, or among all others.
+    Wildcard,
+}
+
 /// The rules for one host.
 #[derive(Debug)]
 pub struct VirtualHost {
@@ -33,6 +43,8 @@ pub struct VirtualHost {
     pub rules: Rules,
     /// Match blocks for the host that are for other callers, ascending by number.
     pub elsewhere: Box<[Elsewhere]>,
+    /// Whether a request was for it by this name, lately.
+    pub used: Used,
 }
 
 // === impl HostTable ===
@@ -79,27 +91,32 @@ impl<T> HostTable<T> {
     /// The virtual host for `host` (no port): exact name, then the longest wildcard, then `*`. A dot
     /// at the end, which DNS takes for the root, makes no difference.
     pub fn find(&self, host: &str) -> Option<&Arc<T>> {
-        let host = host.strip_suffix('.').unwrap_or(host);
-        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self.find_lower(&host.to_ascii_lowercase());
-        }
-        self.find_lower(host)
+        self.meet(host).map(|(found, _)| found)
     }
 
-    fn find_lower(&self, host: &str) -> Option<&Arc<T>> {
+    /// The same, and how it was found.
+    pub(crate) fn meet(&self, host: &str) -> Option<(&Arc<T>, By)> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.meet_lower(&host.to_ascii_lowercase());
+        }
+        self.meet_lower(host)
+    }
+
+    fn meet_lower(&self, host: &str) -> Option<(&Arc<T>, By)> {
         let Names { exact, suffix, any } = &*self.0;
         if let Some(found) = exact.get(host) {
-            return Some(found);
+            return Some((found, By::Name));
         }
         if !suffix.is_empty() {
             // A wildcard stands for at least one character, so the search starts behind the first.
             for (at, _) in host.char_indices().skip(1).filter(|(_, c)| *c == '.') {
                 if let Some(found) = suffix.get(&host[at..]) {
-                    return Some(found);
+                    return Some((found, By::Wildcard));
                 }
             }
         }
-        any.as_ref()
+        any.as_ref().map(|found| (found, By::Wildcard))
     }
 
     /// Every host with its name as written, in no order.
@@ -178,6 +195,7 @@ mod tests {
             ports: Box::default(),
             rules: Rules::default(),
             elsewhere: Box::default(),
+            used: Used::default(),
         })
     }
 

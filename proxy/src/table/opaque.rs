@@ -12,7 +12,7 @@ use config::Resource;
 use config::ip_block::IpBlock;
 use config::mesh::covers;
 
-use crate::table::host::HostTable;
+use crate::table::host::{By, HostTable};
 use crate::table::split::Split;
 
 /// The rules of a listener for connections that are not HTTP.
@@ -165,6 +165,15 @@ impl OpaqueRoutes {
     /// Whether some rule asks for a name in TLS.
     pub fn ask_for_names(&self) -> bool {
         self.groups.iter().any(|group| !group.named.is_empty())
+    }
+
+    /// Whether some rule asks for this very name in TLS.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        let mut met = self
+            .groups
+            .iter()
+            .filter_map(|group| group.named.meet(name));
+        met.any(|(_, by)| by == By::Name)
     }
 
     /// Whether some rule is for the addresses of a network.

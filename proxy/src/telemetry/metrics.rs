@@ -5,6 +5,7 @@
 //! for each worker and each combination of labels.
 
 mod authorization;
+mod control;
 mod dns;
 mod exposition;
 mod faults;
@@ -41,6 +42,7 @@ use crate::telemetry::metrics::tcp::TcpSeries;
 use crate::telemetry::metrics::traffics::Traffics;
 
 pub use crate::telemetry::metrics::authorization::AuthorizationCounters;
+pub use crate::telemetry::metrics::control::ControlCounters;
 pub use crate::telemetry::metrics::dns::DnsCounters;
 pub use crate::telemetry::metrics::exposition::Scrape;
 pub use crate::telemetry::metrics::faults::FaultCounters;
@@ -120,6 +122,12 @@ struct OutcomeKey(u64);
 // === impl Metrics ===
 
 impl Metrics {
+    /// Counters of the control plane, for a proxy that follows one; asked for once.
+    pub(crate) fn control(&self) -> ControlCounters {
+        ControlCounters::new(&self.registry)
+            .expect("the names are constant, valid and distinct, and registered once")
+    }
+
     /// Metrics of the workload `identity` with at most `series_max` combinations of labels; see
     /// [`SERIES_MAX`].
     pub fn new(identity: Identity, series_max: usize) -> Arc<Self> {

@@ -8,6 +8,7 @@ use config::{Metadata, Resource, Source, Spec};
 use http::{HeaderName, StatusCode};
 
 use crate::admin::*;
+use crate::demand::Used;
 use crate::table::edit::HeaderEdit;
 use crate::table::host::{HostTable, VirtualHost};
 use crate::table::matcher::{Matcher, PathMatcher};
@@ -35,6 +36,7 @@ pub(in crate::admin) fn state() -> (
     let (lifecycle, watched) = watch::channel(Lifecycle::Starting);
     let (sender, commands) = mpsc::channel(1);
     let state = AdminState {
+        control: None,
         dns: None,
         probes: None,
         publisher,
@@ -55,6 +57,7 @@ fn table() -> Table {
         ports: [9080].into(),
         rules: Rules::new(rules()),
         elsewhere: Box::default(),
+        used: Used::default(),
     });
     let mut hosts = HostTable::default();
     for name in ["reviews.default.svc.cluster.local", "reviews"] {

@@ -23,7 +23,8 @@ impl Configuration {
     /// looking for them need not hold up the generation.
     pub(super) fn note(&mut self, loaded: Loaded, generation: u64) {
         let mut problems = loaded.problems;
-        if let Some(mesh) = &self.mesh {
+        // What a control plane tells is a part of the mesh, in which much leads nowhere.
+        if let (Some(mesh), None) = (&self.mesh, &self.plane) {
             problems.extend(self.loader.locate(analyze(mesh, &loaded.resources)));
         }
         let mut info = self
@@ -45,6 +46,7 @@ impl Configuration {
             valid: true,
             last_error: None,
             problems,
+            control: None,
         };
     }
 
@@ -56,6 +58,7 @@ impl Configuration {
             compiled,
             sockets,
             certificates,
+            answered,
         } = next;
         let Compiled {
             table,
@@ -64,11 +67,16 @@ impl Configuration {
         } = compiled;
         self.resolver.want(names.into_iter());
         warn_of_shut(&table, &self.publisher.current().table);
-        let snapshot = self.publisher.publish(Arc::clone(&table), destinations);
+        let snapshot = self.publisher.publish_answered(
+            Arc::clone(&table),
+            destinations,
+            Arc::clone(&answered),
+        );
         self.keeper.mind(&snapshot.destinations);
         self.keys.mind(&table);
         self.listeners.open(sockets, &table).await;
         self.listeners.close_gone(&table).await;
+        self.tell_answered(&answered);
         let process = &self.metrics.process;
         process.config_valid.set(1);
         process

@@ -51,15 +51,3 @@ fn log_problem(problem: &Problem) {
         Severity::Warning => tracing::warn!("{problem}"),
     }
 }
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        cause = source.source();
-    }
-    text
-}

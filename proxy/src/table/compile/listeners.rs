@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use super::destinations::{Host, Place, Registry, View, same};
 use super::rules::{RuleCompiler, is_catch_all};
 use super::{Perspective, admission};
+use crate::demand::Used;
 use crate::inbound::Admission;
 use crate::jwks::Issuers;
 use crate::table::host::VirtualHost;
@@ -200,6 +201,7 @@ impl<'p> Plan<'p> {
             ports: ports.clone(),
             rules: Rules::new(rules),
             elsewhere: elsewhere.into(),
+            used: Used::default(),
         };
         let names = routes.iter().flat_map(|it| destination_hosts(it));
         let destinations = self.destinations(view, names.collect());
@@ -339,5 +341,6 @@ fn every_request(route: Route) -> Arc<VirtualHost> {
         ports: Box::default(),
         rules: Rules::new(vec![rule]),
         elsewhere: Box::default(),
+        used: Used::default(),
     })
 }

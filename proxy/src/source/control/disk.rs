@@ -1,0 +1,247 @@
+//! What the control plane told last, on disk: a file of lines of JSON that is replaced as a whole.
+//!
+//! Its first line says whose it is and has a checksum of the rest. One that is torn, or of somebody
+//! else, is left alone. Secrets are among the resources, so that only the owner may read it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use config::wire::{self, Demand};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use super::book::Book;
+use super::store::{Share, Store, Told};
+use super::{Shared, State};
+
+/// The form of the file; another one is not read.
+const FORMAT: u32 = 1;
+/// Largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+/// How long changes are gathered before they are written.
+const QUIET: Duration = Duration::from_secs(1);
+/// Only the owner reads what may be secret.
+const SECRET_MODE: u32 = 0o600;
+
+/// The file of one proxy.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    node: String,
+}
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    format: u32,
+    /// Whose it is.
+    node: String,
+    /// The program that wrote it: another one may know fields that this one skipped.
+    program: String,
+    /// SHA-256 of all that follows.
+    checksum: String,
+}
+
+/// Every further line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Resource {
+        name: String,
+        version: String,
+        document: String,
+    },
+    Demand {
+        demand: String,
+        found: bool,
+    },
+}
+
+/// Why a file is not used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("read")]
+    Read(#[from] io::Error),
+    #[error("it is larger than {FILE_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("it is torn, or was changed by somebody else")]
+    Torn,
+    #[error("it is of {0}")]
+    Foreign(String),
+    #[error("its form is {0}, and not {FORMAT}")]
+    Format(u32),
+}
+
+// === impl Disk ===
+
+impl Disk {
+    pub(super) fn new(path: PathBuf, node: &str) -> Self {
+        Self {
+            path,
+            node: node.to_owned(),
+        }
+    }
+
+    /// Takes up what was kept; says whether there was anything.
+    pub(super) fn restore(&self, state: &mut State) -> bool {
+        let path = self.path.display();
+        match self.read(state) {
+            Ok(true) => {
+                tracing::info!(%path, resources = state.store.len(), "read what was told last");
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%path, error, "what was told last cannot be used");
+                false
+            }
+        }
+    }
+
+    fn read(&self, state: &mut State) -> Result<bool, Unusable> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let mut text = String::new();
+        let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if read as u64 > FILE_BYTES_MAX {
+            return Err(Unusable::TooLarge);
+        }
+        *state = parse(&text, &self.node)?;
+        Ok(true)
+    }
+
+    /// Writes whatever changes, for ever.
+    pub(super) async fn keep(self, shared: Shared) {
+        let mut changed = shared.changed.subscribe();
+        let mut is_said = false;
+        while changed.changed().await.is_ok() {
+            sleep(QUIET).await;
+            changed.mark_unchanged();
+            let text = written(&shared.locked(), &self.node);
+            let path = self.path.clone();
+            let writing = tokio::task::spawn_blocking(move || replace(&path, &text));
+            match writing.await.map_err(io::Error::other).flatten() {
+                Ok(()) => is_said = false,
+                Err(error) if !is_said => {
+                    is_said = true;
+                    let path = self.path.display();
+                    tracing::warn!(%path, %error, "what is told cannot be kept");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The file of a state.
+fn written(state: &State, node: &str) -> String {
+    let mut body = String::new();
+    let mut add = |line: &Line| {
+        // Text as keys and values is always JSON.
+        body.push_str(&serde_json::to_string(line).unwrap_or_default());
+        body.push('\n');
+    };
+    for (name, held) in state.store.iter() {
+        add(&Line::Resource {
+            name: name.to_string(),
+            version: held.version.to_string(),
+            document: wire::document(&held.resource),
+        });
+    }
+    for (demand, answer) in state.book.iter() {
+        if let Some(found) = answer {
+            let demand = demand.to_string();
+            add(&Line::Demand { demand, found });
+        }
+    }
+    let head = Head {
+        format: FORMAT,
+        node: node.to_owned(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        checksum: checksum(&body),
+    };
+    let head = serde_json::to_string(&head).unwrap_or_default();
+    format!("{head}\n{body}")
+}
+
+/// The state that a file has.
+fn parse(text: &str, node: &str) -> Result<State, Unusable> {
+    let (head, body) = text.split_once('\n').ok_or(Unusable::Torn)?;
+    let head: Head = serde_json::from_str(head).map_err(|_| Unusable::Torn)?;
+    if head.format != FORMAT {
+        return Err(Unusable::Format(head.format));
+    }
+    if head.checksum != checksum(body) {
+        return Err(Unusable::Torn);
+    }
+    if head.node != node {
+        return Err(Unusable::Foreign(head.node));
+    }
+    let same_program = head.program == env!("CARGO_PKG_VERSION");
+    let (mut store, mut book) = (Store::default(), Book::default());
+    let now = Instant::now();
+    for line in body.lines() {
+        match serde_json::from_str(line).map_err(|_| Unusable::Torn)? {
+            Line::Resource {
+                name,
+                version,
+                document,
+            } => {
+                let share = match name.starts_with("EndpointSlice/") {
+                    true => Share::Endpoints,
+                    false => Share::Resources,
+                };
+                let told = Told {
+                    name: &name,
+                    version: if same_program { &version } else { "" },
+                    document: &document,
+                };
+                let taken = store.apply(share, std::iter::once(told), &[]);
+                taken.map_err(|_| Unusable::TooLarge)?;
+            }
+            Line::Demand { demand, found } => {
+                if let Ok(demand) = demand.parse::<Demand>() {
+                    book.restore(demand, found, now);
+                }
+            }
+        }
+    }
+    Ok(State {
+        store,
+        book,
+        ..State::default()
+    })
+}
+
+fn checksum(body: &str) -> String {
+    let digest = digest(&SHA256, body.as_bytes());
+    let hex = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    hex.collect()
+}
+
+/// Puts a file in the place of one of the same name, or leaves everything as it was.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    // Two processes may write while one takes the other's place.
+    let unfinished = path.with_extension(format!("new.{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true);
+    let mut file = options.mode(SECRET_MODE).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    // So that the new name outlives a loss of power, too.
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;
