@@ -7,7 +7,7 @@
 //! `sourceNamespace`, `gateways` and `port` of a match block stay in the routes as conditions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -27,6 +27,7 @@ mod kubernetes;
 mod mesh_config;
 mod mutual_tls;
 mod name;
+mod needs;
 mod order;
 mod own;
 mod policy;
@@ -40,6 +41,7 @@ mod service_entry;
 mod visibility;
 
 pub use allot::Allotted;
+pub use kubernetes::service_of_slice;
 pub use mutual_tls::{Accepts, MutualTlsPolicy};
 pub use name::{MESH_GATEWAY, covers, intersect, resolve_gateway};
 pub use own::OwnPort;
@@ -55,6 +57,7 @@ pub(crate) use visibility::exports_overlap;
 
 use allot::Allotment;
 use kinds::Kinds;
+use needs::NeedsIndex;
 use policy::{Client, RuleIndex};
 use registry::Registry;
 use routes::RouteIndex;
@@ -101,6 +104,7 @@ pub struct Mesh {
     /// Hosts that the routes in scope of a `Sidecar` lead to. Remembered because finding them means
     /// walking over all routes.
     inferred: Mutex<FxHashMap<ScopeKey, Arc<FxHashSet<String>>>>,
+    needs: OnceLock<NeedsIndex>,
 }
 
 // === impl MeshSettings ===
@@ -149,6 +153,7 @@ impl Mesh {
             rules: RuleIndex::new(&kinds.destination_rules, &settings.domain),
             sidecars,
             inferred: Mutex::default(),
+            needs: OnceLock::new(),
             kinds,
             given,
             settings,

@@ -7,7 +7,9 @@
 //! Three types go over one stream. [`RESOURCES`] and [`ENDPOINTS`] are the same but for their pace:
 //! slices of endpoints change all the time. What belongs to a proxy of both is for the control plane
 //! to decide; a proxy asks by [`DEMANDS`]: for a host or an address that its workload wants to reach.
-//! The answer to a demand comes after everything that is needed to meet it.
+//! The answer to a demand comes after everything that is needed to meet it. More than fits into one
+//! response comes in several; all but the last have an empty `system_version_info`, and what they say is
+//! not complete.
 
 use std::fmt;
 use std::hash::Hasher;

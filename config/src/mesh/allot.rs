@@ -160,9 +160,28 @@ impl Claim<'_> {
 impl Allotment {
     /// What was allotted to a service.
     pub(super) fn of(&self, service: &Service) -> Option<Allotted> {
+        self.slot(service).map(Allotted::at)
+    }
+
+    /// The slot of a service.
+    pub(super) fn slot(&self, service: &Service) -> Option<u16> {
         let of_host = self.slots.get(&service.host)?.iter();
         let mut own = of_host.filter(|(namespace, _)| *namespace == service.namespace);
-        own.next().map(|(_, slot)| Allotted::at(*slot))
+        own.next().map(|(_, slot)| *slot)
+    }
+
+    /// Slots that a service would have if nobody had them: without those who have them its address is
+    /// another.
+    pub(super) fn wanted(&self, service: &Service) -> Vec<u16> {
+        let Some(own) = self.slot(service) else {
+            return Vec::new();
+        };
+        let claim = Claim {
+            created: None,
+            namespace: &service.namespace,
+            host: &service.host,
+        };
+        claim.way(SLOTS).take_while(|slot| *slot != own).collect()
     }
 }
 

@@ -20,7 +20,7 @@ const SERVER_FIRST_PORTS: [u32; 4] = [25, 53, 3306, 27017];
 const RANDOM_NAME_ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
 
 /// The name of the service that a slice belongs to.
-pub(super) fn service_name(slice: &Resource) -> Option<&str> {
+pub fn service_of_slice(slice: &Resource) -> Option<&str> {
     slice
         .meta
         .labels
@@ -241,7 +241,8 @@ fn slice_ports(slice: &EndpointSlice, spec: &ServiceSpec) -> PortMap {
         .collect()
 }
 
-/// `region/zone` of an endpoint; the region is known from the deprecated labels alone.
+/// `region/zone/subzone` of an endpoint as far as it is known; region and subzone are from the deprecated
+/// labels alone.
 fn locality(written: &kubernetes::SliceEndpoint) -> Option<String> {
     let topology = |key: &str| written.deprecated_topology.get(key);
     let zone = written
@@ -251,7 +252,13 @@ fn locality(written: &kubernetes::SliceEndpoint) -> Option<String> {
     match (topology("topology.kubernetes.io/region"), zone) {
         (None, None) => None,
         (Some(region), None) => Some(region.clone()),
-        (region, Some(zone)) => Some(format!("{}/{zone}", region.map_or("", String::as_str))),
+        (region, Some(zone)) => {
+            let region = region.map_or("", String::as_str);
+            Some(match topology("topology.istio.io/subzone") {
+                Some(subzone) => format!("{region}/{zone}/{subzone}"),
+                None => format!("{region}/{zone}"),
+            })
+        }
     }
 }
 

@@ -73,6 +73,13 @@ pub(super) struct RuleIndex {
     namespaces: FxHashMap<String, NamespaceRules>,
 }
 
+/// The rules of one namespace for one host, of which those count that are for the viewer's workload.
+pub(super) struct Deciding<'i> {
+    host: &'i str,
+    namespace: &'i str,
+    pub(super) rules: Vec<(&'i Arc<Resource>, &'i DestinationRule)>,
+}
+
 #[derive(Debug, Default)]
 struct NamespaceRules {
     by_host: FxHashMap<String, Vec<Arc<Resource>>>,
@@ -257,6 +264,18 @@ impl RuleIndex {
         service_namespace: Option<&str>,
         settings: &MeshSettings,
     ) -> HostPolicy {
+        self.deciding(viewer, host, service_namespace, settings)
+            .map_or_else(HostPolicy::default, |rules| rules.merged(viewer))
+    }
+
+    /// The rules that decide: whatever is there besides has no word.
+    pub(super) fn deciding(
+        &self,
+        viewer: Client<'_>,
+        host: &str,
+        service_namespace: Option<&str>,
+        settings: &MeshSettings,
+    ) -> Option<Deciding<'_>> {
         let own = viewer.namespace;
         let root = settings.root_namespace.as_str();
         // In the root namespace rules are meant for everyone: they must not shadow those of the
@@ -267,27 +286,26 @@ impl RuleIndex {
         first
             .or_else(|| self.governing(service_namespace?, viewer, host, |_| true))
             .or_else(|| self.governing(root, viewer, host, |_| true))
-            .unwrap_or_default()
     }
 
-    /// Merges the rules of one namespace for its most specific host that is visible.
+    /// The rules of one namespace for its most specific host that is visible.
     fn governing(
         &self,
         namespace: &str,
         viewer: Client<'_>,
         host: &str,
         admits: impl Fn(&DestinationRule) -> bool,
-    ) -> Option<HostPolicy> {
-        let rules = self.namespaces.get(namespace)?;
+    ) -> Option<Deciding<'_>> {
+        let (namespace, rules) = self.namespaces.get_key_value(namespace)?;
         let wildcards = rules.wildcards.iter().map(String::as_str);
         let hosts = std::iter::once(host)
             .chain(wildcards.filter(|wildcard| *wildcard != host && name::covers(wildcard, host)));
         for candidate in hosts {
-            let visible: Vec<_> = rules
-                .by_host
-                .get(candidate)
-                .into_iter()
-                .flatten()
+            let Some((host, candidates)) = rules.by_host.get_key_value(candidate) else {
+                continue;
+            };
+            let visible: Vec<_> = candidates
+                .iter()
                 .filter_map(|resource| match &resource.spec {
                     Spec::DestinationRule(rule) => Some((resource, rule)),
                     _ => None,
@@ -297,7 +315,11 @@ impl RuleIndex {
                 })
                 .collect();
             if !visible.is_empty() {
-                return Some(merged(candidate, namespace, viewer, &visible));
+                return Some(Deciding {
+                    host,
+                    namespace,
+                    rules: visible,
+                });
             }
         }
         None
@@ -313,34 +335,32 @@ fn is_private(rule: &DestinationRule, namespace: &str) -> bool {
             .all(|target| target == "." || target == namespace)
 }
 
-/// Rules that select the viewer come first, then those without selector; others do not count.
-fn merged(
-    host: &str,
-    namespace: &str,
-    viewer: Client<'_>,
-    rules: &[(&Arc<Resource>, &DestinationRule)],
-) -> HostPolicy {
-    let mut policy = HostPolicy {
-        host: Some(host.to_owned()),
-        ..HostPolicy::default()
-    };
-    for (resource, rule) in rules {
-        if let Some(selector) = &rule.workload_selector
-            && namespace == viewer.namespace
-            && viewer
-                .labels
-                .is_none_or(|labels| name::selects(&selector.match_labels, labels))
-        {
-            policy.add(resource, rule);
+// === impl Deciding ===
+
+impl Deciding<'_> {
+    /// Rules that select the viewer come first, then those without selector; others do not count.
+    fn merged(&self, viewer: Client<'_>) -> HostPolicy {
+        let mut policy = HostPolicy {
+            host: Some(self.host.to_owned()),
+            ..HostPolicy::default()
+        };
+        for (resource, rule) in &self.rules {
+            if let Some(selector) = &rule.workload_selector
+                && self.namespace == viewer.namespace
+                && viewer
+                    .labels
+                    .is_none_or(|labels| name::selects(&selector.match_labels, labels))
+            {
+                policy.add(resource, rule);
+            }
         }
+        for (resource, rule) in &self.rules {
+            if rule.workload_selector.is_none() {
+                policy.add(resource, rule);
+            }
+        }
+        policy
     }
-    for (resource, rule) in rules
-        .iter()
-        .filter(|(_, rule)| rule.workload_selector.is_none())
-    {
-        policy.add(resource, rule);
-    }
-    policy
 }
 
 #[cfg(test)]

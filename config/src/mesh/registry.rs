@@ -110,6 +110,17 @@ impl Registry {
             })
     }
 
+    /// All that [`Self::find`] may pick from, as it is asked: services with this host, those with its
+    /// short form, and those of each wildcard that covers it.
+    pub(super) fn candidates(&self, host: &str) -> Vec<&[Arc<Service>]> {
+        let covering = |wildcard: &&String| *wildcard != host && name::covers(wildcard, host);
+        let short = self.written_short(host).map(std::slice::from_ref);
+        let wildcards = self.wildcards.iter().filter(covering);
+        let wildcards = wildcards.map(|wildcard| self.of(wildcard));
+        let exact = std::iter::once(self.of(host));
+        exact.chain(short).chain(wildcards).collect()
+    }
+
     fn add(&mut self, service: Service) {
         self.services.push(Arc::new(service));
     }
@@ -171,7 +182,7 @@ impl<'a> Backing<'a> {
         }
         let mut slices: FxHashMap<_, FxHashMap<_, Vec<_>>> = FxHashMap::default();
         for slice in &kinds.endpoint_slices {
-            if let Some(service) = kubernetes::service_name(slice) {
+            if let Some(service) = kubernetes::service_of_slice(slice) {
                 let of_namespace = slices.entry(slice.meta.namespace.as_str()).or_default();
                 of_namespace
                     .entry(service)

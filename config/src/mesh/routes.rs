@@ -14,6 +14,10 @@ use crate::resource::virtual_service::{
 };
 use crate::resource::{Metadata, Resource, Spec};
 
+mod by_host;
+
+use by_host::ByHost;
+
 /// One `VirtualService` as it applies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Routes {
@@ -54,6 +58,8 @@ pub(super) struct RouteIndex {
     entries: Vec<Entry>,
     by_gateway: FxHashMap<String, Vec<usize>>,
     by_name: FxHashMap<String, Arc<Resource>>,
+    /// Made when it is first asked for: a proxy that has the whole mesh never does.
+    by_host: OnceLock<ByHost>,
 }
 
 /// A `VirtualService` that is no delegate. It is completed when it is first asked for: most
@@ -112,18 +118,21 @@ impl RouteIndex {
         let places = self.by_gateway.get(gateway).map_or(&[][..], Vec::as_slice);
         places
             .iter()
-            .map(|&place| &self.entries[place])
-            .filter_map(move |entry| {
-                let meta = &entry.resource.meta;
-                let Spec::VirtualService(spec) = &entry.resource.spec else {
-                    return None;
-                };
-                exported(&spec.export_to, &meta.namespace, namespace).then(|| {
-                    entry
-                        .routes
-                        .get_or_init(|| Arc::new(self.complete(&entry.resource, spec, domain)))
-                })
-            })
+            .filter_map(move |&place| self.visible(place, namespace, domain))
+    }
+
+    /// The entry at a place, completed, if `namespace` sees it.
+    fn visible(&self, place: usize, namespace: &str, domain: &str) -> Option<&Arc<Routes>> {
+        let entry = &self.entries[place];
+        let meta = &entry.resource.meta;
+        let Spec::VirtualService(spec) = &entry.resource.spec else {
+            return None;
+        };
+        exported(&spec.export_to, &meta.namespace, namespace).then(|| {
+            entry
+                .routes
+                .get_or_init(|| Arc::new(self.complete(&entry.resource, spec, domain)))
+        })
     }
 
     /// The resource with this name.

@@ -27,16 +27,40 @@ impl Mesh {
         let Some((resource, egress)) = self.egress(viewer) else {
             return self.gateway_service(viewer, host);
         };
-        let imported = self.registry.find(host, |services| {
+        self.imported(viewer, egress, host).or_else(|| {
+            let service = self.gateway_service(viewer, host)?;
+            // Routes name hosts completely.
+            let completed = self.resolve(host, &service.namespace);
+            let inferred = self.inferred(resource, egress, viewer);
+            inferred.contains(&completed).then_some(service)
+        })
+    }
+
+    /// The service that traffic for a completed host goes to if a route in scope leads there.
+    pub fn destination_service(&self, viewer: &Viewer, host: &str) -> Option<&Arc<Service>> {
+        let imported = self
+            .egress(viewer)
+            .and_then(|(_, egress)| self.imported(viewer, egress, host));
+        imported.or_else(|| self.gateway_service(viewer, host))
+    }
+
+    /// The service under a host that egress listeners import.
+    fn imported(
+        &self,
+        viewer: &Viewer,
+        egress: &[EgressListener],
+        host: &str,
+    ) -> Option<&Arc<Service>> {
+        let at_its_port = self.registry.find(host, |services| {
             preferred(services, viewer, |service| {
                 egress
                     .iter()
                     .any(|listener| imports_service(listener, viewer, service))
             })
         });
-        imported.or_else(|| {
-            // A listener with a port of its own is a proxy for any port of what it imports.
-            let named = self.registry.find(host, |services| {
+        // A listener with a port of its own is a proxy for any port of what it imports.
+        at_its_port.or_else(|| {
+            self.registry.find(host, |services| {
                 preferred(services, viewer, |service| {
                     let owned = (service.namespace.as_str(), service.host.as_str());
                     let own = &viewer.namespace;
@@ -44,12 +68,7 @@ impl Mesh {
                         .iter()
                         .any(|listener| imports(&listener.hosts, own, owned, Relation::Covered))
                 })
-            });
-            let service = named.or_else(|| self.gateway_service(viewer, host))?;
-            // Routes name hosts completely.
-            let completed = self.resolve(host, &service.namespace);
-            let inferred = self.inferred(resource, egress, viewer);
-            inferred.contains(&completed).then_some(service)
+            })
         })
     }
 
@@ -121,6 +140,16 @@ impl Mesh {
             .filter(imported)
             .cloned()
             .collect()
+    }
+
+    /// Every `Sidecar` that has a word for the viewer: its own, and those that it may inherit from.
+    pub fn sidecars(&self, viewer: &Viewer) -> impl Iterator<Item = &Arc<Resource>> {
+        let chain = [
+            self.sidecar(viewer),
+            self.default_sidecar(&viewer.namespace),
+            self.default_sidecar(&self.settings.root_namespace),
+        ];
+        chain.into_iter().flatten()
     }
 
     /// The egress listeners that say what the viewer may reach; none if it may reach everything that
@@ -218,7 +247,7 @@ impl Mesh {
 
 /// Of the services for one host that are in scope the one in the viewer's namespace, else the
 /// first.
-fn preferred<'a>(
+pub(super) fn preferred<'a>(
     services: &'a [Arc<Service>],
     viewer: &Viewer,
     admits: impl Fn(&Service) -> bool,
@@ -233,7 +262,11 @@ fn preferred<'a>(
         .or_else(|| services_in_scope.next())
 }
 
-fn imports_service(listener: &EgressListener, viewer: &Viewer, service: &Service) -> bool {
+pub(super) fn imports_service(
+    listener: &EgressListener,
+    viewer: &Viewer,
+    service: &Service,
+) -> bool {
     let owned = (service.namespace.as_str(), service.host.as_str());
     let has_port = listener.port.as_ref().is_none_or(|port| {
         port.number == 0

@@ -1,6 +1,6 @@
 //! What Kubernetes services and slices come to.
 
-use super::workload_of_pod;
+use super::{kubernetes, locality, workload_of_pod};
 use crate::mesh::fixture::{mesh, viewer};
 use crate::mesh::{Address, Location, Protocol, Resolution};
 
@@ -178,4 +178,19 @@ fn the_workload_of_a_pod_is_what_made_it() {
     ] {
         assert_eq!(workload_of_pod(pod), expected, "{pod}");
     }
+}
+
+#[test]
+fn a_subzone_is_known_from_the_labels_of_the_node() {
+    let topology = [
+        ("topology.kubernetes.io/region", "r"),
+        ("topology.istio.io/subzone", "s"),
+    ];
+    let endpoint = kubernetes::SliceEndpoint {
+        zone: Some("z".to_owned()),
+        deprecated_topology: topology.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ..kubernetes::SliceEndpoint::default()
+    };
+
+    assert_eq!(locality(&endpoint).as_deref(), Some("r/z/s"));
 }
