@@ -1,0 +1,213 @@
+//! Gathering: what is added brings along what it needs.
+
+use std::sync::Arc;
+
+use config::mesh::{Mesh, Routes, Service, Viewer};
+use config::resource::virtual_service::VirtualService;
+use config::wire::Name;
+use config::{Resource, Spec};
+use rustc_hash::FxHashSet;
+
+use super::{Proxy, Scope, service_key};
+use crate::index::Generation;
+
+/// Most hosts of one scope. A gateway that routes to every service of a mesh of the size that this is
+/// built for has some ten thousand.
+const HOSTS_MAX: usize = 100_000;
+
+/// How a host came to be needed, which decides what counts as its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    /// By its name, in the table of the sidecar.
+    Named,
+    /// By a route of the sidecar that leads there.
+    Routed,
+    /// By a route of a gateway, or by a policy: no `Sidecar` restricts these.
+    Beyond,
+}
+
+/// A scope in the making.
+pub(super) struct Gatherer<'g> {
+    pub(super) generation: &'g Generation,
+    pub(super) proxy: &'g Proxy,
+    pub(super) scope: Scope,
+    hosts: FxHashSet<(Way, String)>,
+    waiting: Vec<(Way, String)>,
+    /// Services and the specs of routes by address: the mesh keeps them alive.
+    services: FxHashSet<*const Service>,
+    routes: FxHashSet<(Way, *const VirtualService)>,
+    /// Namespaces whose workloads are reached.
+    reached: FxHashSet<String>,
+}
+
+// === impl Gatherer ===
+
+impl<'g> Gatherer<'g> {
+    pub(super) fn new(generation: &'g Generation, proxy: &'g Proxy) -> Self {
+        Self {
+            generation,
+            proxy,
+            scope: Scope::default(),
+            hosts: FxHashSet::default(),
+            waiting: Vec::new(),
+            services: FxHashSet::default(),
+            routes: FxHashSet::default(),
+            reached: FxHashSet::default(),
+        }
+    }
+
+    pub(super) fn mesh(&self) -> &'g Mesh {
+        &self.generation.mesh
+    }
+
+    pub(super) fn viewer(&self) -> &'g Viewer {
+        &self.proxy.viewer
+    }
+
+    /// The scope once everything is complete.
+    pub(super) fn finish(mut self) -> Scope {
+        self.complete();
+        self.scope
+    }
+
+    /// Adds a resource and nothing else.
+    pub(super) fn resource(&mut self, resource: &Resource) {
+        let name = Name::of(resource);
+        if let Some(shared) = self.generation.shared_name(&name)
+            && !self.scope.resources.contains(shared)
+        {
+            self.scope.resources.insert(shared.clone());
+        }
+    }
+
+    /// Adds what governs a completed host; returns whether anything does.
+    pub(super) fn named(&mut self, host: String) -> bool {
+        let (mesh, viewer) = (self.mesh(), self.viewer());
+        let is_new = self.hosts.insert((Way::Named, host.clone()));
+        let routes = mesh.host_routes(viewer, &host);
+        let services = mesh.host_services(viewer, &host);
+        let found = !routes.is_empty() || !services.is_empty();
+        // What is known is complete, or waits to be.
+        if !is_new {
+            return found;
+        }
+        for routes in &routes {
+            self.routes(routes, Way::Routed);
+        }
+        for service in services {
+            self.service(service);
+        }
+        self.complete();
+        found
+    }
+
+    /// Has a host added that is needed in some way.
+    pub(super) fn host(&mut self, way: Way, host: &str) {
+        if self.hosts.len() < HOSTS_MAX && self.hosts.insert((way, host.to_owned())) {
+            self.waiting.push((way, host.to_owned()));
+        }
+    }
+
+    /// Adds routes: what they are made of, what limits them, where they lead, and their other hosts.
+    pub(super) fn routes(&mut self, routes: &Arc<Routes>, way: Way) {
+        if !self.routes.insert((way, Arc::as_ptr(&routes.spec))) {
+            return;
+        }
+        for source in routes.sources.iter() {
+            self.resource(source);
+            for policy in self.mesh().limits_of(source) {
+                self.limit(policy);
+            }
+        }
+        for host in routes.destination_hosts() {
+            self.host(way, host);
+        }
+        if way == Way::Routed {
+            for host in routes.hosts.iter().filter(|host| is_exact(host)) {
+                self.host(Way::Named, &host.to_ascii_lowercase());
+            }
+        }
+    }
+
+    /// Adds a policy of limits and the service that counts for it.
+    pub(super) fn limit(&mut self, policy: &Arc<Resource>) {
+        self.resource(policy);
+        if let Some(host) = self.mesh().counting_service(policy) {
+            self.host(Way::Beyond, &host);
+        }
+    }
+
+    /// Adds a service: what it is made of, its endpoints, the rules for it, what its workloads take, and
+    /// all that governs traffic by its name.
+    pub(super) fn service(&mut self, service: &Arc<Service>) {
+        if !self.services.insert(Arc::as_ptr(service)) {
+            return;
+        }
+        let mesh = self.mesh();
+        for source in &service.sources {
+            self.resource(source);
+            match &source.spec {
+                Spec::Service(_) => {
+                    self.scope.services.insert(service_key(source));
+                }
+                // It is another host's too.
+                Spec::ServiceEntry(entry) => {
+                    for host in entry.hosts.iter().filter(|host| is_exact(host)) {
+                        let host = mesh.resolve(host, &service.namespace);
+                        self.host(Way::Named, &host);
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Its address has to be the same in every part of the mesh.
+        for rival in mesh.rivals(self.viewer(), service) {
+            self.service(rival);
+        }
+        self.rules(&service.host, &service.namespace);
+        if self.reached.insert(service.namespace.clone()) {
+            for policy in mesh.peer_authentications_of(&service.namespace) {
+                self.resource(policy);
+            }
+        }
+        if is_exact(&service.host) {
+            let host = mesh.resolve(&service.host, &service.namespace);
+            self.host(Way::Named, &host);
+        }
+    }
+
+    fn rules(&mut self, host: &str, namespace: &str) {
+        for rule in self.mesh().host_rules(self.viewer(), host, namespace) {
+            self.resource(rule);
+        }
+    }
+
+    /// Adds what waits to be added, and what that brings along.
+    fn complete(&mut self) {
+        let (mesh, viewer) = (self.mesh(), self.viewer());
+        while let Some((way, host)) = self.waiting.pop() {
+            let service = match way {
+                Way::Named => {
+                    for routes in mesh.host_routes(viewer, &host) {
+                        self.routes(&routes, Way::Routed);
+                    }
+                    for service in mesh.host_services(viewer, &host) {
+                        self.service(service);
+                    }
+                    continue;
+                }
+                Way::Routed => mesh.destination_service(viewer, &host),
+                Way::Beyond => mesh.gateway_service(viewer, &host),
+            };
+            let Some(service) = service else { continue };
+            self.service(service);
+            // The host may be one that a wildcard covers.
+            self.rules(&host, &service.namespace);
+        }
+    }
+}
+
+/// Whether a host names one thing.
+pub(super) fn is_exact(host: &str) -> bool {
+    !host.starts_with('*')
+}

@@ -1,0 +1,329 @@
+//! The sessions over gRPC.
+//!
+//! Each stream is one future that is driven by its connection: while the proxy does not read, nothing is
+//! computed for it, and when it is gone everything of it is.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt as _, Stream, stream};
+use prost::Message as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::hub::{About, Hub, NoSeat, Place, Woken};
+use crate::index::Generation;
+use crate::proto::discovery::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use crate::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use crate::scope::{Scope, scope};
+
+mod node;
+mod pace;
+
+#[cfg(test)]
+mod tests;
+
+use node::{Peer, Refused};
+use pace::Pace;
+
+/// Most bytes of a request. A proxy that comes back names all that it has, some hundred bytes each.
+const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long a stream may take to say who it is for.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service, which serves proxies of a hub.
+#[derive(Debug)]
+pub struct Discovery {
+    hub: Arc<Hub>,
+}
+
+/// The service for a hub.
+pub fn service(hub: Arc<Hub>) -> AggregatedDiscoveryServiceServer<Discovery> {
+    AggregatedDiscoveryServiceServer::new(Discovery { hub })
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Discovery {
+    type DeltaAggregatedResourcesStream = Responses;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let peer = Peer::of(&request);
+        let hub = Arc::clone(&self.hub);
+        let state = State::Opening(hub, peer, Box::new(request.into_inner()));
+        let responses = stream::unfold(state, State::next);
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+/// How far a stream is.
+enum State {
+    /// Nothing was said.
+    Opening(Arc<Hub>, Peer, Box<Streaming<DeltaDiscoveryRequest>>),
+    Open(Box<Driver>),
+    Ended,
+}
+
+/// One stream.
+struct Driver {
+    place: Place,
+    incoming: Box<Streaming<DeltaDiscoveryRequest>>,
+    scope: Scope,
+    /// Whether the scope is not that of the latest generation and of all demands.
+    is_outdated: bool,
+    pace: Pace,
+    generations: watch::Receiver<Option<Arc<Generation>>>,
+    draining: watch::Receiver<bool>,
+    ends_at: Instant,
+    /// Since when a change is on its way to the proxy, and whether it was told anything of it.
+    converging: Option<(Instant, bool)>,
+}
+
+// === impl State ===
+
+impl State {
+    async fn next(self) -> Option<(Result<DeltaDiscoveryResponse, Status>, Self)> {
+        let opened = match self {
+            Self::Opening(hub, peer, incoming) => open(&hub, peer, incoming).await,
+            Self::Open(driver) => Ok(driver),
+            Self::Ended => return None,
+        };
+        let told = match opened {
+            Ok(mut driver) => driver.next().await.map(|told| (told, driver)),
+            Err(status) => Err(Some(status)),
+        };
+        match told {
+            Ok((response, driver)) => Some((Ok(response), Self::Open(driver))),
+            Err(Some(status)) => Some((Err(status), Self::Ended)),
+            Err(None) => None,
+        }
+    }
+}
+
+/// Finds out who the stream is for.
+async fn open(
+    hub: &Arc<Hub>,
+    peer: Peer,
+    mut incoming: Box<Streaming<DeltaDiscoveryRequest>>,
+) -> Result<Box<Driver>, Status> {
+    let first = match timeout(FIRST_REQUEST_TIMEOUT, incoming.message()).await {
+        Err(_) => return Err(Status::deadline_exceeded("nothing was asked")),
+        Ok(Err(status)) => return Err(status),
+        Ok(Ok(None)) => return Err(Status::ok("")),
+        Ok(Ok(Some(first))) => first,
+    };
+    let proxy = match node::admit(first.node.as_ref(), &peer) {
+        Ok(proxy) => proxy,
+        Err(refused) => return Err(refuse(hub, &peer, &refused)),
+    };
+    let now = Instant::now();
+    let node = first.node.as_ref();
+    let about = About {
+        id: format!("{}.{}", proxy.name, proxy.viewer.namespace),
+        identity: peer
+            .identity
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        address: peer.address,
+        version: node
+            .map(|it| it.user_agent_version.chars().take(64).collect())
+            .unwrap_or_default(),
+        since: now,
+    };
+    let place = hub.take_seat(proxy, about).map_err(|none| {
+        hub.counters().refused(none.reason());
+        Status::unavailable("try another")
+    })?;
+    let age_max = hub.settings().stream_age_max;
+    let mut driver = Box::new(Driver {
+        place,
+        incoming,
+        scope: Scope::default(),
+        is_outdated: true,
+        pace: Pace::new(now),
+        generations: hub.generations(),
+        draining: hub.draining(),
+        ends_at: now + age_max.mul_f64(0.9 + fastrand::f64() / 10.0),
+        converging: None,
+    });
+    driver.hear(&first)?;
+    Ok(driver)
+}
+
+/// Who is refused learns that he is; the log says why.
+fn refuse(hub: &Hub, peer: &Peer, refused: &Refused) -> Status {
+    hub.counters().refused(refused.reason());
+    let (peer, identity) = (peer.address, peer.identity.as_ref());
+    let identity = identity.map(tracing::field::display);
+    tracing::warn!(?peer, identity, %refused, "stream refused");
+    Status::permission_denied("")
+}
+
+// === impl Driver ===
+
+impl Driver {
+    /// The next response; an error ends the stream, one that is none in good order: its proxy connects
+    /// anew.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is one state of the stream: whoever drops it ends the stream.
+    async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Option<Status>> {
+        loop {
+            if self.is_outdated {
+                self.catch_up().await?;
+            }
+            self.look();
+            if let Some(response) = self.tell() {
+                return Ok(response);
+            }
+            tokio::select! {
+                request = self.incoming.message() => {
+                    let request = request.map_err(|_| None)?.ok_or(None)?;
+                    self.hear(&request)?;
+                }
+                () = self.place.seat.woken() => {}
+                () = drained(&mut self.draining) => {
+                    self.leave().await;
+                    return Err(None);
+                }
+                () = sleep_until(self.ends_at) => return Err(None),
+            }
+        }
+    }
+
+    /// Waits for its turn to end, so that not all proxies come to others at once.
+    async fn leave(&self) {
+        let spread = self.place.hub().settings().drain_spread;
+        sleep_until(Instant::now() + spread.mul_f64(fastrand::f64())).await;
+    }
+
+    /// Takes in what the generation that woke it changed.
+    fn look(&mut self) {
+        let Some(woken) = self.place.seat.take_woken() else {
+            return;
+        };
+        let Some(generation) = self.place.hub().latest() else {
+            return;
+        };
+        self.converging.get_or_insert((generation.since, false));
+        match woken {
+            Woken::Endpoints => self.place.seat.session().renew_endpoints(),
+            Woken::Scope => self.renew_scope(&generation),
+        }
+    }
+
+    /// Finds out what the proxy needs, at a pace that leaves something for others, and not before there
+    /// is a generation.
+    async fn catch_up(&mut self) -> Result<(), Option<Status>> {
+        if self.generations.borrow().is_none() {
+            let mut generations = self.generations.clone();
+            let first = generations.wait_for(Option::is_some).await;
+            first.map_err(|_| None)?;
+        }
+        if let Some(turn) = self.pace.turn(Instant::now()) {
+            sleep_until(turn).await;
+        }
+        // Those that came together are answered together.
+        while let Some(request) = self.incoming.message().now_or_never() {
+            let request = request.map_err(|_| None)?.ok_or(None)?;
+            self.hear(&request)?;
+        }
+        if let Some(generation) = self.place.hub().latest() {
+            let begun = Instant::now();
+            self.renew_scope(&generation);
+            self.pace.spend(begun.elapsed());
+        }
+        self.is_outdated = false;
+        Ok(())
+    }
+
+    fn renew_scope(&mut self, generation: &Arc<Generation>) {
+        let mut generation = Arc::clone(generation);
+        loop {
+            let begun = std::time::Instant::now();
+            let seat = &self.place.seat;
+            let demands: Vec<_> = seat.session().demands().cloned().collect();
+            self.scope = scope(&generation, &seat.proxy, &demands);
+            let counters = self.place.hub().counters();
+            counters
+                .scope_seconds
+                .observe(begun.elapsed().as_secs_f64());
+            self.place.interested_in(&self.scope);
+            // Something may have changed that nobody knew to be of interest.
+            match self.place.hub().latest() {
+                Some(latest) if latest.number != generation.number => generation = latest,
+                Some(_) | None => break,
+            }
+        }
+        self.place.seat.session().renew();
+    }
+
+    fn tell(&mut self) -> Option<DeltaDiscoveryResponse> {
+        let hub = self.place.hub();
+        let generation = hub.latest()?;
+        let mut session = self.place.seat.session();
+        let told = session.tell(&generation, &self.scope, Instant::now());
+        let is_at_rest = session.is_at_rest();
+        drop(session);
+        match (&told, &mut self.converging) {
+            (Some(_), Some((_, was_told))) => *was_told = true,
+            (None, Some((since, was_told))) if is_at_rest => {
+                if *was_told {
+                    let took = since.elapsed().as_secs_f64();
+                    hub.counters().convergence_seconds.observe(took);
+                }
+                self.converging = None;
+            }
+            _ => {}
+        }
+        let response = told?;
+        hub.counters()
+            .pushed(&response.type_url, response.encoded_len());
+        Some(response)
+    }
+
+    fn hear(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
+        let seat = &self.place.seat;
+        let heard = seat.session().hear(request);
+        let heard = heard.map_err(|breach| {
+            self.place.hub().counters().refused("breach");
+            tracing::warn!(proxy = seat.about.id, %breach, "stream ended");
+            Status::invalid_argument(breach.to_string())
+        })?;
+        self.is_outdated |= heard.asks;
+        if heard.rejected > 0 {
+            let counters = self.place.hub().counters();
+            counters.rejected.inc_by(heard.rejected as u64);
+            let count = heard.rejected;
+            tracing::warn!(proxy = seat.about.id, count, "proxy cannot use resources");
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the hub is drained, or gone.
+async fn drained(draining: &mut watch::Receiver<bool>) {
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+// === impl NoSeat ===
+
+impl NoSeat {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Draining => "draining",
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Streams from their first request to their end, without sockets: what they wait for is a future like
+//! any other.
+
+use std::collections::HashMap;
+
+use config::wire::{DEMANDS, ENDPOINTS, RESOURCES};
+use prometheus::Registry;
+use prost_types::Struct;
+use prost_types::value::Kind;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::*;
+use crate::event::Event;
+use crate::fixture::{index, next, objects};
+use crate::hub::Settings;
+use crate::index::Index;
+use crate::proto::discovery::Node;
+use crate::proto::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+
+const MESH: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {clusterIP: 10.1.0.1, selector: {app: reviews}, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: reviews-1, labels: {kubernetes.io/service-name: reviews}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.1]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ratings}
+spec: {clusterIP: 10.1.0.2, selector: {app: ratings}, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: ratings-1, labels: {kubernetes.io/service-name: ratings}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.2]}]
+";
+
+/// A hub and the index that it is told of.
+struct Control {
+    hub: Arc<Hub>,
+    index: Index,
+}
+
+impl Control {
+    fn new(settings: Settings) -> Self {
+        let hub = Hub::new(settings, &Registry::new()).expect("a registry of its own");
+        let mut control = Self {
+            hub,
+            index: index(MESH),
+        };
+        control.publish();
+        control
+    }
+
+    fn publish(&mut self) {
+        let (generation, change) = next(&mut self.index);
+        self.hub.publish(generation, &change);
+    }
+
+    fn apply(&mut self, yaml: &str) {
+        self.index.apply(Event::Applied(objects(yaml)));
+        self.publish();
+    }
+
+    async fn connect(&self, id: &str) -> Client {
+        let (sender, requests) = mpsc::channel(64);
+        let mut service = AggregatedDiscoveryServiceClient::new(service(Arc::clone(&self.hub)));
+        let text = Kind::StringValue("default".to_owned());
+        let namespace = prost_types::Value { kind: Some(text) };
+        let node = Node {
+            id: id.to_owned(),
+            metadata: Some(Struct {
+                fields: [("NAMESPACE".to_owned(), namespace)].into(),
+            }),
+            ..Node::default()
+        };
+        let answer = service.delta_aggregated_resources(ReceiverStream::new(requests));
+        let responses = answer.await.expect("an answer").into_inner();
+        let client = Client {
+            sender,
+            responses,
+            held: HashMap::new(),
+        };
+        let request = |type_url: &str, node: Option<Node>| DeltaDiscoveryRequest {
+            node,
+            type_url: type_url.to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        client.send(request(RESOURCES, Some(node))).await;
+        client.send(request(ENDPOINTS, None)).await;
+        client
+    }
+}
+
+/// A proxy that takes everything.
+struct Client {
+    sender: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+    held: HashMap<String, String>,
+}
+
+impl Client {
+    async fn send(&self, request: DeltaDiscoveryRequest) {
+        self.sender.send(request).await.expect("taken");
+    }
+
+    async fn ask(&self, demand: &str) {
+        self.send(DeltaDiscoveryRequest {
+            type_url: DEMANDS.to_owned(),
+            resource_names_subscribe: vec![demand.to_owned()],
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    }
+
+    /// Takes and acknowledges responses until one tells of `name`.
+    async fn until_told(&mut self, name: &str) {
+        loop {
+            let response = self.take().await.expect("a response").expect("a stream");
+            if response.resources.iter().any(|it| it.name == name) {
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self) -> Result<Option<DeltaDiscoveryResponse>, Status> {
+        let message = timeout(Duration::from_secs(3600), self.responses.message());
+        let Some(response) = message.await.expect("something happens")? else {
+            return Ok(None);
+        };
+        for resource in &response.resources {
+            self.held
+                .insert(resource.name.clone(), resource.version.clone());
+        }
+        for name in &response.removed_resources {
+            self.held.remove(name);
+        }
+        self.send(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+        Ok(Some(response))
+    }
+
+    /// Takes what there is to take by now.
+    async fn settle(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Ok(response) = timeout(Duration::from_secs(1), self.take()).await {
+            let Ok(Some(response)) = response else { break };
+            told.extend(response.resources.into_iter().map(|it| it.name));
+        }
+        told
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_is_told_what_it_asks_for_and_what_becomes_of_it() {
+    let mut control = Control::new(Settings::default());
+    let mut client = control.connect("web-1.default").await;
+
+    client.ask("host:reviews").await;
+    client.until_told("host:reviews").await;
+
+    let mut held: Vec<&str> = client.held.keys().map(String::as_str).collect();
+    held.sort_unstable();
+    let slice = "EndpointSlice/default/reviews-1";
+    assert_eq!(held, [slice, "Service/default/reviews", "host:reviews"]);
+    control.apply(&MESH.replace("10.0.0.1", "10.0.0.9"));
+    assert_eq!(client.settle().await, [slice]);
+    let shown = &control.hub.proxies()[0];
+    assert_eq!((shown.resources, shown.endpoints, shown.demands), (1, 1, 1));
+    assert_eq!((shown.acknowledged, shown.lag_milliseconds), (2, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_endpoints_wakes_those_who_have_them_and_nobody_else() {
+    let mut control = Control::new(Settings::default());
+    let mut one = control.connect("one.default").await;
+    let mut other = control.connect("other.default").await;
+    one.ask("host:reviews").await;
+    other.ask("host:ratings").await;
+    one.until_told("host:reviews").await;
+    other.until_told("host:ratings").await;
+    let before = control.hub.counters().woken.get();
+
+    control.apply(&MESH.replace("10.0.0.1", "10.0.0.9"));
+
+    assert_eq!(control.hub.counters().woken.get() - before, 1);
+    assert_eq!(one.settle().await, ["EndpointSlice/default/reviews-1"]);
+    assert!(other.settle().await.is_empty());
+    // It concerns it that nothing does.
+    let acknowledged = control.hub.proxies().into_iter().map(|it| it.acknowledged);
+    assert_eq!(acknowledged.collect::<Vec<_>>(), [2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_proxy_slows_nobody_and_is_shown() {
+    let mut control = Control::new(Settings::default());
+    let mut slow = control.connect("slow.default").await;
+    let first = slow.responses.message().await.expect("a stream");
+    assert!(first.is_some());
+    let mut quick = control.connect("quick.default").await;
+    quick.ask("host:reviews").await;
+    quick.until_told("host:reviews").await;
+
+    for last in 3..9 {
+        control.apply(&MESH.replace("10.0.0.1", &format!("10.0.0.{last}")));
+        assert_eq!(quick.settle().await, ["EndpointSlice/default/reviews-1"]);
+    }
+
+    let proxies = control.hub.proxies();
+    assert_eq!(proxies[1].id, "slow.default");
+    assert_eq!(proxies[0].lag_milliseconds, None);
+    assert!(proxies[1].lag_milliseconds.is_some_and(|lag| lag >= 6_000));
+    assert_eq!(proxies[1].acknowledged, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_before_everything_was_listed_waits() {
+    let hub = Hub::new(Settings::default(), &Registry::new()).expect("a registry of its own");
+    let mut control = Control {
+        hub,
+        index: index(MESH),
+    };
+    let mut client = control.connect("web-1.default").await;
+    client.ask("host:reviews").await;
+    assert!(client.settle().await.is_empty());
+
+    control.publish();
+
+    client.until_told("host:reviews").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_is_drained_ends_streams_and_takes_no_new_ones() {
+    let control = Control::new(Settings::default());
+    let mut client = control.connect("web-1.default").await;
+    client.settle().await;
+
+    control.hub.drain();
+
+    assert!(client.take().await.expect("in good order").is_none());
+    let mut late = control.connect("web-2.default").await;
+    let refused = late.take().await.expect_err("no place");
+    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    drop(client);
+    assert!(control.hub.proxies().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_streams_than_there_may_be_are_refused() {
+    let control = Control::new(Settings {
+        streams_max: 1,
+        ..Settings::default()
+    });
+    let mut first = control.connect("web-1.default").await;
+    first.settle().await;
+
+    let mut second = control.connect("web-2.default").await;
+
+    assert!(second.take().await.is_err());
+    assert_eq!(control.hub.proxies().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_says_nothing_and_one_that_is_old_are_ended() {
+    let control = Control::new(Settings::default());
+    let (_sender, requests) = mpsc::channel(1);
+    let mut client = AggregatedDiscoveryServiceClient::new(service(Arc::clone(&control.hub)));
+    let answer = client.delta_aggregated_resources(ReceiverStream::new(requests));
+    let mut mute = answer.await.expect("an answer").into_inner();
+    let ended = mute.message().await.expect_err("the end");
+    assert_eq!(ended.code(), tonic::Code::DeadlineExceeded);
+
+    let mut old = control.connect("web-1.default").await;
+    old.settle().await;
+    assert!(old.take().await.expect("in good order").is_none());
+}
