@@ -15,20 +15,24 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use config::mesh::MeshSettings;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cli::{ServeArgs, Source};
+use crate::hub::{self, Hub};
 use crate::identity::{Identifier, TokenKey, Tokens};
 use crate::proto::ca::istio_certificate_service_server::IstioCertificateServiceServer;
 use crate::signer::folder::Keeper;
 use crate::signer::trust::Trust;
 use crate::signer::{Lifetimes, Signer};
+use crate::source::directory;
 use crate::state_dir::StateDir;
+use crate::stream;
 use front::Front;
 pub use handler::{Handler, Request, Response};
 use places::Places;
@@ -42,6 +46,8 @@ const THREADS_MAX: usize = 4;
 const CONNECTIONS_MAX: usize = 16_384;
 /// Of them from one address, behind which there may be a whole node.
 const CONNECTIONS_EACH_MAX: usize = 4_096;
+/// Events on their way from the source: enough that it is not held up by a generation in the making.
+const EVENTS_MAX: usize = 1_024;
 /// Most bytes of a request for a certificate: a signing request and what says what it is.
 const CERTIFICATE_REQUEST_BYTES_MAX: usize = 64 * 1024;
 
@@ -84,7 +90,7 @@ async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
 
     let trusted = trust(arguments, &mut work).await?;
     let secured = secured(arguments, &trusted.receiver, &mut work)?;
-    let discovery = discovery(arguments, &registry, &mut work)?;
+    let discovery = discovery(arguments, &registry, stop.clone(), &mut work)?;
     let trust = trusted.receiver.clone();
     let front = front(arguments, trusted, discovery, &registry)?;
     let addresses = listeners.addresses()?;
@@ -258,14 +264,29 @@ fn secured(
     Ok(proxies)
 }
 
-/// What gives configuration.
+/// What gives configuration: from the source to the streams.
 fn discovery(
-    _arguments: &ServeArgs,
-    _registry: &Registry,
-    _work: &mut JoinSet<()>,
+    arguments: &ServeArgs,
+    registry: &Registry,
+    mut stop: Stop,
+    work: &mut JoinSet<()>,
 ) -> anyhow::Result<Handler> {
-    let nothing = || tonic::Status::unimplemented("").into_http();
-    Ok(Handler::new(move |_| async move { nothing() }))
+    let hub = Hub::new(hub::Settings::default(), registry)?;
+    let (sender, events) = mpsc::channel(EVENTS_MAX);
+    match &arguments.source {
+        Source::Folder(path) => work.spawn(directory::run(path.clone(), sender)),
+        Source::Kubernetes => anyhow::bail!("--source kubernetes is not available yet"),
+    };
+    let fed = Arc::clone(&hub);
+    work.spawn(async move { fed.run(events, MeshSettings::default()).await });
+    let drained = Arc::clone(&hub);
+    work.spawn(async move {
+        stop.drain().await;
+        drained.drain();
+        // Nobody waits for this one to end.
+        std::future::pending::<()>().await;
+    });
+    Ok(Handler::grpc(stream::service(hub)))
 }
 
 /// Both services of gRPC, and who may use them.
