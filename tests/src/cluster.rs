@@ -48,6 +48,8 @@ pub struct Cluster {
     api_port: Port,
     etcd_port: Port,
     certificate: Certificate,
+    /// More arguments of the API server.
+    more: Vec<String>,
     /// Last, so that it goes after those that write to it.
     folder: Folder,
 }
@@ -71,6 +73,15 @@ impl Cluster {
     ///
     /// If it does not start, with the end of its log.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one whose API server has more arguments.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start, with the end of its log.
+    pub async fn start_with(more: &[&str]) -> Self {
         let folder = Folder::new();
         let path = folder.path().to_owned();
         let write = |name: &str, text: &str| {
@@ -89,6 +100,7 @@ impl Cluster {
             api_port: Port::reserve(),
             etcd_port: Port::reserve(),
             certificate: Certificate::of(&["127.0.0.1", "localhost"]),
+            more: more.iter().map(|&it| it.to_owned()).collect(),
             folder,
         };
         write("admin.yaml", &cluster.kubeconfig(ADMIN_TOKEN).text());
@@ -149,6 +161,7 @@ impl Cluster {
             "--enable-priority-and-fairness=false".to_owned(),
             "--profiling=false".to_owned(),
         ];
+        let arguments = [&arguments[..], &self.more].concat();
         let server = self.folder.start("kube-apiserver", &arguments);
         self.api = Some(server);
         self.ready().await;

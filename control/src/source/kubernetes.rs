@@ -34,9 +34,12 @@ use watch::Watch;
 pub struct Settings {
     /// Namespace whose `ConfigMap` `istio` holds the settings of the mesh.
     pub root_namespace: String,
+    /// Namespaces whose secrets Gateways may name; all if there are none here. Only these need to be
+    /// readable.
+    pub secret_namespaces: Vec<String>,
 }
 
-/// Where the watches of all kinds send, and how many of them have not listed yet.
+/// Where all watches send, and how many of them have not listed yet.
 #[derive(Debug, Clone)]
 struct Sink {
     sender: Sender<Event>,
@@ -52,17 +55,20 @@ struct Closed;
 /// Nothing that an API server does or fails to do ends it: it tries again, at growing intervals with a
 /// bound. Dropping it ends all watches.
 pub async fn run(client: Client, settings: Settings, metrics: Metrics, sender: Sender<Event>) {
+    let watches: Vec<Watch> = KINDS
+        .iter()
+        .flat_map(|kind| Watch::of(kind, &client, &settings, &metrics))
+        .collect();
     let sink = Sink {
         sender,
-        unlisted: Arc::new(AtomicUsize::new(KINDS.len())),
+        unlisted: Arc::new(AtomicUsize::new(watches.len())),
     };
-    let mut watches = JoinSet::new();
-    for kind in &KINDS {
-        let watch = Watch::new(client.clone(), kind, &settings, metrics.clone());
-        watches.spawn(watch.run(sink.clone()));
+    let mut running = JoinSet::new();
+    for watch in watches {
+        running.spawn(watch.run(sink.clone()));
     }
     drop(sink);
-    while let Some(ended) = watches.join_next().await {
+    while let Some(ended) = running.join_next().await {
         // A watch that is gone would leave its kind as it is for ever.
         if let Err(error) = ended
             && error.is_panic()
@@ -78,6 +84,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             root_namespace: "istio-system".to_owned(),
+            secret_namespaces: Vec::new(),
         }
     }
 }
@@ -92,7 +99,7 @@ impl Sink {
         Ok(())
     }
 
-    /// To be called once for each kind, after its first list was sent.
+    /// To be called once for each watch, after its first list was sent.
     async fn listed(&self) -> Result<(), Closed> {
         // Each list was sent before its count is taken away, so that whoever takes away the last one
         // sends after all lists.

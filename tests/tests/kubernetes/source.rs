@@ -284,6 +284,40 @@ stringData: {{{entries}}}
 }
 
 #[tokio::test]
+async fn secrets_of_some_namespaces_are_all_that_need_be_readable() {
+    let cluster = Cluster::shared().await;
+    let kubectl = cluster.kubectl();
+    let [one, two, other] = [
+        cluster.namespace("secrets-one").await,
+        cluster.namespace("secrets-two").await,
+        cluster.namespace("secrets-other").await,
+    ];
+    for namespace in [&one, &two, &other] {
+        let create = ["create", "secret", "generic", "a", "-n", namespace];
+        kubectl
+            .done(&[&create[..], &["--from-literal=cert=a"]].concat(), "")
+            .await;
+    }
+    let settings = Settings {
+        secret_namespaces: vec![one.clone(), two.clone()],
+        ..Settings::default()
+    };
+    let mirror = Mirror::with(&cluster.admin(), settings).await;
+    let name = |namespace: &str| Name::new("Secret", namespace, "a");
+
+    mirror.synced().await;
+    assert!(mirror.now(&name(&one)).is_some());
+    assert!(mirror.now(&name(&two)).is_some());
+    assert!(mirror.now(&name(&other)).is_none());
+
+    kubectl
+        .done(&["delete", "secret", "-n", &one, "a"], "")
+        .await;
+    mirror.gone(&name(&one)).await;
+    assert!(mirror.now(&name(&two)).is_some());
+}
+
+#[tokio::test]
 async fn the_settings_of_the_mesh_count_in_the_root_namespace_only() {
     let cluster = Cluster::shared().await;
     let kubectl = cluster.kubectl();
@@ -304,6 +338,7 @@ data: {{mesh: 'trustDomain: shop.example'}}
     kubectl.apply(&[map(&root), map(&other)].concat()).await;
     let settings = Settings {
         root_namespace: root.clone(),
+        ..Settings::default()
     };
     let mirror = Mirror::with(&cluster.admin(), settings).await;
 
@@ -327,4 +362,30 @@ async fn whoever_may_not_list_is_never_ready_and_is_told_why() {
     let forbidden = async || mirror.failures("Secret", "forbidden");
     eventually("a refusal", forbidden, |failures| *failures > 0).await;
     assert!(!mirror.is_synced());
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_stream_lists_is_read_page_by_page() {
+    let cluster = Cluster::start_with(&["--feature-gates=WatchList=false"]).await;
+    let kubectl = cluster.kubectl();
+    let namespace = cluster.namespace("pages").await;
+    // More than one page.
+    let last = 600;
+    let services: String = (0..=last)
+        .map(|index| format!("{}---", service(&namespace, &format!("s{index}"), 80)))
+        .collect();
+    kubectl.done(&["create", "-f", "-"], &services).await;
+    let mirror = Mirror::of(&cluster.admin()).await;
+
+    mirror.synced().await;
+    let listed = |index| mirror.now(&Name::new("Service", &namespace, &format!("s{index}")));
+    let missing: Vec<u32> = (0..=last)
+        .filter(|index| listed(*index).is_none())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+
+    kubectl
+        .done(&["delete", "service", "-n", &namespace, "s7"], "")
+        .await;
+    mirror.gone(&Name::new("Service", &namespace, "s7")).await;
 }

@@ -4,6 +4,7 @@ use std::mem::take;
 
 use config::wire::Name;
 use kube::runtime::watcher;
+use rustc_hash::FxHashSet;
 use serde_json::Value;
 
 use super::kind::Kind;
@@ -21,6 +22,8 @@ pub(super) struct Gather {
     applied: Vec<Object>,
     deleted: Vec<Name>,
     ready: Vec<Event>,
+    /// What was told of, if others tell of the same kind: then a list of ours is not one of the kind.
+    told: Option<FxHashSet<Name>>,
 }
 
 /// What became of one step of a watch.
@@ -39,8 +42,19 @@ pub(super) enum Progress {
 // === impl Gather ===
 
 impl Gather {
-    pub(super) fn new(kind: &'static Kind) -> Self {
+    /// Of a watch that has all objects of its kind.
+    pub(super) fn all(kind: &'static Kind) -> Self {
+        Self::new(kind, None)
+    }
+
+    /// Of a watch that has some of them.
+    pub(super) fn part(kind: &'static Kind) -> Self {
+        Self::new(kind, Some(FxHashSet::default()))
+    }
+
+    fn new(kind: &'static Kind, told: Option<FxHashSet<Name>>) -> Self {
         Self {
+            told,
             kind,
             listing: Vec::new(),
             is_listing: false,
@@ -106,13 +120,25 @@ impl Gather {
     }
 
     fn list(&mut self, objects: Vec<Object>) {
-        self.ready.push(Event::Listed {
-            kind: self.kind.name,
-            objects,
-        });
+        let Some(told) = &mut self.told else {
+            self.ready.push(Event::Listed {
+                kind: self.kind.name,
+                objects,
+            });
+            return;
+        };
+        let listed = objects.iter().map(Object::name).collect();
+        let before = std::mem::replace(told, listed);
+        self.deleted.extend(before.difference(told).cloned());
+        self.flush();
+        self.applied = objects;
+        self.flush();
     }
 
     fn apply(&mut self, object: Object) {
+        if let Some(told) = &mut self.told {
+            told.insert(object.name());
+        }
         if !self.deleted.is_empty() {
             self.flush();
         }
@@ -120,6 +146,9 @@ impl Gather {
     }
 
     fn delete(&mut self, name: Name) {
+        if let Some(told) = &mut self.told {
+            told.remove(&name);
+        }
         if !self.applied.is_empty() {
             self.flush();
         }

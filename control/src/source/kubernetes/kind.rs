@@ -132,11 +132,16 @@ impl Kind {
         }
     }
 
-    /// The only namespace in which it counts.
-    pub(super) fn namespace<'s>(&self, settings: &'s Settings) -> Option<&'s str> {
+    /// The namespaces in which it counts; none for all.
+    pub(super) fn namespaces<'s>(&self, settings: &'s Settings) -> Vec<&'s str> {
         match self.form {
-            Form::MeshConfig => Some(&settings.root_namespace),
-            Form::Resource | Form::Secret | Form::Pod | Form::Node => None,
+            Form::MeshConfig => vec![&settings.root_namespace],
+            Form::Secret => settings
+                .secret_namespaces
+                .iter()
+                .map(String::as_str)
+                .collect(),
+            Form::Resource | Form::Pod | Form::Node => Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::backoff::Backoff;
 use super::gather::{Gather, Progress};
 use super::kind::{Form, Kind};
 use super::{Closed, Metrics, Settings, Sink};
+use crate::event::{Event, Object, Refused};
 
 /// Longest life of one watch request: how late a connection that died without a word is noticed. The
 /// next request goes on where it was and costs next to nothing.
@@ -56,6 +57,13 @@ pub(super) struct Watch {
     is_listed: bool,
 }
 
+/// What came at once.
+struct Batch {
+    events: Vec<watcher::Event<Value>>,
+    /// What ended it; the stream is not asked for more before this was answered.
+    failure: Option<watcher::Error>,
+}
+
 /// Why a stream of steps is given up and another begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
@@ -72,24 +80,34 @@ enum Remedy {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn new(
-        client: Client,
+    /// The watches of a kind: one for each namespace if it counts in some only.
+    pub(super) fn of(
         kind: &'static Kind,
+        client: &Client,
         settings: &Settings,
-        metrics: Metrics,
-    ) -> Self {
-        Self {
-            client,
+        metrics: &Metrics,
+    ) -> Vec<Self> {
+        let watch = |namespace: Option<&str>, gather| Self {
+            client: client.clone(),
             kind,
-            namespace: kind.namespace(settings).map(str::to_owned),
-            metrics,
-            gather: Gather::new(kind),
+            namespace: namespace.map(str::to_owned),
+            metrics: metrics.clone(),
+            gather,
             backoff: Backoff::default(),
             version: 0,
             is_streaming: true,
             absent: 0,
             is_missing: false,
             is_listed: false,
+        };
+        match kind.namespaces(settings).as_slice() {
+            [] => vec![watch(None, Gather::all(kind))],
+            [only] => vec![watch(Some(*only), Gather::all(kind))],
+            several => {
+                let each = several.iter();
+                each.map(|it| watch(Some(*it), Gather::part(kind)))
+                    .collect()
+            }
         }
     }
 
@@ -137,32 +155,19 @@ impl Watch {
         mut steps: BoxStream<'static, Step>,
         sink: &Sink,
     ) -> Result<(), Closed> {
-        loop {
-            let Some(first) = steps.next().await else {
-                return Ok(());
-            };
-            let mut next = Some(first);
-            let mut failure = None;
+        while let Some(Batch { events, failure }) = batch(&mut steps).await {
             let mut is_listed = false;
-            for _ in 0..BATCH_MAX {
-                match next.take() {
-                    Some(Ok(step)) => match self.gather.take(step) {
-                        Progress::BeganAnew if self.is_streaming => {
-                            // The server takes too long to stream it, or never says that it is done.
-                            self.is_streaming = false;
-                            return Ok(());
-                        }
-                        Progress::Began | Progress::BeganAnew => {}
-                        Progress::Listed => is_listed = true,
-                        Progress::Object => self.backoff.succeeded(),
-                    },
-                    Some(Err(error)) => {
-                        failure = Some(error);
-                        break;
+            for event in events {
+                match self.gather.take(event) {
+                    Progress::BeganAnew if self.is_streaming => {
+                        // The server takes too long to stream it, or never says that it is done.
+                        self.is_streaming = false;
+                        return Ok(());
                     }
-                    None => break,
+                    Progress::Began | Progress::BeganAnew => {}
+                    Progress::Listed => is_listed = true,
+                    Progress::Object => self.backoff.succeeded(),
                 }
-                next = steps.next().now_or_never().flatten();
             }
             self.tell(sink, is_listed).await?;
             if let Some(error) = failure {
@@ -172,10 +177,13 @@ impl Watch {
                 }
             }
         }
+        Ok(())
     }
 
     async fn tell(&mut self, sink: &Sink, is_listed: bool) -> Result<(), Closed> {
-        sink.send(self.gather.events()).await?;
+        let events = self.gather.events();
+        self.complain(&events);
+        sink.send(events).await?;
         if is_listed {
             self.backoff.succeeded();
             self.absent = 0;
@@ -192,6 +200,21 @@ impl Watch {
             self.first_list(sink).await?;
         }
         Ok(())
+    }
+
+    /// Says which objects cannot be used: whoever takes the events may have other things to say of them.
+    fn complain(&self, events: &[Event]) {
+        let objects = events.iter().flat_map(|event| match event {
+            Event::Applied(objects) | Event::Listed { objects, .. } => objects.as_slice(),
+            Event::Deleted(_) | Event::Everything(_) | Event::Synced => &[],
+        });
+        for object in objects {
+            if let Object::Refused(Refused { name, reasons }) = object {
+                let refused = &self.metrics.refused;
+                refused.with_label_values(&[self.kind.name]).inc();
+                tracing::warn!(resource = %name, ?reasons, "a resource cannot be used");
+            }
+        }
     }
 
     async fn first_list(&mut self, sink: &Sink) -> Result<(), Closed> {
@@ -247,6 +270,31 @@ impl Watch {
         let pause = LOOK_INTERVAL.mul_f64(0.75 + fastrand::f64() / 2.0);
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+}
+
+/// Waits for a step and takes those that are there already, too; none at the end.
+async fn batch(steps: &mut BoxStream<'static, Step>) -> Option<Batch> {
+    let mut batch = Batch {
+        events: Vec::new(),
+        failure: None,
+    };
+    let mut next = steps.next().await?;
+    loop {
+        match next {
+            Ok(event) => batch.events.push(event),
+            Err(error) => {
+                batch.failure = Some(error);
+                return Some(batch);
+            }
+        }
+        if batch.events.len() >= BATCH_MAX {
+            return Some(batch);
+        }
+        match steps.next().now_or_never() {
+            Some(Some(step)) => next = step,
+            Some(None) | None => return Some(batch),
+        }
     }
 }
 
@@ -322,3 +370,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 fn gather(kind: &str) -> Gather {
     let kind = KINDS.iter().find(|it| it.name == kind);
-    Gather::new(kind.expect("a kind that is watched"))
+    Gather::all(kind.expect("a kind that is watched"))
 }
 
 fn service(name: &str) -> Value {
@@ -130,4 +130,26 @@ fn a_kind_that_is_not_there_is_an_empty_list() {
     gather.nothing();
 
     assert_eq!(told(&gather.events()), ["list "]);
+}
+
+#[test]
+fn a_list_of_one_namespace_takes_nothing_from_the_others() {
+    let kind = KINDS.iter().find(|it| it.name == "Service");
+    let mut gather = Gather::part(kind.expect("a kind that is watched"));
+    let list = |gather: &mut Gather, names: &[&str]| {
+        gather.take(Step::Init);
+        for name in names {
+            gather.take(Step::InitApply(service(name)));
+        }
+        gather.take(Step::InitDone);
+        told(&gather.events())
+    };
+
+    assert_eq!(list(&mut gather, &["a", "b"]), ["+a +b"]);
+    gather.take(Step::Apply(service("c")));
+    gather.take(Step::Delete(service("a")));
+    assert_eq!(told(&gather.events()), ["+c", "-a"]);
+    // What vanished while nobody was watching goes.
+    assert_eq!(list(&mut gather, &["b"]), ["-c", "+b"]);
+    assert_eq!(list(&mut gather, &[]), ["-b"]);
 }
