@@ -1,4 +1,4 @@
-//! The program under test.
+//! The programs under test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -11,6 +11,8 @@ use crate::wait::soon;
 
 /// Names the program to test instead of one that is built from this workspace.
 const OVERRIDE: &str = "MESHPROXY_TEST_BIN";
+/// The same of the control plane.
+const CONTROL_OVERRIDE: &str = "MESHCONTROL_TEST_BIN";
 
 /// The path of `meshproxy`, built once in the profile of the running test.
 ///
@@ -24,7 +26,20 @@ pub fn meshproxy() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| match std::env::var_os(OVERRIDE) {
         Some(given) => PathBuf::from(given),
-        None => build(),
+        None => build("proxy", "meshproxy"),
+    })
+}
+
+/// The path of `meshcontrol`, in the same way.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn meshcontrol() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| match std::env::var_os(CONTROL_OVERRIDE) {
+        Some(given) => PathBuf::from(given),
+        None => build("control", "meshcontrol"),
     })
 }
 
@@ -45,31 +60,23 @@ pub async fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
         .expect("meshproxy can be started")
 }
 
-fn build() -> PathBuf {
+/// Builds a program of a package and says where it is.
+fn build(package: &str, program: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "proxy",
-            "--bin",
-            "meshproxy",
-        ])
+        .args(["build", "--quiet", "--package", package, "--bin", program])
         .args(["--message-format", "json-render-diagnostics"])
         .args(["--profile", &profile()])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be started");
-    assert!(built.status.success(), "meshproxy cannot be built");
+    assert!(built.status.success(), "{program} cannot be built");
     let messages = String::from_utf8_lossy(&built.stdout);
     let artifact = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|message| {
-            message["executable"].is_string() && message["target"]["name"] == "meshproxy"
-        });
+        .find(|message| message["executable"].is_string() && message["target"]["name"] == program);
     let executable = artifact
         .as_ref()
         .and_then(|message| message["executable"].as_str());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use authority::validity::CLOCK_SKEW;
 use authority::{Key, ServerName, Validity};
 use rustls::server::{NoServerSessionStorage, WantsServerCert};
 use rustls::version::{TLS12, TLS13};
@@ -84,22 +85,9 @@ impl Server {
                 },
                 _ = ticks.tick() => false,
             };
-            let now = SystemTime::now();
-            if !changed && !is_due(secured.validity, now) {
-                continue;
-            }
-            let Some(current) = trust.borrow_and_update().clone() else {
-                continue;
-            };
-            match self.make(&current, now) {
-                Ok((configs, validity)) => {
-                    secured.proxies.send_replace(configs.proxies);
-                    secured.webhooks.send_replace(configs.webhooks);
-                    secured.validity = validity;
-                }
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "cannot renew our certificate");
-                }
+            let current = trust.borrow().clone();
+            if let Some(current) = current {
+                secured.look(&self, &current, changed, SystemTime::now());
             }
         }
     }
@@ -138,12 +126,35 @@ impl Server {
     }
 }
 
+// === impl Secured ===
+
+impl Secured {
+    /// Replaces both if something `changed` or the certificate is half over. If that fails, what there
+    /// is stays.
+    fn look(&mut self, server: &Server, trust: &Trust, changed: bool, now: SystemTime) {
+        if !changed && !is_due(self.validity, now) {
+            return;
+        }
+        match server.make(trust, now) {
+            Ok((configs, validity)) => {
+                self.proxies.send_replace(configs.proxies);
+                self.webhooks.send_replace(configs.webhooks);
+                self.validity = validity;
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "cannot renew our certificate");
+            }
+        }
+    }
+}
+
 /// Whether half of a certificate's time is over. A clock that was set back behind its beginning is no
 /// reason to keep it either.
 fn is_due(validity: Validity, now: SystemTime) -> bool {
-    let life = validity.not_after.duration_since(validity.not_before);
-    let half = validity.not_before + life.unwrap_or_default() / 2;
-    now >= half || now < validity.not_before
+    let span = validity.not_after.duration_since(validity.not_before);
+    // It begins before it was made, for those whose clocks are late.
+    let lifetime = span.unwrap_or_default().saturating_sub(CLOCK_SKEW);
+    now + lifetime / 2 >= validity.not_after || now < validity.not_before
 }
 
 /// The names of the control plane in a cluster, and without one also those of this host.
@@ -184,27 +195,58 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_when_half_of_its_time_is_over() {
-        let not_before = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        let hour = Duration::from_secs(3_600);
-        let validity = Validity {
-            not_before,
-            not_after: not_before + hour * 24,
-        };
+        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        for lifetime in [60, 3_600, 24 * 3_600].map(Duration::from_secs) {
+            let validity = Validity {
+                not_before: made - CLOCK_SKEW,
+                not_after: made + lifetime,
+            };
 
-        assert!(!is_due(validity, not_before));
-        assert!(!is_due(
-            validity,
-            not_before + hour * 12 - Duration::from_secs(1)
-        ));
-        assert!(is_due(validity, not_before + hour * 12));
+            assert!(!is_due(validity, made));
+            assert!(!is_due(
+                validity,
+                made + lifetime / 2 - Duration::from_secs(1)
+            ));
+            assert!(is_due(validity, made + lifetime / 2));
+            assert!(
+                is_due(validity, made + lifetime * 1_000),
+                "the clock was moved"
+            );
+            let before = made - CLOCK_SKEW * 2;
+            assert!(is_due(validity, before), "the clock was set back");
+        }
+    }
+
+    #[test]
+    fn when_the_clock_was_moved_connections_have_another_certificate_that_is_valid_then() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        let day = Duration::from_secs(24 * 3_600);
+        let authority = authority::Authority::root("test", now, day * 90).expect("a root");
+        let mut roots = authority::Bundle::default();
+        roots.add(authority.certificate()).expect("a root");
+        let trust = Trust::new(authority, roots, now).expect("it signs");
+        let names = vec!["localhost".parse().expect("a name")];
+        let server = Server::new(names, &"td".into(), day);
+        let mut secured = server.start(&trust, now).expect("a certificate");
+        let mut proxies = secured.proxies.subscribe();
+
+        secured.look(&server, &trust, false, now + day / 3);
+        assert!(!proxies.has_changed().expect("the sender lives"));
+        secured.look(&server, &trust, false, now + day * 30);
+        assert!(proxies.has_changed().expect("the sender lives"));
+        assert_eq!(secured.validity.not_after, now + day * 31);
+        proxies.mark_unchanged();
+        secured.look(&server, &trust, true, now + day * 30);
         assert!(
-            is_due(validity, not_before + hour * 1_000),
-            "the clock was moved"
+            proxies
+                .has_changed()
+                .expect("other roots are another reason")
         );
-        assert!(
-            is_due(validity, not_before - hour),
-            "the clock was set back"
-        );
+
+        // When the authority is over, what there is stays.
+        let last = secured.validity;
+        secured.look(&server, &trust, false, now + day * 100);
+        assert_eq!(secured.validity, last);
     }
 
     #[test]

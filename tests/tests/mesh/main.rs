@@ -10,6 +10,7 @@ mod capacity;
 mod cases;
 mod commands;
 mod connections;
+mod control_trust;
 mod cors;
 mod detection;
 mod discovery;
