@@ -11,8 +11,10 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+mod emit;
 mod places;
 
+pub(crate) use emit::emit;
 use places::widths;
 pub(crate) use places::{At, Place, Places};
 
@@ -70,11 +72,6 @@ pub(crate) fn parse(text: &str) -> Result<Value, SyntaxError> {
                 .unwrap_or_else(|| explain(&error.to_string(), place.character(text)));
             SyntaxError { message, place }
         })
-}
-
-/// A value as one document, without a marker before it.
-pub(crate) fn emit(value: &Value) -> String {
-    serde_yaml::to_string(value).expect("a value with texts as keys can be written")
 }
 
 /// The scanner's time grows with the square of open flow brackets, so that a megabyte of `[` would
