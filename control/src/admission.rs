@@ -17,6 +17,7 @@ mod review;
 mod tests;
 mod validation;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +26,13 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Body;
+use kube::Client;
+use prometheus::Registry;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::inject::Injector;
+use crate::inject::{self, Injector};
 pub use counters::Counters;
 use review::{Answer, Asked, Verdict};
 
@@ -47,6 +50,9 @@ const READING_MAX: usize = 16;
 const JUDGED_MAX: usize = 2;
 /// Longest wait for a place and the question; API servers wait for 10 s if not told otherwise.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for the version of the API server, which is taken for a new one if it does not tell.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Answers reviews. Clones are cheap and share all limits.
 #[derive(Debug, Clone)]
@@ -93,6 +99,28 @@ impl Router {
                 judging: Semaphore::new(JUDGED_MAX),
             }),
         }
+    }
+
+    /// A router that injects what stands in a folder, into pods of the cluster that `client` is of.
+    ///
+    /// # Errors
+    ///
+    /// If template or settings cannot be read, or `registry` has metrics of the same name.
+    pub async fn for_cluster(
+        client: &Client,
+        injection_dir: &Path,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        let mut injector = inject::injector_in(injection_dir)?;
+        let version = &mut injector.settings.kubernetes_version;
+        if version.is_none() {
+            match timeout(VERSION_TIMEOUT, client.apiserver_version()).await {
+                Ok(Ok(info)) => *version = Some(info.git_version),
+                Ok(Err(error)) => warn!(%error, "the API server does not tell its version"),
+                Err(_) => warn!("the API server does not tell its version in time"),
+            }
+        }
+        Ok(Self::new(injector, Counters::new(registry)?))
     }
 
     /// Answers one request.

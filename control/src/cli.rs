@@ -10,6 +10,8 @@ mod value;
 
 use clap::{Parser, Subcommand};
 
+pub use crate::crd::CrdsArgs;
+pub use crate::inject::InjectArgs;
 pub use serve::{ServeArgs, Source};
 pub use token::TokenArgs;
 
@@ -39,4 +41,11 @@ pub enum Command {
     /// Print a token by which a workload proves who it is to `serve --source dir:` with the same
     /// --state-dir.
     Token(TokenArgs),
+    /// Add a proxy to the pods that files make, for clusters without the webhook. Documents with pods lose
+    /// their comments; all others pass as they are.
+    ///
+    /// Exit codes: 0 done, 1 a file cannot be read or an annotation is wrong, 2 usage.
+    Inject(InjectArgs),
+    /// Print the definitions of all kinds for Kubernetes: `meshcontrol crds | kubectl apply -f -`.
+    Crds(CrdsArgs),
 }

@@ -22,7 +22,7 @@ mod workload;
 use serde_json::{Map, Value, json};
 
 pub use annotation::Mistake;
-pub use command::{InjectArgs, injector, run};
+pub use command::{InjectArgs, injector_in, run};
 pub use policy::{Namespace, Skip};
 pub use settings::{Amounts, NativeSidecars, Resources, Settings};
 pub use template::Template;

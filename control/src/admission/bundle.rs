@@ -2,7 +2,8 @@
 //! vouch for us.
 //!
 //! The chart makes the configurations without it. One replica writes, and only what differs; who changes
-//! them by hand or installs anew is corrected at the next look.
+//! them by hand or installs anew is corrected at the next look. Whether failures of a webhook count is left
+//! as it is written.
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+
+use crate::lease::Leadership;
 
 /// Time between two looks when nothing changes here.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -49,34 +52,43 @@ enum KeepError {
     Json(#[from] serde_json::Error),
 }
 
-/// What is known of the roots and of who writes.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// The roots as PEM; none while there is no authority.
-    pub roots: watch::Receiver<Option<String>>,
-    /// Whether this replica is the one that writes.
-    pub leads: watch::Receiver<bool>,
-}
-
-/// Keeps the configurations for ever; ends when nobody tells of roots any more.
-pub async fn keep(client: Client, configurations: Configurations, mut known: Known) {
+/// Keeps the configurations while `leadership` is held; ends when nobody tells of roots any more. `pem`
+/// are the roots that are told of, none while there is no authority.
+pub async fn keep<T>(
+    client: Client,
+    configurations: Configurations,
+    mut told: watch::Receiver<T>,
+    pem: impl Fn(&T) -> Option<String>,
+    mut leadership: Leadership,
+) {
     loop {
-        let roots = known.roots.borrow_and_update().clone();
-        let leads = *known.leads.borrow_and_update();
+        leadership.won().await;
+        let roots = pem(&told.borrow_and_update());
         let mut pause = LOOK_INTERVAL;
-        if let (Some(roots), true) = (roots, leads)
+        if let Some(roots) = roots
             && let Err(error) = write(&client, &configurations, &roots).await
         {
             warn!(%error, "the webhook configurations could not be kept");
             pause = RETRY_INTERVAL;
         }
-        let more = tokio::select! {
-            changed = known.roots.changed() => changed.is_ok(),
-            changed = known.leads.changed() => changed.is_ok(),
-            () = sleep(pause) => true,
-        };
-        if !more {
-            return;
+        tokio::select! {
+            changed = told.changed() => if changed.is_err() {
+                return;
+            },
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+// === impl Configurations ===
+
+impl Configurations {
+    /// Those of the chart.
+    pub fn of(service: &str, namespace: &str) -> Self {
+        let name = format!("{service}-{namespace}");
+        Self {
+            mutating: name.clone(),
+            validating: name,
         }
     }
 }

@@ -32,6 +32,15 @@ pub struct ServeArgs {
     /// Name of this replica, by which others know it [default: the host name].
     #[arg(long, value_name = "NAME", env = "MESHCONTROL_NAME", value_parser = account)]
     pub name: Option<String>,
+    /// Folder with `template.yaml` and `values.yaml`: what is added to pods, with `--source kubernetes`. A
+    /// file that is not there is the one of the chart.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "MESHCONTROL_INJECTION_DIR",
+        default_value = "/etc/meshcontrol/injection"
+    )]
+    pub injection_dir: PathBuf,
     /// What is logged on stderr: a level, or levels by module. What was signed for whom has the
     /// target `audit`.
     #[arg(long, value_name = "FILTER", env = "MESHCONTROL_LOG", default_value = "info", value_parser = log_filter)]

@@ -61,7 +61,7 @@ pub fn run(arguments: &InjectArgs) -> ExitCode {
 /// # Errors
 ///
 /// If a file cannot be read or is wrong.
-pub fn injector(template: Option<&Path>, values: Option<&Path>) -> anyhow::Result<Injector> {
+fn injector(template: Option<&Path>, values: Option<&Path>) -> anyhow::Result<Injector> {
     let mut injector = Injector::default();
     if let Some(path) = values {
         injector.settings = Settings::parse(path, &read(path)?).map_err(problems)?;
@@ -70,6 +70,17 @@ pub fn injector(template: Option<&Path>, values: Option<&Path>) -> anyhow::Resul
         injector.template = Template::parse(path, &read(path)?).map_err(problems)?;
     }
     Ok(injector)
+}
+
+/// Settings and template from `values.yaml` and `template.yaml` of a folder, as far as they are there.
+///
+/// # Errors
+///
+/// If a file cannot be read or is wrong.
+pub fn injector_in(dir: &Path) -> anyhow::Result<Injector> {
+    let present = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
+    let (template, values) = (present("template.yaml"), present("values.yaml"));
+    injector(template.as_deref(), values.as_deref())
 }
 
 fn inject(arguments: &InjectArgs) -> anyhow::Result<Report> {
