@@ -45,6 +45,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ append .Values.webhooks.excludedNamespaces .Release.Namespace | uniq | toJson }}
 {{- end }}
 
+{{/* Namespaces whose Secrets may be read; empty for all. */}}
+{{- define "meshproxy.secretNamespaces" -}}
+{{- $namespaces := .Values.secrets.namespaces }}
+{{- if and $namespaces .Values.gateway.enabled }}
+{{- $namespaces = append $namespaces .Release.Namespace | uniq }}
+{{- end }}
+{{- toJson $namespaces }}
+{{- end }}
+
 {{/* No root, no way to become it, nothing to write to, and only the usual system calls. */}}
 {{- define "meshproxy.podSecurity" -}}
 runAsNonRoot: true
