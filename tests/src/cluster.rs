@@ -6,7 +6,7 @@
 //! One cluster is shared by all scenarios of a test binary, as a start takes seconds; each has
 //! namespaces of its own. Whoever stops servers starts a cluster of its own.
 
-mod binaries;
+pub(crate) mod binaries;
 mod etcd;
 mod kubeconfig;
 mod kubectl;

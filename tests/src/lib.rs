@@ -8,6 +8,7 @@
 pub mod authority;
 pub mod binary;
 pub mod body;
+pub mod chart;
 pub mod client;
 pub mod cluster;
 pub mod control;

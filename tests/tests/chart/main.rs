@@ -1,7 +1,6 @@
 //! What `helm` makes of the chart, without a cluster: that it takes the values it should and no others,
 //! and that what it renders has the rights and limits that it promises.
 
-mod helm;
 mod objects;
 mod pods;
 mod rights;

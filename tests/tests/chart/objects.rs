@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::helm::{NAMESPACE, VARIANTS, items, named, of_kind, render, texts};
+use tests::chart::{NAMESPACE, VARIANTS, items, named, of_kind, render, texts};
 
 /// Kinds that belong to no namespace.
 const OF_THE_CLUSTER: [&str; 4] = [

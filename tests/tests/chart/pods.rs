@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::helm::{VARIANTS, items, of_kind, render};
+use tests::chart::{VARIANTS, items, of_kind, render};
 
 /// The pods of all deployments and tests, with the names of these.
 fn pods(objects: &[Value]) -> Vec<(&Value, &Value)> {

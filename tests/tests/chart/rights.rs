@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::helm::{NAMESPACE, VARIANTS, items, of_kind, render, texts};
+use tests::chart::{NAMESPACE, VARIANTS, items, of_kind, render, texts};
 
 /// Verbs that change nothing.
 const READING: [&str; 3] = ["get", "list", "watch"];
@@ -128,8 +128,13 @@ fn secrets_of_other_namespaces_are_read_only_where_that_is_allowed() {
 
     assert_eq!(reads_secrets(&everywhere, "ClusterRoleBinding"), [""]);
     assert!(reads_secrets(&everywhere, "RoleBinding").is_empty());
+    let with_gateway = render(&["secrets.namespaces={shop}", "gateway.enabled=true"]);
     assert!(reads_secrets(&somewhere, "ClusterRoleBinding").is_empty());
     assert_eq!(reads_secrets(&somewhere, "RoleBinding"), ["shop", "edge"]);
+    assert_eq!(
+        reads_secrets(&with_gateway, "RoleBinding"),
+        ["shop", NAMESPACE]
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::helm::{items, of_kind, render, texts};
+use tests::chart::{items, of_kind, render, texts};
 
 /// Whether labels meet a selector.
 fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::helm::{VARIANTS, chart, helm, refusal};
+use tests::chart::{VARIANTS, folder, helm, refusal};
 
 #[test]
 fn strict_lint_finds_nothing_whatever_is_set() {
@@ -108,7 +108,7 @@ fn every_object_of_the_schema_says_what_may_be_in_it() {
 
 #[test]
 fn every_value_that_may_be_set_is_documented_with_its_default() {
-    let defaults = fs::read_to_string(chart().join("values.yaml")).expect("the chart has values");
+    let defaults = fs::read_to_string(folder().join("values.yaml")).expect("the chart has values");
     let defaults: Value = config::strict::parse(Path::new("values.yaml"), &defaults)
         .expect("the values are YAML")
         .value;
@@ -139,7 +139,7 @@ fn missing(schema: &Value, defaults: &Value, path: &str) -> Vec<String> {
 }
 
 fn schema() -> Value {
-    let text = fs::read(chart().join("values.schema.json")).expect("the chart has a schema");
+    let text = fs::read(folder().join("values.schema.json")).expect("the chart has a schema");
     serde_json::from_slice(&text).expect("the schema is JSON")
 }
 

@@ -1,6 +1,7 @@
 //! Scenarios against a real Kubernetes API server: what the control plane sees of it, and what proxies
 //! see of that.
 
+mod chart;
 mod definitions;
 mod gate;
 mod lease;

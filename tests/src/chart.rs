@@ -1,17 +1,21 @@
-//! The chart, rendered by the real `helm`.
+//! The chart of the mesh, rendered by the real `helm`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, binaries};
 
 /// Namespace of the release.
-pub(crate) const NAMESPACE: &str = "istio-system";
+pub const NAMESPACE: &str = "istio-system";
+/// Service account of the control plane.
+pub const ACCOUNT: &str = "meshcontrol";
 /// What `helm` takes the cluster to be: without one it would take a version that it was built with.
 const KUBERNETES: &str = "1.36.0";
 
 /// Sets of values that change which objects there are.
-pub(crate) const VARIANTS: [(&str, &[&str]); 6] = [
+pub const VARIANTS: [(&str, &[&str]); 6] = [
     ("as it comes", &[]),
     (
         "one replica, ports and names for old tools",
@@ -51,7 +55,7 @@ pub(crate) const VARIANTS: [(&str, &[&str]); 6] = [
 ];
 
 /// The folder of the chart.
-pub(crate) fn chart() -> PathBuf {
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/meshproxy")
 }
 
@@ -60,11 +64,8 @@ pub(crate) fn chart() -> PathBuf {
 /// # Panics
 ///
 /// If `helm` refuses, with what it says.
-pub(crate) fn render(settings: &[&str]) -> Vec<Value> {
-    let rendered = template(settings);
-    let text = String::from_utf8_lossy(&rendered.stdout);
-    let said = String::from_utf8_lossy(&rendered.stderr);
-    assert!(rendered.status.success(), "{settings:?}: {said}");
+pub fn render(settings: &[&str]) -> Vec<Value> {
+    let text = render_text(settings);
     text.split("\n---\n")
         .map(|document| {
             let document = config::strict::parse(Path::new("rendered"), document);
@@ -73,29 +74,37 @@ pub(crate) fn render(settings: &[&str]) -> Vec<Value> {
         .collect()
 }
 
+/// The same as `helm` prints it.
+///
+/// # Panics
+///
+/// If `helm` refuses, with what it says.
+pub fn render_text(settings: &[&str]) -> String {
+    let rendered = template(settings);
+    let said = String::from_utf8_lossy(&rendered.stderr);
+    assert!(rendered.status.success(), "{settings:?}: {said}");
+    String::from_utf8_lossy(&rendered.stdout).into_owned()
+}
+
 /// What `helm` says when it refuses `settings`.
 ///
 /// # Panics
 ///
 /// If it takes them.
-pub(crate) fn refusal(settings: &[&str]) -> String {
+pub fn refusal(settings: &[&str]) -> String {
     let rendered = template(settings);
     assert!(!rendered.status.success(), "{settings:?} is taken");
     String::from_utf8_lossy(&rendered.stderr).into_owned()
 }
 
-/// Runs `helm` with `arguments` to its end.
-pub(crate) fn helm(arguments: &[&str]) -> Output {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-    let target = target.expect("cargo has its folder for tests in the target folder");
-    let helm = target.join("kubernetes/helm");
-    assert!(
-        helm.is_file(),
-        "{} is not there: run `tests/install-kubernetes`, which builds it",
-        helm.display()
-    );
-    let mut command = Command::new(helm);
-    command.args(arguments).arg(chart());
+/// Runs `helm` with `arguments`, and the chart as the last of them, to its end.
+///
+/// # Panics
+///
+/// If it cannot be started.
+pub fn helm(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binaries::path("helm"));
+    command.args(arguments).arg(folder());
     command.output().expect("helm can be started")
 }
 
@@ -109,10 +118,7 @@ fn template(settings: &[&str]) -> Output {
 }
 
 /// The objects of a kind.
-pub(crate) fn of_kind<'a>(
-    objects: &'a [Value],
-    kind: &'a str,
-) -> impl Iterator<Item = &'a Value> + 'a {
+pub fn of_kind<'a>(objects: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
     objects.iter().filter(move |object| object["kind"] == kind)
 }
 
@@ -121,7 +127,7 @@ pub(crate) fn of_kind<'a>(
 /// # Panics
 ///
 /// If there is none.
-pub(crate) fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+pub fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     objects
         .iter()
         .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
@@ -129,11 +135,39 @@ pub(crate) fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Val
 }
 
 /// The items of a list; none if it is not there.
-pub(crate) fn items(value: &Value) -> impl Iterator<Item = &Value> {
+pub fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
 /// The texts of a list; none if it is not there.
-pub(crate) fn texts(value: &Value) -> Vec<&str> {
+pub fn texts(value: &Value) -> Vec<&str> {
     items(value).filter_map(Value::as_str).collect()
+}
+
+/// Gives the account of the control plane the rights that the chart has for it with `settings`, in the
+/// namespace of the release, and returns a kubeconfig of it. May be done again.
+///
+/// # Panics
+///
+/// If the cluster does not take them.
+pub async fn under_chart_rbac(cluster: &Cluster, settings: &[&str]) -> PathBuf {
+    let objects = render(settings);
+    let is_right = |object: &&Value| {
+        object["kind"]
+            .as_str()
+            .is_some_and(|it| it.contains("Role"))
+    };
+    let rights: Vec<&Value> = objects.iter().filter(is_right).collect();
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE},
+    });
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    let kubectl = cluster.kubectl();
+    kubectl.done(&apply, &namespace.to_string()).await;
+    cluster.account(NAMESPACE, ACCOUNT).await;
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": rights});
+    kubectl.done(&apply, &list.to_string()).await;
+    cluster.account_kubeconfig(NAMESPACE, ACCOUNT).await
 }
