@@ -114,30 +114,111 @@ struct Around {
     commands: mpsc::Sender<Command>,
 }
 
+/// What is open before anything is configured.
+struct Opened {
+    /// Who the workload is in metrics.
+    identity: Identity,
+    own: Option<OwnIdentity>,
+    plane: Option<Plane>,
+    publisher: Publisher,
+    metrics: Arc<Metrics>,
+    lifecycle: watch::Sender<Lifecycle>,
+    admin: Arc<AdminState>,
+    bound: Addresses,
+    dns: Option<dns_proxy::Listening>,
+    /// Sockets beside listeners, to be handed over.
+    held: Sockets,
+    pressure: Option<Arc<Pressure>>,
+    tasks: Vec<AbortHandle>,
+}
+
 /// Brings the proxy to where it serves; none if it was told to stop before. The tasks that come with it
 /// end with it.
 async fn start(
     settings: &Settings,
-    around: Around,
+    mut around: Around,
     inputs: &mut Inputs,
 ) -> anyhow::Result<Option<(Control, Vec<AbortHandle>)>> {
+    let mut opened = open(settings, &mut around).await?;
+    if let Some(plane) = &mut opened.plane {
+        tokio::select! {
+            () = plane.ready() => {}
+            () = inputs.signals.stop() => return Ok(None),
+        }
+        if let Some(folder) = plane.identity_dir() {
+            opened.own = OwnIdentity::start(settings, Some(folder))?;
+        }
+    }
+    let Opened {
+        publisher,
+        metrics,
+        lifecycle,
+        admin,
+        bound,
+        ..
+    } = opened;
     let Around {
         filter,
         files,
         mut before,
         named_files,
-        reload,
         updates,
-        commands,
+        ..
     } = around;
-    let mut own = OwnIdentity::start(settings, settings.identity_dir.clone())?;
+    let line = before.take_line();
+    let beside = Beside {
+        pressure: opened.pressure,
+        demands: opened.plane.as_ref().and_then(Plane::demands),
+    };
+    let learn = beside.demands.clone().map(|demands| dns_proxy::Learn {
+        demands,
+        publisher: publisher.clone(),
+    });
+    let workers = start_workers(settings, files, &publisher, &metrics, beside)?;
+    let beginning = Beginning {
+        identity: opened.identity,
+        own: opened.own,
+        plane: opened.plane,
+        named_files,
+        listeners: Listeners::new(workers, Arc::clone(&admin.loads), before.take_sockets()),
+        publisher,
+        metrics: Arc::clone(&metrics),
+        resolver: Resolver::new(updates, metrics.process.dns_resolutions.clone()),
+        admin: Arc::clone(&admin),
+    };
+    let mut configuration = Configuration::new(settings, beginning);
+    configuration
+        .start(&mut inputs.resolved, FIRST_DNS_TIMEOUT)
+        .await?;
+    let names = answer_names(opened.dns, &metrics, learn)?;
+    lifecycle.send_replace(Lifecycle::Ready);
+    tracing::info!(admin = %bound.admin, metrics = %bound.metrics, health = %bound.health, "ready");
+    before.tell_ready();
+    let parts = Parts {
+        configuration,
+        lifecycle,
+        filter,
+        held: opened.held,
+        line,
+        admin,
+        metrics,
+        names,
+    };
+    let control = Control::new(&settings.lifecycle, parts);
+    Ok(Some((control, opened.tasks)))
+}
+
+/// Opens what does not depend on the configuration, so that whoever asks hears how far the proxy is, and
+/// begins to follow a control plane, if there is one.
+async fn open(settings: &Settings, around: &mut Around) -> anyhow::Result<Opened> {
+    let own = OwnIdentity::start(settings, settings.identity_dir.clone())?;
     let identity = identity_in_metrics(settings, own.as_ref())?;
     let metrics = Metrics::new(identity.clone(), SERIES_MAX);
     let publisher = Publisher::default();
     metrics.show_health(publisher.clone());
-    let mut plane = Plane::start(settings, reload, &publisher, &metrics)?;
-    let resolver = Resolver::new(updates, metrics.process.dns_resolutions.clone());
+    let plane = Plane::start(settings, around.reload.clone(), &publisher, &metrics)?;
     let (lifecycle, lifecycle_seen) = watch::channel(Lifecycle::Starting);
+    let before = &mut around.before;
     let dns = listen_for_names(settings, &mut before.sockets)?;
     let admin = Arc::new(AdminState {
         control: plane.as_ref().map(Plane::view),
@@ -147,66 +228,31 @@ async fn start(
             publisher.clone(),
             exposition(&metrics, &publisher),
             lifecycle_seen,
-            commands.clone(),
+            around.commands.clone(),
         )
     });
-    // Before the configuration is read, so that whoever asks hears how far the proxy is.
     let mut servers = Servers::bind(addresses(settings), &mut before.sockets).await?;
     let (bound, mut held) = (servers.addresses(), servers.take_held());
     hold_names(dns.as_ref(), &mut held)?;
     let serving = tokio::spawn(serve(servers, Arc::clone(&admin), before.is_there()));
-    let workload = workload::watch(settings.lifecycle.exit_with_app, commands)?;
+    let workload = workload::watch(settings.lifecycle.exit_with_app, around.commands.clone())?;
     let memory = memory::watch(settings.capacity.memory, &metrics)?;
-
-    if let Some(plane) = &mut plane {
-        tokio::select! {
-            () = plane.ready() => {}
-            () = inputs.signals.stop() => return Ok(None),
-        }
-        if let Some(folder) = plane.identity_dir() {
-            own = OwnIdentity::start(settings, Some(folder))?;
-        }
-    }
-    let line = before.take_line();
-    let pressure = memory.as_ref().map(|(_, pressure)| Arc::clone(pressure));
-    let beside = Beside {
-        pressure,
-        demands: plane.as_ref().and_then(Plane::demands),
-    };
-    let workers = start_workers(settings, files, &publisher, &metrics, beside)?;
-    let beginning = Beginning {
+    let (looking, pressure) = memory.unzip();
+    let tasks = [Some(serving.abort_handle()), workload, looking];
+    Ok(Opened {
         identity,
         own,
         plane,
-        named_files,
-        listeners: Listeners::new(workers, Arc::clone(&admin.loads), before.take_sockets()),
         publisher,
-        metrics: Arc::clone(&metrics),
-        resolver,
-        admin: Arc::clone(&admin),
-    };
-    let mut configuration = Configuration::new(settings, beginning);
-    configuration
-        .start(&mut inputs.resolved, FIRST_DNS_TIMEOUT)
-        .await?;
-    let names = answer_names(dns, &metrics)?;
-    lifecycle.send_replace(Lifecycle::Ready);
-    tracing::info!(admin = %bound.admin, metrics = %bound.metrics, health = %bound.health, "ready");
-    before.tell_ready();
-    let looking = memory.map(|(task, _)| task);
-    let tasks = [Some(serving.abort_handle()), workload, looking];
-    let parts = Parts {
-        configuration,
-        lifecycle,
-        filter,
-        held,
-        line,
-        admin,
         metrics,
-        names,
-    };
-    let control = Control::new(&settings.lifecycle, parts);
-    Ok(Some((control, tasks.into_iter().flatten().collect())))
+        lifecycle,
+        admin,
+        bound,
+        dns,
+        held,
+        pressure,
+        tasks: tasks.into_iter().flatten().collect(),
+    })
 }
 
 /// Serves admin, metrics and health; where there is a process before, that one answers until this one
@@ -253,9 +299,10 @@ fn hold_names(listening: Option<&dns_proxy::Listening>, held: &mut Sockets) -> a
 fn answer_names(
     listening: Option<dns_proxy::Listening>,
     metrics: &Metrics,
+    learn: Option<dns_proxy::Learn>,
 ) -> anyhow::Result<Option<dns_proxy::Serving>> {
     let counters = || metrics.process.dns.clone();
-    let serving = listening.map(|listening| listening.serve(counters()));
+    let serving = listening.map(|listening| listening.serve(counters(), learn));
     serving.transpose().context("answer names")
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod fuzz;
 
 mod families;
 mod judge;
+mod learn;
 mod names;
 mod peers;
 mod serve;
@@ -38,6 +39,7 @@ use crate::handover::Sockets as Inherited;
 use crate::snapshot::Shared;
 use crate::telemetry::metrics::DnsCounters;
 use families::Families;
+pub use learn::Learn;
 use names::Names;
 use serve::{Closed, Server};
 pub(crate) use servers::PORT;
@@ -154,12 +156,12 @@ impl Listening {
         Arc::clone(&self.state)
     }
 
-    /// Begins to answer.
+    /// Begins to answer; what is not known is asked of a control plane first, if there is one.
     ///
     /// # Errors
     ///
     /// When the system gives no thread or no event queue.
-    pub fn serve(self, counters: DnsCounters) -> io::Result<Serving> {
+    pub fn serve(self, counters: DnsCounters, learn: Option<Learn>) -> io::Result<Serving> {
         let (open, closed) = watch::channel(());
         let addresses = self.state.listening.clone();
         let runtime = || {
@@ -179,7 +181,7 @@ impl Listening {
                     }
                 };
                 runtime.block_on(async {
-                    let mut tasks = match self.tasks(counters, closed) {
+                    let mut tasks = match self.tasks(counters, learn, closed) {
                         Ok(tasks) => tasks,
                         Err(error) => {
                             let _ = started.send(Err(error));
@@ -196,11 +198,17 @@ impl Listening {
     }
 
     /// One task for each socket.
-    fn tasks(self, counters: DnsCounters, closed: Closed) -> io::Result<JoinSet<()>> {
+    fn tasks(
+        self,
+        counters: DnsCounters,
+        learn: Option<Learn>,
+        closed: Closed,
+    ) -> io::Result<JoinSet<()>> {
         let servers = Servers::new(Arc::clone(&self.state), self.upstream);
         let server = Rc::new(Server {
             state: self.state,
             upstream: Upstream::new(servers),
+            learn,
             counters,
             turn: Cell::new(fastrand::usize(..)),
             refusals: Throttle::default(),

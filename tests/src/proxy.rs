@@ -99,8 +99,24 @@ impl Proxy {
         Self::start_by(Command::new(meshproxy()), config, arguments).await
     }
 
-    async fn start_by(command: Command, config: &Path, arguments: &[&str]) -> Self {
-        let mut child = spawn(command, config, arguments);
+    /// Starts a proxy that follows control planes, and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// If it does not become ready.
+    pub async fn follow(urls: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(meshproxy());
+        command.args(["--control", urls]);
+        Self::start_as(command, None, arguments).await
+    }
+
+    async fn start_by(mut command: Command, config: &Path, arguments: &[&str]) -> Self {
+        command.arg("--config").arg(config);
+        Self::start_as(command, Some(config), arguments).await
+    }
+
+    async fn start_as(command: Command, config: Option<&Path>, arguments: &[&str]) -> Self {
+        let mut child = spawn(command, arguments);
         let stdout = Lines::of(child.stdout.take().expect("piped"));
         let stderr = Lines::of(child.stderr.take().expect("piped"));
         let is_ready = |line: &str| line.contains("ready") && line.contains("health=");
@@ -109,7 +125,7 @@ impl Proxy {
             child,
             heir: None,
             _folder: None,
-            config: config.to_owned(),
+            config: config.unwrap_or(Path::new("")).to_owned(),
             admin: address(&ready, "admin"),
             metrics: address(&ready, "metrics"),
             health: address(&ready, "health"),
@@ -120,7 +136,7 @@ impl Proxy {
         proxy
     }
 
-    /// Its configuration file or folder.
+    /// Its configuration file or folder; nothing if it follows a control plane.
     pub fn config(&self) -> &Path {
         &self.config
     }
@@ -302,8 +318,7 @@ impl Drop for Proxy {
     }
 }
 
-fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> Child {
-    command.arg("--config").arg(config);
+fn spawn(mut command: Command, arguments: &[&str]) -> Child {
     command.args(["--bind", "127.0.0.1"]);
     for server in ["--admin-addr", "--metrics-addr", "--health-addr"] {
         command.args([server, "127.0.0.1:0"]);

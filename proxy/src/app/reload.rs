@@ -374,7 +374,10 @@ impl Configuration {
             return Ok(Prepared::Unchanged(loaded, answered));
         }
         let planned = self.compiler.plan(&mesh, &certificates);
-        let sockets = self.listeners.bind_new(planned.table())?;
+        let sockets = match self.plane {
+            None => self.listeners.bind_new(planned.table())?,
+            Some(_) => self.listeners.bind_possible(planned.table()),
+        };
         let compiled = planned.commit();
         let compile = clock.lap();
         tracing::debug!(?load, ?index, ?compile, "generation prepared");

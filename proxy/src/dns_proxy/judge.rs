@@ -105,6 +105,14 @@ pub(crate) fn judge(packet: &[u8], names: &Names, transport: Transport, turn: us
     }
 }
 
+/// The name that a packet asks for, if it is of the kind that we answer names of the mesh.
+pub(crate) fn name_asked(packet: &[u8]) -> Option<String> {
+    let asked = Message::from_vec(packet).ok()?;
+    let query = asked.queries.first()?;
+    let is_ours = query.query_class() == DNSClass::IN && is_answered(query.query_type());
+    text(query.name()).filter(|_| is_ours)
+}
+
 /// What is answered to a question that nobody has an answer for.
 pub(crate) fn failure(packet: &[u8]) -> Option<Vec<u8>> {
     let asked = Message::from_vec(packet).ok()?;

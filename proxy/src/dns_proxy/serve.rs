@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::State;
 use super::judge::{Fate, Forwarded, QUESTION_BYTES_MAX, Transport, failure, judge};
+use super::learn::Learn;
 use super::names::Names;
 use super::peers::Peers;
 use super::throttle::Throttle;
@@ -36,6 +37,8 @@ pub(super) type Closed = watch::Receiver<()>;
 pub(super) struct Server {
     pub(super) state: Arc<State>,
     pub(super) upstream: Upstream,
+    /// Where it is asked what is not known; none without a control plane.
+    pub(super) learn: Option<Learn>,
     pub(super) counters: DnsCounters,
     /// Counts answers, so that endpoints are the first in turn.
     pub(super) turn: Cell<usize>,
@@ -90,8 +93,8 @@ impl Server {
                     let (server, socket) = (Rc::clone(&self), Rc::clone(&socket));
                     let packet = packet.to_vec();
                     asking.spawn_local(async move {
-                        let asked = server.forward(&packet, Transport::Udp, forwarded).await;
-                        if let Some(reply) = asked {
+                        let question = (&packet[..], Transport::Udp, peer);
+                        if let Some(reply) = server.resolve(question, forwarded).await {
                             let _ = socket.send_to(&reply, peer).await;
                         }
                     });
@@ -148,7 +151,8 @@ impl Server {
                 Fate::Ignored => return Ok(()),
                 Fate::Refused(reply) | Fate::Answered(reply) => Some(reply),
                 Fate::Forwarded(forwarded) => {
-                    self.forward(&packet, Transport::Tcp, forwarded).await
+                    let question = (&packet[..], Transport::Tcp, peer);
+                    self.resolve(question, forwarded).await
                 }
             };
             let Some(reply) = reply else {
@@ -197,6 +201,25 @@ impl Server {
             }
         }
         fate
+    }
+
+    /// What becomes of a question whose name is not known: the mesh may have it all the same.
+    async fn resolve(
+        &self,
+        (packet, transport, peer): (&[u8], Transport, SocketAddr),
+        forwarded: Forwarded,
+    ) -> Option<Vec<u8>> {
+        if let Some(learn) = &self.learn
+            && !forwarded.known
+            && learn.learn(packet).await
+        {
+            return match self.judge(packet, transport, peer) {
+                Fate::Ignored => None,
+                Fate::Refused(reply) | Fate::Answered(reply) => Some(reply),
+                Fate::Forwarded(forwarded) => self.forward(packet, transport, forwarded).await,
+            };
+        }
+        self.forward(packet, transport, forwarded).await
     }
 
     /// What name servers answer, else that nobody can.

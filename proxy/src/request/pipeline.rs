@@ -127,10 +127,7 @@ async fn forward(
         Ok(()) => route::find(listener, downstream, &outgoing),
         Err(rejection) => Err(rejection).into(),
     };
-    let renewed = match found.missed {
-        true => learn(worker, &snapshot, listener, &outgoing).await,
-        false => None,
-    };
+    let renewed = learn(worker, &snapshot, listener, &found, &outgoing).await;
     if let Some(renewed) = &renewed {
         found = find_again(worker, renewed, downstream, &outgoing);
     }
@@ -167,11 +164,7 @@ async fn forward(
                 let response = call.forward(split, &mut outgoing, record).await;
                 fault::paced(response, pace)
             }
-            Action::Redirect(_) | Action::Direct(_) => {
-                let (response, detail) = answer_here(&routed, &outgoing, record.is_grpc());
-                record.answered_by(detail);
-                response
-            }
+            Action::Redirect(_) | Action::Direct(_) => answer_itself(&routed, &outgoing, record),
         },
     };
     if let (Some(origin), Some(policy)) = (origin, &route.cors) {
@@ -187,8 +180,12 @@ async fn learn(
     worker: &Worker,
     snapshot: &Current,
     listener: &Listener,
+    found: &Found<'_>,
     outgoing: &Outgoing,
 ) -> Option<Current> {
+    if !found.missed {
+        return None;
+    }
     let demands = worker.demands.as_ref()?;
     if listener.direction != Direction::Outbound {
         return None;
@@ -239,6 +236,13 @@ pub(crate) fn judge_origin(route: &Route, outgoing: &Outgoing) -> Verdict {
         (None, _) | (_, Action::Redirect(_)) => Verdict::Silent,
         (Some(policy), _) => cors::judge(policy, &outgoing.head.method, &outgoing.head.headers),
     }
+}
+
+/// The answer of a rule that does not forward.
+fn answer_itself(routed: &Routed<'_>, outgoing: &Outgoing, record: &mut Record) -> Response<Body> {
+    let (response, detail) = answer_here(routed, outgoing, record.is_grpc());
+    record.answered_by(detail);
+    response
 }
 
 /// The answer of a rule that does not forward, and what the log says of it.

@@ -22,6 +22,7 @@ mod explain;
 mod failures;
 mod faults;
 mod floods;
+mod following;
 mod gateway_tls;
 mod gibibyte;
 mod headers;

@@ -76,7 +76,6 @@ impl Configuration {
         self.keys.mind(&table);
         self.listeners.open(sockets, &table).await;
         self.listeners.close_gone(&table).await;
-        self.tell_answered(&answered);
         let process = &self.metrics.process;
         process.config_valid.set(1);
         process
@@ -93,6 +92,7 @@ impl Configuration {
         if let Some(dns) = &self.admin.dns {
             dns.publish(&mesh, self.compiler.viewer());
         }
+        self.tell_answered(&answered);
         self.show_certificates(certificates.facts());
         self.mesh = Some(mesh);
         self.certificates = certificates;

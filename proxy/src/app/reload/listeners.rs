@@ -21,6 +21,8 @@ pub(in crate::app) struct Listeners {
     held: BTreeMap<Bind, Vec<OwnedFd>>,
     /// What the process before left.
     inherited: Sockets,
+    /// What could not be listened at the last time, where that is no reason to give up.
+    refused: BTreeSet<Bind>,
 }
 
 /// Sockets for listeners that are new, by address: some for each worker.
@@ -41,6 +43,7 @@ impl Listeners {
             loads,
             held: BTreeMap::new(),
             inherited,
+            refused: BTreeSet::new(),
         }
     }
 
@@ -57,6 +60,26 @@ impl Listeners {
             }),
         });
         bound.collect()
+    }
+
+    /// The same, as far as that can be. What cannot is told once, and tried again with the next table.
+    pub(super) fn bind_possible(&mut self, table: &Table) -> NewSockets {
+        let binds = table.listeners.iter().map(|listener| &listener.bind);
+        let new: Vec<&Bind> = binds.filter(|it| !self.held.contains_key(*it)).collect();
+        let before = std::mem::take(&mut self.refused);
+        let mut sockets = NewSockets::new();
+        for bind in new {
+            match self.bind(bind) {
+                Ok(bound) => drop(sockets.insert(bind.clone(), bound)),
+                Err(error) => {
+                    if !before.contains(bind) {
+                        tracing::error!(%bind, %error, "cannot listen; all else goes on");
+                    }
+                    self.refused.insert(bind.clone());
+                }
+            }
+        }
+        sockets
     }
 
     fn bind(&mut self, bind: &Bind) -> io::Result<New> {

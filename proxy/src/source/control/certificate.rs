@@ -252,8 +252,7 @@ impl Issuance {
     /// Gets a new certificate from any control plane, and puts it into the folder.
     async fn renew(&mut self) -> Result<(), IssueError> {
         let targets = self.connector.targets().await?;
-        self.order
-            .begin(targets, |targets| fastrand::shuffle(targets));
+        self.order.begin(targets, fastrand::shuffle);
         let mut failed = None;
         while let Some(target) = self.order.next() {
             let issued = match self.connector.connect(&target).await {

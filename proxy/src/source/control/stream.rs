@@ -107,9 +107,7 @@ impl Follower {
     pub(super) async fn run(mut self) {
         loop {
             match self.connector.targets().await {
-                Ok(targets) => self
-                    .order
-                    .begin(targets, |targets| fastrand::shuffle(targets)),
+                Ok(targets) => self.order.begin(targets, fastrand::shuffle),
                 Err(error) => self.failed(None, &error.into()),
             }
             while let Some(target) = self.order.next() {

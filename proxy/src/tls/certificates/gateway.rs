@@ -154,7 +154,13 @@ impl Servers {
                 Ok(made) => {
                     self.made.insert(terms.clone(), made);
                 }
-                Err(Lack::Wrong(refusal)) => findings.push((Severity::Error, refusal)),
+                Err(Lack::Wrong(refusal)) => {
+                    findings.push((Severity::Error, refusal));
+                    // Where an error does not hold up everything, what was good stays.
+                    if let Some(good) = before.and_then(|before| before.made.get(&terms)) {
+                        self.made.insert(terms.clone(), good.clone());
+                    }
+                }
                 Err(Lack::Missing(refusal)) => findings.push((Severity::Warning, refusal)),
             }
         }

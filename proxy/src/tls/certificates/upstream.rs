@@ -219,11 +219,18 @@ impl Loading<'_> {
         }
         let before = self.before.authorities.get(&files);
         let kept = match &files.certificates {
-            Some(certificates) => read(certificates, files.revoked.as_deref(), before)?,
-            None => system(files.revoked.as_deref(), before)?,
+            Some(certificates) => read(certificates, files.revoked.as_deref(), before),
+            None => system(files.revoked.as_deref(), before),
         };
-        self.now.authorities.insert(files, kept);
-        Ok(())
+        // Where an error does not hold up everything, what was good stays.
+        let (kept, result) = match kept {
+            Ok(kept) => (Some(kept), Ok(())),
+            Err(refusal) => (before.cloned(), Err(refusal)),
+        };
+        if let Some(kept) = kept {
+            self.now.authorities.insert(files, kept);
+        }
+        result
     }
 }
 
