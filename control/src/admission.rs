@@ -19,7 +19,7 @@ mod validation;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -33,8 +33,9 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::inject::{self, Injector};
+use crate::limit::{Limiter, Rate};
 pub use counters::Counters;
-use review::{Answer, Asked, Verdict};
+use review::{Answer, Asked, Verdict, cut};
 
 /// Where resources are judged.
 pub const VALIDATE: &str = "/validate";
@@ -54,6 +55,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the version of the API server, which is taken for a new one if it does not tell.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Lines about refusals in the log; all are counted. Everybody who reaches the port can cause them.
+const LINES: Rate = Rate {
+    burst: 100,
+    every: Duration::from_millis(200),
+};
+/// Most characters of what a question says, in the log, and of the reason.
+const LOGGED_CHARS_MAX: usize = 256;
+const REASON_CHARS_MAX: usize = 2_048;
+
 /// Answers reviews. Clones are cheap and share all limits.
 #[derive(Debug, Clone)]
 pub struct Router {
@@ -66,6 +76,7 @@ struct Shared {
     counters: Counters,
     reading: Semaphore,
     judging: Semaphore,
+    lines: Limiter<()>,
 }
 
 /// Which of the two questions.
@@ -97,6 +108,7 @@ impl Router {
                 counters,
                 reading: Semaphore::new(READING_MAX),
                 judging: Semaphore::new(JUDGED_MAX),
+                lines: Limiter::new(LINES, 1),
             }),
         }
     }
@@ -149,7 +161,13 @@ impl Router {
             Ok(answer) => json(StatusCode::OK, answer.body()),
             Err(error) => {
                 self.shared.counters.unread(webhook);
-                info!(webhook = webhook.name(), %error, "a review was not understood");
+                if self.shared.may_log() {
+                    let error = cut(&error.to_string(), REASON_CHARS_MAX);
+                    info!(
+                        webhook = webhook.name(),
+                        error, "a review was not understood"
+                    );
+                }
                 let status = match error {
                     Unread::Busy => StatusCode::SERVICE_UNAVAILABLE,
                     Unread::Body => StatusCode::PAYLOAD_TOO_LARGE,
@@ -200,14 +218,16 @@ impl Shared {
             Webhook::Inject => injection::judge(&asked, &self.injector),
         };
         self.counters.judged(webhook, &verdict);
-        if let Verdict::Refused { message, .. } = &verdict {
+        if let Verdict::Refused { message, .. } = &verdict
+            && self.may_log()
+        {
             info!(
                 webhook = webhook.name(),
-                kind = asked.kind,
-                namespace = asked.namespace,
-                name = asked.name,
-                user = asked.user,
-                reason = message,
+                kind = cut(&asked.kind, LOGGED_CHARS_MAX),
+                namespace = cut(&asked.namespace, LOGGED_CHARS_MAX),
+                name = cut(&asked.name, LOGGED_CHARS_MAX),
+                user = cut(&asked.user, LOGGED_CHARS_MAX),
+                reason = cut(message, REASON_CHARS_MAX),
                 "refused"
             );
         }
@@ -215,6 +235,11 @@ impl Shared {
             uid: asked.uid,
             verdict,
         })
+    }
+
+    /// Whether one more line about a refusal may be logged.
+    fn may_log(&self) -> bool {
+        self.lines.admit((), Instant::now()).is_ok()
     }
 }
 

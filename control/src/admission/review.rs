@@ -188,7 +188,7 @@ impl Answer {
 }
 
 /// A text of at most that many characters.
-fn cut(text: &str, chars_max: usize) -> String {
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}…", &text[..at]),

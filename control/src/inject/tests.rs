@@ -249,6 +249,22 @@ fn probes_stay_where_the_pod_says_so() {
 }
 
 #[test]
+fn a_proxy_that_would_outlive_a_job_ends_with_it_where_it_can_see_the_end() {
+    let mut job = annotated(json!({"sidecar.istio.io/nativeSidecar": "false"}));
+    job["spec"]["restartPolicy"] = json!("Never");
+    let blind = injected(&job);
+    assert_eq!(variable(&blind, PROXY, "MESHPROXY_EXIT_WITH_APP"), None);
+
+    job["spec"]["shareProcessNamespace"] = json!(true);
+    let seeing = injected(&job);
+    let ends = variable(&seeing, PROXY, "MESHPROXY_EXIT_WITH_APP");
+    assert_eq!(ends, Some("true"));
+    job["metadata"]["annotations"] = json!({});
+    let native = injected(&job);
+    assert_eq!(variable(&native, PROXY, "MESHPROXY_EXIT_WITH_APP"), None);
+}
+
+#[test]
 fn annotations_say_what_is_captured() {
     let pod = injected(&annotated(json!({
         "traffic.sidecar.istio.io/includeInboundPorts": "",

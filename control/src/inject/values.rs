@@ -24,7 +24,7 @@ const PROMETHEUS: [&str; 3] = [
 pub(super) struct Values(Map<String, Value>);
 
 /// All names that a template may use.
-pub(super) const NAMES: [&str; 40] = [
+pub(super) const NAMES: [&str; 41] = [
     "ACCESS_LOG",
     "APP_PROBES",
     "CANONICAL_NAME",
@@ -41,6 +41,7 @@ pub(super) const NAMES: [&str; 40] = [
     "EXCLUDE_INTERFACES",
     "EXCLUDE_OUTBOUND_IP_RANGES",
     "EXCLUDE_OUTBOUND_PORTS",
+    "EXIT_WITH_APP",
     "FIRST_CONTAINER",
     "IMAGE",
     "IMAGE_PULL_POLICY",
@@ -89,6 +90,9 @@ pub(super) fn of(
     values.of_settings(settings);
     values.of_options(options);
     values.of_traffic(&options.traffic);
+    if ends(pod) && !options.native {
+        values.set("EXIT_WITH_APP", "true");
+    }
     if options.prometheus && !PROMETHEUS.iter().any(|it| annotation(pod, it).is_some()) {
         values.set("PROMETHEUS_SCRAPE", "true");
         // Annotations are texts.
@@ -190,6 +194,14 @@ fn labels(pod: &Value, name: &str, revision: &str) -> String {
     let pairs = pairs.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
     let pairs: Vec<String> = pairs.collect();
     pairs.join(",")
+}
+
+/// Whether the pod is to come to an end by itself, and lets its containers see one another's processes.
+/// A proxy that is no native sidecar would keep it from its end, but can see when the others have ended.
+fn ends(pod: &Value) -> bool {
+    let spec = &pod["spec"];
+    let restarts = spec["restartPolicy"].as_str().unwrap_or("Always");
+    restarts != "Always" && spec["shareProcessNamespace"] == true
 }
 
 /// The container that people mean when they name none.
