@@ -1,8 +1,10 @@
 //! Scenarios against a real Kubernetes API server: what the control plane sees of it, and what proxies
 //! see of that.
 
+mod admission;
 mod chart;
 mod definitions;
+mod definitions_of_chart;
 mod gate;
 mod lease;
 mod mirror;
