@@ -1,58 +1,58 @@
 //! `meshcontrol serve`: what there is, wired together, from start to stop.
 
+mod elected;
 mod front;
 mod handler;
 mod log;
+mod mesh;
 mod pages;
 mod places;
 mod port;
+mod ports;
 mod stop;
 mod tls;
+mod trusted;
+mod webhooks;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::Context as _;
-use config::mesh::MeshSettings;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
-use tokio::net::TcpListener;
+use kube::Client;
+use prometheus::Registry;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cli::{ServeArgs, Source};
-use crate::hub::{self, Hub};
-use crate::identity::{Identifier, TokenKey, Tokens};
-use crate::proto::ca::istio_certificate_service_server::IstioCertificateServiceServer;
-use crate::signer::folder::Keeper;
+use crate::lease::Leadership;
 use crate::signer::trust::Trust;
-use crate::signer::{Lifetimes, Signer};
-use crate::source::directory;
-use crate::state_dir::StateDir;
-use crate::stream;
-use front::Front;
+use crate::source::kubernetes;
 pub use handler::{Handler, Request, Response};
-use places::Places;
-use port::{Meters, Port, listen};
+use mesh::Mesh;
+use ports::{Listeners, Serving};
 use stop::{DRAIN_MAX, Signals, Stop};
+use trusted::Trusted;
 
 /// Most threads: the work is to wait, to compare and to sign.
 const THREADS_MAX: usize = 4;
-/// Connections of proxies at once: some thousands of proxies, and as many that come from a replica
-/// that is gone.
-const CONNECTIONS_MAX: usize = 16_384;
-/// Of them from one address, behind which there may be a whole node.
-const CONNECTIONS_EACH_MAX: usize = 4_096;
-/// Events on their way from the source: enough that it is not held up by a generation in the making.
-const EVENTS_MAX: usize = 1_024;
-/// Most bytes of a request for a certificate: a signing request and what says what it is.
-const CERTIFICATE_REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// What is known of who signs.
+/// What is known of who signs; nothing before there is an authority.
 type TrustReceiver = watch::Receiver<Option<Arc<Trust>>>;
+
+/// What everything that is started needs.
+struct Ground<'a> {
+    arguments: &'a ServeArgs,
+    /// Of the API server, if there is one.
+    client: Option<Client>,
+    /// Whether this replica does what only one may do, if there is somebody to ask.
+    leadership: Option<Leadership>,
+    registry: Registry,
+    stop: Stop,
+    /// Parts that work until the end. That one ends by itself is a failure.
+    work: JoinSet<()>,
+}
 
 /// Serves until told to stop.
 pub fn run(arguments: ServeArgs) -> ExitCode {
@@ -60,6 +60,8 @@ pub fn run(arguments: ServeArgs) -> ExitCode {
         error.exit();
     }
     log::to_stderr(&arguments.log);
+    // Whoever is asked first installs one; that nobody else did is no matter of order.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = Builder::new_multi_thread()
         .worker_threads(cores.min(THREADS_MAX))
@@ -82,42 +84,28 @@ pub fn run(arguments: ServeArgs) -> ExitCode {
 
 async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
-    let listeners = Listeners::bind(arguments).await?;
-    let registry = Registry::new();
     let (stopping, stop) = Stop::new();
-    // Background work ends with this function.
-    let mut work = JoinSet::new();
-
-    let trusted = trust(arguments, &mut work).await?;
-    let secured = secured(arguments, &trusted.receiver, &mut work)?;
-    let discovery = discovery(arguments, &registry, stop.clone(), &mut work)?;
-    let trust = trusted.receiver.clone();
-    let front = front(arguments, trusted, discovery, &registry)?;
-    let addresses = listeners.addresses()?;
-    let domain = arguments.trust.trust_domain.as_str().into();
-    let mut ports = listeners.serve(Serving {
-        front,
-        secured,
-        domain,
-        trust,
-        registry,
-        stop,
-    })?;
-    let Addresses {
-        addr,
-        plain,
-        metrics,
-        http,
-    } = addresses;
-    tracing::info!(%addr, plain = plain.map(tracing::field::display), %metrics, %http, "ready");
-
+    // What ends when it is time to stop.
+    let mut ports = JoinSet::new();
+    let starting = async {
+        let mut ground = Ground::prepare(arguments, stop, &mut ports).await?;
+        let mesh = start(&mut ground, &mut ports).await?;
+        anyhow::Ok((mesh, ground.work))
+    };
+    let (mesh, mut work) = tokio::select! {
+        started = starting => started?,
+        () = signals.next() => return Ok(()),
+    };
     tokio::select! {
         () = signals.next() => {}
-        // They never end by themselves.
-        Some(ended) = work.join_next() => ended.context("a part of the control plane failed")?,
+        Some(ended) = work.join_next() => {
+            ended.context("a part of the control plane failed")?;
+            anyhow::bail!("a part of the control plane ended");
+        }
     }
     tracing::info!("stopping");
     stopping.send_replace(true);
+    mesh.hub.drain();
     let drained = async { while ports.join_next().await.is_some() {} };
     tokio::select! {
         _ = timeout(DRAIN_MAX, drained) => {}
@@ -127,209 +115,62 @@ async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is listened at before anything else starts, so that a port that is taken is told at once.
-struct Listeners {
-    proxies: TcpListener,
-    plain: Option<TcpListener>,
-    metrics: TcpListener,
-    http: TcpListener,
+/// Brings everything to where it serves.
+async fn start(ground: &mut Ground<'_>, ports: &mut JoinSet<()>) -> anyhow::Result<Mesh> {
+    let listeners = Listeners::bind(ground.arguments).await?;
+    let addresses = listeners.addresses()?;
+    let mesh = Mesh::start(ground)?;
+    let Trusted { mut trust, tokens } = trusted::start(ground)?;
+    // Before there is an authority, so that whoever asks hears how far it is.
+    let remaining = listeners.serve_pages(ground, &mesh, &trust, ports);
+    elected::start(ground, &trust);
+    let first = trust.wait_for(Option::is_some).await;
+    let first = first.context("keep an authority")?.clone();
+    let first = first.context("keep an authority")?;
+    let serving = Serving {
+        mesh: &mesh,
+        tokens,
+        trust: &trust,
+        first: &first,
+    };
+    remaining.serve(ground, serving, ports).await?;
+    mesh.synced().await;
+    addresses.tell();
+    Ok(mesh)
 }
 
-/// Where.
-struct Addresses {
-    addr: SocketAddr,
-    plain: Option<SocketAddr>,
-    metrics: SocketAddr,
-    http: SocketAddr,
-}
+// === impl Ground ===
 
-/// What connections are served with.
-struct Serving {
-    front: Front,
-    secured: watch::Receiver<Arc<rustls::ServerConfig>>,
-    domain: Arc<str>,
-    trust: TrustReceiver,
-    registry: Registry,
-    stop: Stop,
-}
-
-/// Who signs, and who knows callers.
-struct Trusted {
-    receiver: TrustReceiver,
-    tokens: Tokens,
-}
-
-// === impl Listeners ===
-
-impl Listeners {
-    async fn bind(arguments: &ServeArgs) -> anyhow::Result<Self> {
-        let addresses = &arguments.addresses;
-        Ok(Self {
-            proxies: listen(addresses.addr, "addr").await?,
-            plain: match addresses.plain_addr {
-                Some(addr) => Some(listen(addr, "plain-addr").await?),
-                None => None,
-            },
-            metrics: listen(addresses.metrics_addr, "metrics-addr").await?,
-            http: listen(addresses.http_addr, "http-addr").await?,
-        })
-    }
-
-    fn addresses(&self) -> anyhow::Result<Addresses> {
-        let plain = self.plain.as_ref().map(TcpListener::local_addr);
-        Ok(Addresses {
-            addr: self.proxies.local_addr()?,
-            plain: plain.transpose()?,
-            metrics: self.metrics.local_addr()?,
-            http: self.http.local_addr()?,
-        })
-    }
-
-    /// Takes connections at all of them until it is time to stop.
-    fn serve(self, serving: Serving) -> anyhow::Result<JoinSet<()>> {
-        let Serving {
-            front,
-            secured,
-            domain,
-            trust,
-            registry,
-            stop,
-        } = serving;
-        let meters = meters(&registry)?;
-        let front = Arc::new(front);
-        let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_EACH_MAX);
-        let port = |listener, tls| Port {
-            listener,
-            tls,
-            trust_domain: Arc::clone(&domain),
-            front: Arc::clone(&front),
-            places: Arc::clone(&places),
-            meters: meters.clone(),
+impl<'a> Ground<'a> {
+    async fn prepare(
+        arguments: &'a ServeArgs,
+        stop: Stop,
+        ports: &mut JoinSet<()>,
+    ) -> anyhow::Result<Self> {
+        let client = match &arguments.source {
+            Source::Kubernetes => Some(kubernetes::connect(None).await?),
+            Source::Folder(_) => None,
         };
-        let mut ports = JoinSet::new();
-        ports.spawn(port(self.proxies, Some(secured)).serve(stop.clone()));
-        if let Some(plain) = self.plain {
-            ports.spawn(port(plain, None).serve(stop.clone()));
-        }
-        let metrics = pages::metrics(registry);
-        ports.spawn(pages::serve(self.metrics, metrics, stop.clone()));
-        let stopping = stop.clone();
-        let is_ready = move || trust.borrow().is_some() && !stopping.is_set();
-        let nothing = Handler::new(|_| async { pages::text(http::StatusCode::NOT_FOUND, "") });
-        let health = pages::health(is_ready, nothing);
-        ports.spawn(pages::serve(self.http, health, stop));
-        Ok(ports)
+        let replica = arguments.name.clone().unwrap_or_else(host_name);
+        let leadership = client
+            .as_ref()
+            .map(|client| elected::contend(client, arguments, &replica, stop.clone(), ports));
+        Ok(Self {
+            arguments,
+            client,
+            leadership,
+            registry: Registry::new(),
+            stop,
+            work: JoinSet::new(),
+        })
     }
 }
 
-/// Who signs certificates, and who knows tokens.
-async fn trust(arguments: &ServeArgs, work: &mut JoinSet<()>) -> anyhow::Result<Trusted> {
-    let longest = arguments.trust.certificate_lifetime_max;
-    match (&arguments.source, &arguments.state_dir) {
-        (Source::Folder(_), Some(path)) => {
-            let dir = StateDir::open(path)?;
-            let tokens = Tokens::Own(TokenKey::open(&dir)?);
-            let mut keeper = Keeper::new(dir, longest);
-            let first = keeper
-                .start(SystemTime::now())
-                .context("start the authority")?;
-            let (sender, receiver) = watch::channel(Some(first));
-            work.spawn(keeper.run(sender));
-            Ok(Trusted { receiver, tokens })
-        }
-        (Source::Folder(_), None) => anyhow::bail!("there is no --state-dir"),
-        (Source::Kubernetes, _) => anyhow::bail!("--source kubernetes is not available yet"),
+/// The name the kernel has for this host; in a container that of the pod.
+fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match kernel.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
     }
-}
-
-/// By which connections are secured, from now on up to date.
-fn secured(
-    arguments: &ServeArgs,
-    trust: &TrustReceiver,
-    work: &mut JoinSet<()>,
-) -> anyhow::Result<watch::Receiver<Arc<rustls::ServerConfig>>> {
-    let has_cluster = arguments.source == Source::Kubernetes;
-    let names = tls::names(
-        &arguments.service,
-        &arguments.namespace,
-        has_cluster,
-        &arguments.trust.server_names,
-    )?;
-    let domain: Arc<str> = arguments.trust.trust_domain.as_str().into();
-    let server = tls::Server::new(names, &domain, arguments.trust.certificate_lifetime);
-    let first = trust.borrow().clone().context("there is no authority")?;
-    let secured = server.start(&first, SystemTime::now())?;
-    let proxies = secured.proxies.subscribe();
-    work.spawn(server.renew(secured, trust.clone()));
-    Ok(proxies)
-}
-
-/// What gives configuration: from the source to the streams.
-fn discovery(
-    arguments: &ServeArgs,
-    registry: &Registry,
-    mut stop: Stop,
-    work: &mut JoinSet<()>,
-) -> anyhow::Result<Handler> {
-    let hub = Hub::new(hub::Settings::default(), registry)?;
-    let (sender, events) = mpsc::channel(EVENTS_MAX);
-    match &arguments.source {
-        Source::Folder(path) => work.spawn(directory::run(path.clone(), sender)),
-        Source::Kubernetes => anyhow::bail!("--source kubernetes is not available yet"),
-    };
-    let fed = Arc::clone(&hub);
-    work.spawn(async move { fed.run(events, MeshSettings::default()).await });
-    let drained = Arc::clone(&hub);
-    work.spawn(async move {
-        stop.drain().await;
-        drained.drain();
-        // Nobody waits for this one to end.
-        std::future::pending::<()>().await;
-    });
-    Ok(Handler::grpc(stream::service(hub)))
-}
-
-/// Both services of gRPC, and who may use them.
-fn front(
-    arguments: &ServeArgs,
-    trusted: Trusted,
-    discovery: Handler,
-    registry: &Registry,
-) -> anyhow::Result<Front> {
-    let trust = &arguments.trust;
-    let lifetimes = Lifetimes {
-        default: trust.certificate_lifetime,
-        max: trust.certificate_lifetime_max,
-    };
-    let signer = Signer::new(trusted.receiver, lifetimes, registry)?;
-    let certificates = IstioCertificateServiceServer::new(signer)
-        .max_decoding_message_size(CERTIFICATE_REQUEST_BYTES_MAX);
-    let identifier = Identifier::new(
-        &trust.trust_domain,
-        &trust.audience,
-        trusted.tokens,
-        registry,
-    )?;
-    Ok(Front::new(
-        discovery,
-        Handler::grpc(certificates),
-        identifier,
-    ))
-}
-
-fn meters(registry: &Registry) -> anyhow::Result<Meters> {
-    let open = IntGauge::new(
-        "meshcontrol_connections",
-        "Connections of proxies that are open.",
-    )?;
-    let refused = IntCounterVec::new(
-        Opts::new(
-            "meshcontrol_connections_refused_total",
-            "Connections that were not taken or were of no use, by reason.",
-        ),
-        &["reason"],
-    )?;
-    registry.register(Box::new(open.clone()))?;
-    registry.register(Box::new(refused.clone()))?;
-    Ok(Meters { open, refused })
 }

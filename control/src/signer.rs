@@ -4,9 +4,11 @@
 //! reasonably needs one. What was signed for whom, and what was refused, is logged with the target
 //! `audit`.
 
+pub(crate) mod announce;
 mod failure;
 pub(crate) mod folder;
 pub(crate) mod ring;
+pub(crate) mod secret;
 pub(crate) mod trust;
 
 use std::net::IpAddr;

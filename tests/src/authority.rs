@@ -92,6 +92,11 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// Its key in PEM.
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A list that takes back the certificate with this number, in PEM.
     ///
     /// # Panics

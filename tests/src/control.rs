@@ -1,4 +1,4 @@
-//! A running `meshcontrol` that is fed by a folder.
+//! A running `meshcontrol`, fed by a folder or by Kubernetes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -26,6 +26,8 @@ pub struct Control {
     pub addr: SocketAddr,
     /// Configuration without TLS, if it was asked for.
     pub plain: Option<SocketAddr>,
+    /// Webhooks, if there is a cluster.
+    pub webhooks: Option<SocketAddr>,
     metrics: SocketAddr,
     http: SocketAddr,
     /// Its log.
@@ -58,7 +60,33 @@ impl Control {
     ///
     /// If it does not become ready.
     pub async fn start_from(mesh: &Path, state: &Path, arguments: &[&str]) -> Self {
-        let mut child = spawn(mesh, state, arguments);
+        let mut command = Command::new(meshcontrol());
+        command
+            .arg("serve")
+            .args(["--source", &format!("dir:{}", mesh.display())])
+            .arg("--state-dir")
+            .arg(state);
+        Self::start_by(command, state, arguments).await
+    }
+
+    /// Starts one in a namespace of a cluster, whose API server it reaches by `kubeconfig`, and waits until
+    /// it is ready. Its authority is the Secret of that namespace.
+    ///
+    /// # Panics
+    ///
+    /// If it does not become ready.
+    pub async fn in_cluster(kubeconfig: &Path, namespace: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(meshcontrol());
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .args(["serve", "--source", "kubernetes"])
+            .args(["--namespace", namespace])
+            .args(["--webhook-addr", "127.0.0.1:0"]);
+        Self::start_by(command, Path::new(""), arguments).await
+    }
+
+    async fn start_by(command: Command, state: &Path, arguments: &[&str]) -> Self {
+        let mut child = spawn(command, arguments);
         let stderr = Lines::of(child.stderr.take().expect("piped"));
         let is_ready = |line: &str| line.contains("ready") && line.contains("http=");
         let ready = stderr.line("a control plane that is ready", is_ready).await;
@@ -70,6 +98,7 @@ impl Control {
             state: state.to_owned(),
             addr: address("addr").expect(expected),
             plain: address("plain"),
+            webhooks: address("webhooks"),
             metrics: address("metrics").expect(expected),
             http: address("http").expect(expected),
             stderr,
@@ -88,7 +117,7 @@ impl Control {
         folder.path().join("mesh")
     }
 
-    /// Its folder of keys.
+    /// Its folder of keys, if it is fed by a folder.
     pub fn state(&self) -> &Path {
         &self.state
     }
@@ -184,13 +213,7 @@ pub async fn run(arguments: &[&str]) -> Output {
         .expect("meshcontrol can be started")
 }
 
-fn spawn(mesh: &Path, state: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new(meshcontrol());
-    command
-        .arg("serve")
-        .args(["--source", &format!("dir:{}", mesh.display())])
-        .arg("--state-dir")
-        .arg(state);
+fn spawn(mut command: Command, arguments: &[&str]) -> Child {
     for server in ["--addr", "--metrics-addr", "--http-addr"] {
         command.args([server, "127.0.0.1:0"]);
     }

@@ -23,6 +23,16 @@ pub struct ServeArgs {
     /// Namespace of the control plane, which is the root namespace of configuration, too.
     #[arg(long, value_name = "NAME", env = "MESHCONTROL_NAMESPACE", default_value = "istio-system", value_parser = label)]
     pub namespace: String,
+    /// Namespaces whose Secrets are read, for certificates of gateways, with `--source kubernetes`
+    /// [default: all].
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        env = "MESHCONTROL_SECRET_NAMESPACES",
+        value_delimiter = ',',
+        value_parser = label
+    )]
+    pub secret_namespaces: Vec<String>,
     /// Name of the Service in front of the control plane, by which proxies know it.
     #[arg(long, value_name = "NAME", env = "MESHCONTROL_SERVICE", default_value = "meshcontrol", value_parser = label)]
     pub service: String,
@@ -105,8 +115,9 @@ pub struct TrustArgs {
     /// Whom tokens must be for.
     #[arg(long, value_name = "TEXT", env = "MESHCONTROL_AUDIENCE", default_value = "istio-ca", value_parser = audience)]
     pub audience: String,
-    /// How long certificates are valid whose owners ask for no lifetime.
-    #[arg(long, value_name = "DURATION", env = "MESHCONTROL_CERTIFICATE_LIFETIME", default_value = "24h", value_parser = lifetime)]
+    /// How long certificates are valid whose owners ask for no lifetime. They are renewed at half of it:
+    /// for as long the control plane may be away.
+    #[arg(long, value_name = "DURATION", env = "MESHCONTROL_CERTIFICATE_LIFETIME", default_value = "48h", value_parser = lifetime)]
     pub certificate_lifetime: Duration,
     /// The longest that they can ask for; who asks for more gets this.
     #[arg(long, value_name = "DURATION", env = "MESHCONTROL_CERTIFICATE_LIFETIME_MAX", default_value = "72h", value_parser = lifetime)]

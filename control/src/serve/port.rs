@@ -31,9 +31,9 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 const AGE_MAX: Duration = Duration::from_secs(3_600);
 /// How long what is under way may go on when a connection is to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long a connection may be silent before it is asked whether it is there, and then how long it may
-/// take to say so.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long a connection may be silent before it is asked whether it is there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long it may take to say so: a proxy whose machine is gone gives its place back within a minute.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Requests at once on one connection: a proxy has one stream, and asks for certificates.
 const STREAMS_MAX: u32 = 32;
@@ -165,7 +165,7 @@ impl Shared {
         });
         let serving = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEADER_BYTES_MAX)

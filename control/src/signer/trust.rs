@@ -159,6 +159,33 @@ mod tests {
     }
 
     #[test]
+    fn a_control_plane_that_is_away_for_a_day_stops_nobody() {
+        let now = SystemTime::now();
+        let own = root(now);
+        let roots = bundle(&[&own]);
+        let trust = Trust::new(own, roots, now).expect("it signs");
+        let key = Key::generate().expect("a key");
+        let id = config::spiffe::SpiffeId::workload("td", "shop", "web").expect("an identity");
+        let lifetime = DAY * 2;
+        let issued = trust.authority.sign_workload(&id, &key, now, lifetime);
+        let issued = issued.expect("a certificate");
+
+        // It goes away at the worst moment: just before the certificate would have been renewed.
+        let away = now + lifetime / 2 - Duration::from_secs(1);
+        for hours in 0..=24 {
+            let later = away + Duration::from_secs(hours * 3_600);
+            assert_eq!(
+                trust.verifies(issued.chain(), later),
+                Ok(()),
+                "{hours} hours"
+            );
+        }
+        trust
+            .verifies(issued.chain(), now + lifetime + Duration::from_secs(1))
+            .expect_err("it is over in the end");
+    }
+
+    #[test]
     fn a_workload_is_answered_its_chain_and_all_roots_as_the_last() {
         let now = SystemTime::now();
         let (own, other) = (root(now), root(now));

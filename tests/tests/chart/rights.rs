@@ -67,14 +67,12 @@ fn what_may_be_changed_is_named() {
         [
             "ClusterRole: create configmaps ",
             "ClusterRole: create tokenreviews ",
-            "ClusterRole: patch configmaps istio-ca-root-cert",
             "ClusterRole: patch mutatingwebhookconfigurations meshcontrol-istio-system",
             "ClusterRole: patch validatingwebhookconfigurations meshcontrol-istio-system",
             "ClusterRole: update configmaps istio-ca-root-cert",
             "Role: create leases ",
             "Role: create secrets ",
             "Role: patch leases meshcontrol",
-            "Role: patch secrets meshcontrol-ca",
             "Role: update leases meshcontrol",
             "Role: update secrets meshcontrol-ca",
         ]

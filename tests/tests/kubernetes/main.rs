@@ -9,3 +9,4 @@ mod gate;
 mod lease;
 mod mirror;
 mod source;
+mod trust;

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use control::proto::discovery::{DeltaDiscoveryRequest, Node};
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType, date_time_ymd};
 use rustix::process::Signal;
 use rustls::version::{TLS12, TLS13};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tests::authority::Signed;
 use tests::grpc::{Asking, Caller, Grpc, Refused};
@@ -229,7 +232,8 @@ async fn certificates_of_strangers_of_other_domains_and_of_the_past_are_not_beli
 /// The authority of a control plane, to sign with it what it would not.
 fn issuer(control: &Control) -> Issuer<'static, KeyPair> {
     let text = fs::read_to_string(control.state().join("authority.json"));
-    let files: Value = serde_json::from_str(&text.expect("an authority")).expect("JSON");
+    let files: serde_json::Value =
+        serde_json::from_str(&text.expect("an authority")).expect("JSON");
     let file = |name: &str| files[name].as_str().expect("PEM").to_owned();
     let key = KeyPair::from_pem(&file("ca-key.pem")).expect("a key");
     Issuer::from_ca_cert_pem(&file("ca-cert.pem"), key).expect("an authority")
@@ -262,6 +266,43 @@ async fn requests_that_are_wrong_are_told_what_is_wrong() {
     long.expect_err("too long");
     let unknown = unknown.expect_err("there is no such service");
     assert_eq!(unknown, nothing_said(UNIMPLEMENTED));
+}
+
+#[tokio::test]
+async fn a_proxy_is_told_nothing_that_is_for_another_namespace() {
+    let control = start(&["--plain-addr", "127.0.0.1:0"]).await;
+    let token = control.token("shop", "web", &[]).await;
+    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    let says = |namespace: &str| {
+        let text = |text: &str| Value {
+            kind: Some(Kind::StringValue(text.to_owned())),
+        };
+        let fields = [("NAMESPACE", namespace), ("SERVICE_ACCOUNT", "web")];
+        let fields = fields.map(|(name, value)| (name.to_owned(), text(value)));
+        DeltaDiscoveryRequest {
+            node: Some(Node {
+                id: format!("web-1.{namespace}"),
+                metadata: Some(Struct {
+                    fields: fields.into(),
+                }),
+                ..Node::default()
+            }),
+            type_url: config::wire::RESOURCES.to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        }
+    };
+
+    let grpc = stranger(&control).await;
+    let foreign = grpc.unary(path, Some(&token), &says("bank")).await;
+    let nobody = grpc.unary(path, None, &says("shop")).await;
+    let own = grpc.unary(path, Some(&token), &says("shop")).await;
+    let plain = Grpc::plain(control.plain.expect("a port without TLS")).await;
+    let plain = plain.unary(path, None, &says("bank")).await;
+
+    assert_eq!(foreign.expect_err("not his").code, PERMISSION_DENIED);
+    assert_eq!(nobody.expect_err("nobody"), nothing_said(UNAUTHENTICATED));
+    own.expect("his own");
+    plain.expect("where what a proxy says counts");
 }
 
 #[tokio::test]
@@ -344,9 +385,9 @@ async fn a_new_root_is_believed_first_then_signs_and_then_the_old_one_goes() {
 fn remember(control: &Control, what: &str, seconds: u64) {
     let path = control.state().join("authority.json");
     let text = fs::read_to_string(&path).expect("an authority");
-    let mut files: Value = serde_json::from_str(&text).expect("JSON");
+    let mut files: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let rotation = files["rotation.json"].as_str().expect("a rotation");
-    let mut rotation: Value = serde_json::from_str(rotation).expect("JSON");
+    let mut rotation: serde_json::Value = serde_json::from_str(rotation).expect("JSON");
     assert!(rotation[what].is_u64(), "{rotation}");
     rotation[what] = json!(seconds);
     files["rotation.json"] = json!(rotation.to_string());

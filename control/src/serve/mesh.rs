@@ -1,0 +1,62 @@
+//! From the source to the hub.
+
+use std::sync::Arc;
+
+use config::mesh::MeshSettings;
+use tokio::sync::mpsc;
+
+use super::Ground;
+use crate::cli::Source;
+use crate::event::Event;
+use crate::hub::{self, Hub};
+use crate::source::{directory, kubernetes};
+
+/// Events that may wait: a source that is faster than the index waits.
+const EVENTS_MAX: usize = 64;
+
+/// What there is, and who is told of it.
+pub(super) struct Mesh {
+    pub(super) hub: Arc<Hub>,
+}
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// Follows the source from now on.
+    pub(super) fn start(ground: &mut Ground<'_>) -> anyhow::Result<Self> {
+        let arguments = ground.arguments;
+        let hub = Hub::new(hub::Settings::default(), &ground.registry)?;
+        let (sender, events) = mpsc::channel::<Event>(EVENTS_MAX);
+        let settings = MeshSettings {
+            root_namespace: arguments.namespace.as_str().into(),
+            ..MeshSettings::default()
+        };
+        let fed = Arc::clone(&hub);
+        ground
+            .work
+            .spawn(async move { fed.run(events, settings).await });
+        match (&arguments.source, &ground.client) {
+            (Source::Folder(path), _) => {
+                ground.work.spawn(directory::run(path.clone(), sender));
+            }
+            (Source::Kubernetes, Some(client)) => {
+                let settings = kubernetes::Settings {
+                    root_namespace: arguments.namespace.clone(),
+                    secret_namespaces: arguments.secret_namespaces.clone(),
+                };
+                let metrics = kubernetes::Metrics::register(&ground.registry)?;
+                let source = kubernetes::run(client.clone(), settings, metrics, sender);
+                ground.work.spawn(source);
+            }
+            (Source::Kubernetes, None) => anyhow::bail!("there is no client of the API server"),
+        }
+        Ok(Self { hub })
+    }
+
+    /// Waits until everything was listed once.
+    pub(super) async fn synced(&self) {
+        let mut generations = self.hub.generations();
+        // The hub holds the sender, and we hold the hub.
+        let _ = generations.wait_for(Option::is_some).await;
+    }
+}
