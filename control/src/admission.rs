@@ -17,6 +17,7 @@ mod review;
 mod tests;
 mod validation;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,8 +45,8 @@ pub const INJECT: &str = "/inject";
 
 /// Largest review: an update carries the object twice, and API servers store none above 1.5 MiB.
 const REVIEW_BYTES_MAX: usize = 4 << 20;
-/// Reviews that are read at the same time; others wait. With the bound of one this is 64 MiB at most.
-const READING_MAX: usize = 16;
+/// Reviews that are read at the same time; others wait. With the bound of one this is 128 MiB at most.
+const READING_MAX: usize = 32;
 /// Reviews that are judged at the same time. What a review is parsed to takes about 16 times its bytes
 /// in the worst case, so this is 128 MiB at most.
 const JUDGED_MAX: usize = 2;
@@ -75,7 +76,7 @@ struct Shared {
     injector: Injector,
     counters: Counters,
     reading: Semaphore,
-    judging: Semaphore,
+    judging: Arc<Semaphore>,
     lines: Limiter<()>,
 }
 
@@ -95,6 +96,8 @@ enum Unread {
     Body,
     #[error("is no AdmissionReview of admission.k8s.io/v1: {0}")]
     Malformed(String),
+    #[error("the review could not be read")]
+    Failed,
 }
 
 // === impl Router ===
@@ -107,7 +110,7 @@ impl Router {
                 injector,
                 counters,
                 reading: Semaphore::new(READING_MAX),
-                judging: Semaphore::new(JUDGED_MAX),
+                judging: Arc::new(Semaphore::new(JUDGED_MAX)),
                 lines: Limiter::new(LINES, 1),
             }),
         }
@@ -172,6 +175,7 @@ impl Router {
                     Unread::Busy => StatusCode::SERVICE_UNAVAILABLE,
                     Unread::Body => StatusCode::PAYLOAD_TOO_LARGE,
                     Unread::Malformed(_) => StatusCode::BAD_REQUEST,
+                    Unread::Failed => StatusCode::INTERNAL_SERVER_ERROR,
                 };
                 json(
                     status,
@@ -191,19 +195,22 @@ impl Router {
             let _place = place.map_err(|_| Unread::Busy)?;
             let body = Limited::new(body, REVIEW_BYTES_MAX).collect().await;
             let bytes = body.map_err(|_| Unread::Body)?.to_bytes();
-            let judging = self.shared.judging.acquire().await;
+            let judging = Arc::clone(&self.shared.judging).acquire_owned().await;
             Ok((bytes, judging.map_err(|_| Unread::Busy)?))
         };
-        let (bytes, _judging) = timeout(READ_TIMEOUT, read)
+        let (bytes, judging) = timeout(READ_TIMEOUT, read)
             .await
             .unwrap_or(Err(Unread::Body))?;
         let shared = Arc::clone(&self.shared);
-        // A thread of its own: large objects take long, and a mistake of ours ends there.
-        let judged = tokio::task::spawn_blocking(move || shared.judge(webhook, &bytes)).await;
-        judged.unwrap_or_else(|error| {
-            warn!(webhook = webhook.name(), %error, "a review could not be judged");
-            self.shared.counters.failed(webhook);
-            Err(Unread::Malformed("it could not be judged".to_owned()))
+        // A thread of its own: large objects take long. The place is kept until all is done, also if
+        // nobody waits for it any more.
+        let judged = tokio::task::spawn_blocking(move || {
+            let _judging = judging;
+            shared.judge(webhook, &bytes)
+        });
+        judged.await.unwrap_or_else(|error| {
+            warn!(webhook = webhook.name(), %error, "a review could not be read");
+            Err(Unread::Failed)
         })
     }
 }
@@ -213,10 +220,10 @@ impl Router {
 impl Shared {
     fn judge(&self, webhook: Webhook, bytes: &[u8]) -> Result<Answer, Unread> {
         let asked = Asked::parse(bytes).map_err(Unread::Malformed)?;
-        let verdict = match webhook {
+        let verdict = safely(webhook, || match webhook {
             Webhook::Validate => validation::judge(&asked),
             Webhook::Inject => injection::judge(&asked, &self.injector),
-        };
+        });
         self.counters.judged(webhook, &verdict);
         if let Verdict::Refused { message, .. } = &verdict
             && self.may_log()
@@ -252,6 +259,20 @@ impl Webhook {
             Self::Inject => "inject",
         }
     }
+}
+
+/// The verdict, or "no" where finding it ends in a mistake of ours: what was not judged must not pass,
+/// whatever the webhook's configuration makes of failures.
+fn safely(webhook: Webhook, judge: impl FnOnce() -> Verdict) -> Verdict {
+    // Nothing that the judge has borrowed is changed by it.
+    catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {
+        warn!(webhook = webhook.name(), "a review could not be judged");
+        Verdict::Refused {
+            message: "it could not be judged: the control plane made a mistake, which its log has"
+                .to_owned(),
+            warnings: Vec::new(),
+        }
+    })
 }
 
 fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {

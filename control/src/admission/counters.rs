@@ -22,7 +22,7 @@ impl Counters {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let options = Opts::new(
             "meshcontrol_admission_reviews_total",
-            "Reviews of the API server: allowed, changed (injected), refused, unread (no review, or too large) or failed (our mistake).",
+            "Reviews of the API server: allowed, changed (injected), refused, or unread (no review, or too large).",
         );
         let reviews = IntCounterVec::new(options, &["webhook", "result"])?;
         registry.register(Box::new(reviews.clone()))?;
@@ -40,10 +40,6 @@ impl Counters {
 
     pub(super) fn unread(&self, webhook: Webhook) {
         self.count(webhook, "unread");
-    }
-
-    pub(super) fn failed(&self, webhook: Webhook) {
-        self.count(webhook, "failed");
     }
 
     fn count(&self, webhook: Webhook, result: &str) {

@@ -238,6 +238,13 @@ async fn who_does_not_send_what_it_began_holds_no_place() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
+#[test]
+fn what_could_not_be_judged_does_not_pass() {
+    let verdict = safely(Webhook::Validate, || panic!("a mistake"));
+
+    assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
+}
+
 #[tokio::test]
 async fn only_posts_to_the_two_paths_are_answered() {
     let (router, _) = router();
