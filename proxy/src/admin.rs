@@ -11,7 +11,6 @@ mod drain;
 mod jwks;
 pub(crate) mod limits;
 mod loaded;
-mod origin;
 mod pages;
 mod rate_limits;
 mod routes;

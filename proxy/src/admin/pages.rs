@@ -10,12 +10,13 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
+use system::origin;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{
-    AdminState, Command, Lifecycle, authorization, certificates, destinations, drain, jwks, origin,
+    AdminState, Command, Lifecycle, authorization, certificates, destinations, drain, jwks,
     rate_limits, routes,
 };
 use crate::probes::Asker;

@@ -1,8 +1,9 @@
-//! Whether a request to the admin server comes from a web page that its user did not mean to ask it.
+//! Whether a request to a server for people comes from a web page that its user did not mean to ask it.
 //!
 //! A page of anybody can have a browser send requests to loopback, and can read the answers under a
 //! name of its own that it lets lead there (DNS rebinding). What people and programs use - an address,
-//! `localhost`, a name without dots such as that of a container - is nothing that a page can have.
+//! `localhost`, a name without dots such as that of a container, a name of a Kubernetes Service - is
+//! nothing that a page can have.
 
 use std::net::IpAddr;
 
@@ -13,8 +14,12 @@ use http::{HeaderMap, Uri};
 /// How browsers say where a request comes from (Fetch Metadata §2.4).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// How names of Kubernetes Services end within a cluster. No such names can be bought.
+const SERVICE: &str = ".svc";
+const SERVICE_IN_DOMAIN: &str = ".svc.cluster.local";
+
 /// Why a request is refused, if it is.
-pub(super) fn refusal(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+pub fn refusal(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     if headers.contains_key(ORIGIN) {
         return Some("requests of web pages (Origin) are not answered");
     }
@@ -29,14 +34,19 @@ pub(super) fn refusal(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     });
     match is_ours && uri.host().is_none_or(is_local) {
         true => None,
-        false => Some("the host must be an IP address, localhost or a name without dots"),
+        false => Some(
+            "the host must be an IP address, localhost, a name without dots or one of a Kubernetes \
+             Service that ends with .svc",
+        ),
     }
 }
 
 /// Whether no page can have this host.
 fn is_local(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    !host.contains('.') && bare.is_none() || bare.unwrap_or(host).parse::<IpAddr>().is_ok()
+    let is_service = host.ends_with(SERVICE) || host.ends_with(SERVICE_IN_DOMAIN);
+    (!host.contains('.') || is_service) && bare.is_none()
+        || bare.unwrap_or(host).parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -58,6 +68,8 @@ mod tests {
             "localhost:15000",
             "LOCALHOST",
             "sidecar",
+            "meshcontrol.istio-system.svc:8080",
+            "meshcontrol.istio-system.svc.cluster.local",
         ] {
             assert!(!is_refused("host", host), "{host}");
         }
@@ -74,6 +86,8 @@ mod tests {
             "127.0.0.1.rebound.test",
             "localhost.rebound.test",
             "rebound.test.",
+            "svc.rebound.test",
+            "cluster.local",
             "127.0.0.1@rebound.test",
             "[rebound]",
             "a b",
