@@ -61,6 +61,13 @@ pub fn analyze(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, 
     report.sorted(resources)
 }
 
+/// Of the findings those that say which of two resources goes first.
+pub fn conflicts(mesh: &Mesh, resources: &[Arc<Resource>]) -> Vec<(Arc<Resource>, Finding)> {
+    let mut report = Report::default();
+    conflict::check(&Context::new(mesh, resources), resources, &mut report);
+    report.sorted(resources)
+}
+
 /// What every check looks things up in.
 struct Context<'a> {
     mesh: &'a Mesh,

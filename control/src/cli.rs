@@ -3,6 +3,7 @@
 //! What cannot be used is a usage error with exit code 2, before anything is opened or started.
 
 mod serve;
+mod status;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 pub use crate::crd::CrdsArgs;
 pub use crate::inject::InjectArgs;
 pub use serve::{ServeArgs, Source};
+pub use status::{Output, StatusArgs};
 pub use token::TokenArgs;
 
 /// The control plane of a service mesh that is configured by Istio's YAML.
@@ -48,4 +50,6 @@ pub enum Command {
     Inject(InjectArgs),
     /// Print the definitions of all kinds for Kubernetes: `meshcontrol crds | kubectl apply -f -`.
     Crds(CrdsArgs),
+    /// Show every connected proxy and every resource in trouble.
+    Status(StatusArgs),
 }

@@ -115,9 +115,9 @@ pub(crate) enum NoSeat {
 /// How many proxies have a resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// Those that were told it in its latest version.
+    /// Those that acknowledged its latest version.
     pub current: usize,
-    /// Those that were told it in an older one.
+    /// Those that have an older one, or have not said yet that they have the latest.
     pub older: usize,
     /// Those that said that they cannot use it.
     pub rejected: usize,
@@ -233,10 +233,11 @@ impl Hub {
         };
         for seat in &seats {
             let session = seat.session();
+            let on_their_way: FxHashSet<&Name> = session.on_their_way().collect();
             for (name, version) in session.has() {
                 let latest = generation.entries.get(name).map(|entry| &entry.version);
                 let of_name = spread.entry(name.clone()).or_default();
-                match latest == Some(version) {
+                match latest == Some(version) && !on_their_way.contains(name) {
                     true => of_name.current += 1,
                     false => of_name.older += 1,
                 }

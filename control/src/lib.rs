@@ -11,7 +11,8 @@
 //! - `inject`: adds a proxy to a pod; pure. `admission`: what the API server asks: whether a resource is
 //!   right, and how a pod is injected.
 //! - `crd`: what the API server is told of the kinds that we read.
-//! - `status`: what became of resources and proxies, for people and for Kubernetes.
+//! - `status`: what became of resources and proxies, for people and for Kubernetes. `dashboard` shows it.
+//! - `metrics`: what is counted.
 //! - `cli`, `serve`: the program: what was typed, and all of the above wired together.
 //!
 //! Whatever knows a client, a socket or a clock is at the edge. `index`, `scope` and `session` are
@@ -20,6 +21,7 @@
 pub mod admission;
 pub mod cli;
 pub mod crd;
+pub mod dashboard;
 pub mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -29,6 +31,7 @@ pub mod index;
 pub mod inject;
 pub mod lease;
 mod limit;
+pub mod metrics;
 pub mod proto;
 pub mod scope;
 pub mod serve;

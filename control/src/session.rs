@@ -199,6 +199,13 @@ impl Session {
         self.resources.has().chain(self.endpoints.has())
     }
 
+    /// Names of what it was told and has not acknowledged yet.
+    pub fn on_their_way(&self) -> impl Iterator<Item = &Name> {
+        self.resources
+            .on_its_way()
+            .chain(self.endpoints.on_its_way())
+    }
+
     /// What is shown of it.
     pub fn summary(&self) -> Summary {
         let waits = [

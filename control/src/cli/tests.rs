@@ -9,7 +9,10 @@ fn serve(arguments: &[&str]) -> Result<ServeArgs, clap::Error> {
     let fixed = ["meshcontrol", "serve"];
     match Cli::try_parse_from([&fixed, arguments].concat())?.command {
         Command::Serve(arguments) => arguments.check().map(|()| *arguments),
-        other @ (Command::Token(_) | Command::Inject(_) | Command::Crds(_)) => panic!("{other:?}"),
+        other @ (Command::Token(_)
+        | Command::Inject(_)
+        | Command::Crds(_)
+        | Command::Status(_)) => panic!("{other:?}"),
     }
 }
 

@@ -115,6 +115,12 @@ impl Feed {
         self.has.iter()
     }
 
+    /// Names in the response that was not acknowledged yet.
+    pub(super) fn on_its_way(&self) -> impl Iterator<Item = &Name> {
+        let on_its_way = self.on_its_way.iter();
+        on_its_way.flat_map(|it| &it.acknowledged.names)
+    }
+
     /// The difference between what the proxy has and what it needs, or as much of it as fits into one
     /// response. The first response is sent even if there is none.
     pub(super) fn tell(

@@ -14,6 +14,7 @@ mod kind;
 mod metrics;
 mod read;
 mod watch;
+pub(crate) mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

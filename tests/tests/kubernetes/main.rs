@@ -3,6 +3,7 @@
 
 mod admission;
 mod chart;
+mod conditions;
 mod definitions;
 mod definitions_of_chart;
 mod gate;

@@ -11,6 +11,7 @@ mod cases;
 mod commands;
 mod connections;
 mod control_trust;
+mod control_status;
 mod cors;
 mod detection;
 mod discovery;

@@ -13,7 +13,7 @@ pub(super) struct Kind {
     /// As the API server calls it.
     kind: &'static str,
     plural: &'static str,
-    group: &'static str,
+    pub(super) group: &'static str,
     /// The first of them that is served is watched: a server gives every object in each of them.
     pub(super) versions: &'static [&'static str],
     pub(super) form: Form,
