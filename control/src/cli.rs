@@ -2,6 +2,7 @@
 //!
 //! What cannot be used is a usage error with exit code 2, before anything is opened or started.
 
+mod analyze;
 mod serve;
 mod status;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub use crate::crd::CrdsArgs;
 pub use crate::inject::InjectArgs;
+pub use analyze::AnalyzeArgs;
 pub use serve::{ServeArgs, Source};
 pub use status::{Output, StatusArgs};
 pub use token::TokenArgs;
@@ -52,4 +54,8 @@ pub enum Command {
     Crds(CrdsArgs),
     /// Show every connected proxy and every resource in trouble.
     Status(StatusArgs),
+    /// Find what is wrong with files, with what a cluster has, or with files as they would be in it.
+    ///
+    /// Exit code 1 if there are errors; warnings are none.
+    Analyze(AnalyzeArgs),
 }

@@ -12,13 +12,14 @@
 //!   right, and how a pod is injected.
 //! - `crd`: what the API server is told of the kinds that we read.
 //! - `status`: what became of resources and proxies, for people and for Kubernetes. `dashboard` shows it.
-//! - `metrics`: what is counted.
+//! - `analyze`: what is wrong with files and with what a cluster has. `metrics`: what is counted.
 //! - `cli`, `serve`: the program: what was typed, and all of the above wired together.
 //!
 //! Whatever knows a client, a socket or a clock is at the edge. `index`, `scope` and `session` are
 //! functions of what they are given.
 
 pub mod admission;
+pub mod analyze;
 pub mod cli;
 pub mod crd;
 pub mod dashboard;

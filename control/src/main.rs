@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use control::cli::{Cli, Command};
-use control::{crd, inject, serve, status, token};
+use control::{analyze, crd, inject, serve, status, token};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Inject(arguments) => inject::run(&arguments),
         Command::Crds(arguments) => crd::run(&arguments),
         Command::Status(arguments) => to_end(status::command::run(&arguments)),
+        Command::Analyze(arguments) => to_end(analyze::run(&arguments)),
     }
 }
 

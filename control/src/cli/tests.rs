@@ -12,7 +12,8 @@ fn serve(arguments: &[&str]) -> Result<ServeArgs, clap::Error> {
         other @ (Command::Token(_)
         | Command::Inject(_)
         | Command::Crds(_)
-        | Command::Status(_)) => panic!("{other:?}"),
+        | Command::Status(_)
+        | Command::Analyze(_)) => panic!("{other:?}"),
     }
 }
 

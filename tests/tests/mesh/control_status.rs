@@ -106,3 +106,27 @@ async fn whoever_does_not_answer_is_told_with_an_exit_code() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("127.0.0.1:1: connect"), "{said}");
 }
+
+#[tokio::test]
+async fn analyze_finds_what_is_wrong_and_says_so_by_its_exit_code() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let (good, bad) = (write("good.yaml", GOOD), write("bad.yaml", BAD));
+
+    let fine = run(&["analyze", "-f", &good]).await;
+    let wrong = run(&["analyze", "-f", &good, "-f", &bad, "-o", "json"]).await;
+    let elsewhere = run(&["analyze", "-f", &bad, "-n", "other"]).await;
+
+    let said = String::from_utf8_lossy(&fine.stdout);
+    assert_eq!(fine.status.code(), Some(0), "{fine:?}");
+    assert!(said.starts_with("ok: 1 resource in 1 file"), "{said}");
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    let told: Value = serde_json::from_slice(&wrong.stdout).expect("it is JSON");
+    assert_eq!(told[0]["path"], "spec.servers[0].port.protocol");
+    assert_eq!(told[0]["line"], 5);
+    assert_eq!(elsewhere.status.code(), Some(0), "{elsewhere:?}");
+}
