@@ -137,6 +137,33 @@ pub enum Dimension {
     RequestHeader(String),
 }
 
+// === impl RateLimitPolicy ===
+
+impl RateLimitPolicy {
+    /// Whether it depends on which workload calls, which is known by the endpoints that have its address.
+    pub fn tells_callers_apart(&self) -> bool {
+        let is_of_caller = |name: &String| match Dimension::parse(name) {
+            Some(Dimension::SourceWorkload | Dimension::SourceVersion) => true,
+            Some(Dimension::SourceNamespace) => true,
+            Some(Dimension::SourcePrincipal | Dimension::SourceIp) => false,
+            Some(Dimension::DestinationHost | Dimension::RequestMethod) => false,
+            Some(Dimension::RequestPath | Dimension::RequestHeader(_)) | None => false,
+        };
+        let names_callers = |block: &HttpMatch| {
+            !block.source_labels.is_empty()
+                || block
+                    .source_namespace
+                    .as_ref()
+                    .is_some_and(|it| !it.is_empty())
+        };
+        self.limits.iter().any(|limit| {
+            let dimensions = limit.overrides.iter().flat_map(|it| it.dimensions.keys());
+            limit.key.iter().chain(dimensions).any(is_of_caller)
+                || limit.matches.iter().any(names_callers)
+        })
+    }
+}
+
 // === impl Dimension ===
 
 impl Dimension {

@@ -105,9 +105,13 @@ impl Facts {
         };
         let namespace: Arc<str> = resource.meta.namespace.as_str().into();
         let endpoints = slice.endpoints.iter();
-        let endpoints = endpoints
+        let endpoints: Vec<SliceEndpoint> = endpoints
             .map(|written| self.endpoint(written, &namespace, &mut facts))
             .collect();
+        if endpoints == slice.endpoints {
+            let resource = Arc::clone(resource);
+            return Enriched { resource, facts };
+        }
         let slice = EndpointSlice {
             endpoints,
             ..slice.clone()

@@ -71,12 +71,28 @@ impl Gatherer<'_> {
                 self.host(Way::Beyond, &host);
             }
         }
+        let mut tells_callers_apart = false;
         for limiting in mesh.rate_limits(viewer) {
             match limiting.subject {
-                Subject::Incoming => self.limit(limiting.resource),
+                Subject::Incoming => {
+                    self.limit(limiting.resource);
+                    tells_callers_apart |= limiting.policy.tells_callers_apart();
+                }
                 // It comes with what it targets.
                 Subject::Routed(_) => {}
             }
+        }
+        if tells_callers_apart {
+            self.callers();
+        }
+    }
+
+    /// Everybody who may call, as a proxy that tells its callers apart knows them by the endpoints that
+    /// have their addresses. Such a proxy has the mesh as far as it sees it.
+    fn callers(&mut self) {
+        let (mesh, viewer) = (self.mesh(), self.viewer());
+        for service in mesh.services().filter(|it| it.visible_to(viewer)) {
+            self.service(service);
         }
     }
 

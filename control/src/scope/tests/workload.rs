@@ -183,3 +183,27 @@ spec:
     )));
     assert!(!has_cart(&sidecar("TCP", "'other/*'")));
 }
+
+#[test]
+fn whoever_tells_callers_apart_knows_everybody_who_may_call() {
+    let limited = |key: &str| {
+        format!(
+            "{OWN}---
+apiVersion: policy.meshproxy.io/v1alpha1
+kind: RateLimitPolicy
+metadata: {{name: web}}
+spec:
+  selector: {{matchLabels: {{app: web}}}}
+  limits: [{{name: all, requests: 1, per: 1s, key: [{key}]}}]
+"
+        )
+    };
+    let web = proxy("default", &["app=web"]);
+    let knows_cart = |key: &str| {
+        let names = needed(&limited(key), &web, &[]);
+        names.contains(&"Service/cart".to_owned())
+    };
+
+    assert!(knows_cart("source.workload"));
+    assert!(!knows_cart("source.principal"));
+}
