@@ -233,7 +233,11 @@ impl Configuration {
         self.metrics.process.config_valid.set(1);
         let info = self.admin.config.lock();
         let generation = info.unwrap_or_else(PoisonError::into_inner).generation;
-        tracing::info!(generation, "configuration unchanged");
+        match self.plane {
+            None => tracing::info!(generation, "configuration unchanged"),
+            // Whoever demands what the mesh does not have would fill the log.
+            Some(_) => tracing::debug!(generation, "configuration unchanged"),
+        }
         self.note(loaded, generation);
     }
 

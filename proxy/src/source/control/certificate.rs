@@ -5,12 +5,11 @@
 //! are read like any others: a certificate that cannot be used changes nothing. The key never leaves
 //! this host.
 
+mod folder;
 mod schedule;
 
-use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use authority::{Key, ask};
@@ -18,19 +17,20 @@ use bytes::Bytes;
 use config::spiffe::SpiffeId;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{error::Elapsed, sleep, timeout};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 
+use super::Settings;
 use super::connect::{ConnectError, Connection, Connector, Messages, refusal};
 use super::replicas::Order;
-use super::{Settings, disk};
 use crate::protobuf::{Fields, Frames, Malformed, Message};
 use crate::telemetry::causes::chain;
 use crate::telemetry::metrics::ControlCounters;
-use crate::tls::identity::{IdentityError, WorkloadIdentity};
 use crate::tls::pem;
-pub(crate) use schedule::Term;
+use folder::{Folder, Issued, KeepError};
+use schedule::Term;
 
 const PATH: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 /// Fields of `IstioCertificateRequest` and of its response.
@@ -45,17 +45,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const CHAIN_MAX: usize = 16;
 /// Time between two looks at the clock, which may be moved while we sleep.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// Folder below that of `--state-dir`.
-const FOLDER: &str = "identity";
-/// A link in it to the folder of what was issued last, so that all of it changes in one step.
-const CURRENT: &str = "current";
-/// Only the owner looks into it.
-const FOLDER_MODE: u32 = 0o700;
+/// Time over which renewals are spread when authorities change, so that not all ask at once.
+const ROOTS_SPREAD: Duration = Duration::from_secs(60);
 
 /// Keeps the certificate of a workload fresh until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    folder: PathBuf,
+    folder: Folder,
     /// Removed at the end if nothing is to be kept.
     temporary: bool,
     issued: watch::Receiver<bool>,
@@ -68,9 +64,14 @@ struct Issuance {
     order: Order,
     id: SpiffeId,
     lifetime: Duration,
-    folder: PathBuf,
+    folder: Folder,
     counters: ControlCounters,
     issued: watch::Sender<bool>,
+    /// The file of the authorities that vouch for the control plane, and who was in it.
+    root: PathBuf,
+    believed: Option<Vec<CertificateDer<'static>>>,
+    /// When to renew although it is not due.
+    renew_at: Option<Instant>,
     /// What was said last of a failure.
     said: Option<String>,
 }
@@ -92,23 +93,10 @@ enum IssueError {
     Malformed(#[from] Malformed),
     #[error("the answer has {0} parts, and not 2 to {CHAIN_MAX}")]
     Parts(usize),
-    #[error("{}: write", .0.display())]
-    Write(PathBuf, #[source] io::Error),
-    #[error("what was issued cannot be used")]
-    Unusable(#[from] IdentityError),
     #[error("what was issued {0}")]
     Certificates(String),
-    #[error("what was issued is for {0}")]
-    Foreign(SpiffeId),
-    #[error("what was issued is not valid now")]
-    Dates,
-}
-
-/// What was issued, as PEM.
-struct Issued {
-    chain: String,
-    key: String,
-    roots: String,
+    #[error(transparent)]
+    Keep(#[from] KeepError),
 }
 
 // === impl Keeper ===
@@ -125,22 +113,21 @@ impl Keeper {
         counters: ControlCounters,
     ) -> io::Result<Self> {
         let (folder, temporary) = match &settings.state_dir {
-            Some(state) => (state.join(FOLDER), false),
-            None => (private_folder()?, true),
+            Some(state) => (Folder::below(state)?, false),
+            None => (Folder::private()?, true),
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(&folder)?;
         let (issued, issued_seen) = watch::channel(false);
         let issuance = Issuance {
-            connector: Connector::new(settings, Some(folder.join(CURRENT))),
+            connector: Connector::new(settings, Some(folder.current())),
             order: Order::default(),
             id,
             lifetime: settings.certificate_lifetime,
             folder: folder.clone(),
             counters,
             issued,
+            root: settings.root.clone(),
+            believed: None,
+            renew_at: None,
             said: None,
         };
         let task = tokio::spawn(issuance.run()).abort_handle();
@@ -154,7 +141,7 @@ impl Keeper {
 
     /// Where the certificates are.
     pub(crate) fn identity_dir(&self) -> PathBuf {
-        self.folder.join(CURRENT)
+        self.folder.current()
     }
 
     /// Waits for the first certificate.
@@ -173,49 +160,38 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.task.abort();
         if self.temporary {
-            let _ = fs::remove_dir_all(&self.folder);
+            self.folder.remove();
         }
     }
-}
-
-/// A folder that nobody else looks into, for as long as the process runs.
-fn private_folder() -> io::Result<PathBuf> {
-    let name = format!(
-        "meshproxy-{}-{:016x}",
-        std::process::id(),
-        fastrand::u64(..)
-    );
-    let folder = std::env::temp_dir().join(name);
-    // Fails if it exists: whoever made it first could look into it.
-    DirBuilder::new().mode(FOLDER_MODE).create(&folder)?;
-    Ok(folder)
 }
 
 // === impl Issuance ===
 
 impl Issuance {
     async fn run(mut self) {
-        let mut term = self.term();
+        let mut term = self.folder.term(&self.id, SystemTime::now());
         if term.is_some() {
             tracing::info!(identity = %self.id, "certificate from before");
             self.issued.send_replace(true);
         }
         let mut chance = fastrand::f64();
         loop {
-            if term.is_some_and(|term| !term.is_due(SystemTime::now(), chance)) {
+            self.look_at_roots();
+            let is_asked = self.renew_at.is_some_and(|at| at <= Instant::now());
+            if !is_asked && term.is_some_and(|term| !term.is_due(SystemTime::now(), chance)) {
                 sleep(LOOK_INTERVAL).await;
                 continue;
             }
             match self.renew().await {
-                Ok(()) => {
-                    self.said = None;
+                Ok(renewed) => {
+                    (self.said, self.renew_at) = (None, None);
                     self.counters
                         .certificates
                         .with_label_values(&["success"])
                         .inc();
                     tracing::info!(identity = %self.id, "certificate issued");
                     self.issued.send_replace(true);
-                    term = self.term();
+                    term = Some(renewed);
                     chance = fastrand::f64();
                 }
                 Err(error) => {
@@ -223,6 +199,19 @@ impl Issuance {
                     sleep(self.order.failed(fastrand::f64())).await;
                 }
             }
+        }
+    }
+
+    /// Has the certificate renewed soon if other authorities vouch for the control plane than before:
+    /// whom else to believe is told with a certificate.
+    fn look_at_roots(&mut self) {
+        let Ok(now) = pem::chain(&self.root) else {
+            return;
+        };
+        let before = self.believed.replace(now);
+        if before.is_some() && before != self.believed {
+            tracing::info!(file = %self.root.display(), "other authorities: renewing soon");
+            self.renew_at = Some(Instant::now() + ROOTS_SPREAD.mul_f64(fastrand::f64()));
         }
     }
 
@@ -239,18 +228,8 @@ impl Issuance {
         self.said = Some(error);
     }
 
-    /// When the certificate in the folder is valid; none if there is none that can be used.
-    fn term(&self) -> Option<Term> {
-        let identity = WorkloadIdentity::read(&self.folder.join(CURRENT), &[]).ok()?;
-        let now = SystemTime::now();
-        let is_usable = identity.id == self.id
-            && identity.is_valid_at(now)
-            && identity.check_vouched(now).is_ok();
-        is_usable.then(|| Term::of(identity.facts.first()))?
-    }
-
     /// Gets a new certificate from any control plane, and puts it into the folder.
-    async fn renew(&mut self) -> Result<(), IssueError> {
+    async fn renew(&mut self) -> Result<Term, IssueError> {
         let targets = self.connector.targets().await?;
         self.order.begin(targets, fastrand::shuffle);
         let mut failed = None;
@@ -259,10 +238,11 @@ impl Issuance {
                 Ok(connection) => self.ask(connection).await,
                 Err(error) => Err(error.into()),
             };
-            match issued.and_then(|issued| self.keep(&issued)) {
-                Ok(()) => {
+            let keep = |issued| self.folder.keep(&issued, &self.id, SystemTime::now());
+            match issued.and_then(|issued| Ok(keep(issued)?)) {
+                Ok(term) => {
                     self.order.served();
-                    return Ok(());
+                    return Ok(term);
                 }
                 Err(error) => failed = Some(error),
             }
@@ -292,62 +272,6 @@ impl Issuance {
             key: key.to_pem(),
             roots,
         })
-    }
-
-    /// Tries what was issued, and puts it in the place of what there is.
-    fn keep(&self, issued: &Issued) -> Result<(), IssueError> {
-        let name = format!("{:016x}", fastrand::u64(..));
-        let new = self.folder.join(&name);
-        let kept = self.write(&new, issued).and_then(|()| {
-            self.check(&new)?;
-            self.point_to(&name)
-                .map_err(|source| IssueError::Write(self.folder.join(CURRENT), source))
-        });
-        match kept {
-            Ok(()) => self.clear(&name),
-            Err(_) => drop(fs::remove_dir_all(&new)),
-        }
-        kept
-    }
-
-    fn write(&self, folder: &Path, issued: &Issued) -> Result<(), IssueError> {
-        let made = DirBuilder::new().mode(FOLDER_MODE).create(folder);
-        made.map_err(|source| IssueError::Write(folder.to_owned(), source))?;
-        let texts = [&issued.chain, &issued.key, &issued.roots];
-        for (path, text) in WorkloadIdentity::files(folder).into_iter().zip(texts) {
-            let written = disk::replace(&path, text);
-            written.map_err(|source| IssueError::Write(path.clone(), source))?;
-        }
-        Ok(())
-    }
-
-    /// Has the link lead to a folder from now on.
-    fn point_to(&self, name: &str) -> io::Result<()> {
-        let link = self.folder.join(format!("{CURRENT}.{name}"));
-        symlink(name, &link)?;
-        fs::rename(&link, self.folder.join(CURRENT))
-    }
-
-    /// Removes what was issued before. What cannot be removed is of no account: it is as secret.
-    fn clear(&self, kept: &str) {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for entry in
-            entries.filter(|entry| entry.file_name() != kept && entry.file_name() != CURRENT)
-        {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-
-    fn check(&self, folder: &Path) -> Result<(), IssueError> {
-        let identity = WorkloadIdentity::read(folder, &[])?;
-        if identity.id != self.id {
-            return Err(IssueError::Foreign(identity.id));
-        }
-        let now = SystemTime::now();
-        if !identity.is_valid_at(now) {
-            return Err(IssueError::Dates);
-        }
-        Ok(identity.check_vouched(now)?)
     }
 }
 

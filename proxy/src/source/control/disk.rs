@@ -3,9 +3,9 @@
 //! Its first line says whose it is and has a checksum of the rest. One that is torn, or of somebody
 //! else, is left alone. Secrets are among the resources, so that only the owner may read it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 const QUIET: Duration = Duration::from_secs(1);
 /// Only the owner reads what may be secret.
 const SECRET_MODE: u32 = 0o600;
+/// And looks into a folder that we make.
+const FOLDER_MODE: u32 = 0o700;
 
 /// The file of one proxy.
 #[derive(Debug)]
@@ -230,7 +232,10 @@ fn checksum(body: &str) -> String {
 /// Puts a file in the place of one of the same name, or leaves everything as it was.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)?;
     // Two processes may write while one takes the other's place.
     let unfinished = path.with_extension(format!("new.{}", std::process::id()));
     let mut options = OpenOptions::new();

@@ -1,19 +1,22 @@
 //! Following one control plane after another: what is subscribed, what is received, and what is said
 //! of it.
 
+mod receive;
+
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use config::wire::{self, Demand};
+use config::wire;
 use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::book::SWEEP_INTERVAL;
 use super::connect::{ConnectError, Connector, Messages, refusal};
-use super::message::{Node, Remark, Request, Response};
+use super::message::{Node, Request};
 use super::replicas::{Order, Target};
-use super::store::{Share, Told, TooMany};
+use super::store::{Share, TooMany};
 use super::{Around, Shared};
 use crate::protobuf::{Frames, Malformed};
 use crate::telemetry::causes::chain;
@@ -146,7 +149,7 @@ impl Follower {
     }
 
     /// Follows one until it ends.
-    async fn follow(&mut self, target: &Target) -> Result<std::convert::Infallible, Ended> {
+    async fn follow(&mut self, target: &Target) -> Result<Infallible, Ended> {
         let mut connection = self.connector.connect(target).await?;
         let (sender, messages) = Messages::channel();
         let mut stream = Stream::new(sender);
@@ -221,120 +224,6 @@ impl Follower {
         state.standing.connected = Some((name, SystemTime::now()));
         self.around.counters.connected.set(1);
         self.around.counters.connects.inc();
-    }
-
-    /// Takes in a response and says what became of it.
-    async fn receive(&mut self, stream: &mut Stream, message: &[u8]) -> Result<(), Ended> {
-        let response = Response::read(message)?;
-        let remark = match response.type_url {
-            wire::RESOURCES => self.take_in(stream, Share::Resources, &response)?,
-            wire::ENDPOINTS => self.take_in(stream, Share::Endpoints, &response)?,
-            wire::DEMANDS => self.take_answers(stream, &response)?,
-            // Nobody asked for it: a newer control plane may know more than we do.
-            _ => return Ok(()),
-        };
-        let request = Request {
-            type_url: response.type_url,
-            nonce: response.nonce,
-            remark,
-            ..Request::default()
-        };
-        stream.send(&request).await
-    }
-
-    fn take_in(
-        &mut self,
-        stream: &mut Stream,
-        share: Share,
-        response: &Response<'_>,
-    ) -> Result<Option<Remark>, Ended> {
-        let documents: Result<Vec<Told<'_>>, Malformed> = response
-            .resources
-            .iter()
-            .map(|it| {
-                let document = it.document()?;
-                Ok(Told {
-                    name: it.name,
-                    version: it.version,
-                    document,
-                })
-            })
-            .collect();
-        let documents = documents?;
-        let counters = &self.around.counters;
-        counters.received(share.type_url(), documents.len());
-        let mut state = self.shared.locked();
-        let applied = state
-            .store
-            .apply(share, documents.into_iter(), &response.removed)?;
-        counters
-            .held
-            .set(i64::try_from(state.store.len()).unwrap_or(i64::MAX));
-        let rejected = state.store.rejected().len();
-        counters
-            .rejected
-            .set(i64::try_from(rejected).unwrap_or(i64::MAX));
-        drop(state);
-        for remark in &applied.report.rejected {
-            let (resource, why) = (&remark.name, &remark.message);
-            tracing::warn!(resource, why, "resource rejected; its last good form stays");
-        }
-        for remark in &applied.report.skipped {
-            let (resource, why) = (&remark.name, &remark.message);
-            tracing::debug!(resource, why, "resource used in part");
-        }
-        stream.told[share as usize] = !response.system_version.is_empty();
-        stream.told_at = Instant::now();
-        if applied.changed {
-            self.note_change();
-        }
-        self.shared.changed.send_replace(());
-        if stream.is_complete() && !*self.begin.borrow() {
-            self.begin.send_replace(true);
-        }
-        Ok((!applied.report.is_empty()).then(|| Remark {
-            rejects: !applied.report.rejected.is_empty(),
-            message: serde_json::to_string(&applied.report).unwrap_or_default(),
-        }))
-    }
-
-    fn take_answers(
-        &mut self,
-        stream: &mut Stream,
-        response: &Response<'_>,
-    ) -> Result<Option<Remark>, Ended> {
-        self.around
-            .counters
-            .received(wire::DEMANDS, response.resources.len());
-        let mut state = self.shared.locked();
-        let mut changed = false;
-        let mut answer = |name: &str, found| {
-            // What is no demand was not ours.
-            if let Ok(demand) = name.parse::<Demand>() {
-                changed |= state.book.answer(&demand, found);
-            }
-        };
-        for resource in &response.resources {
-            answer(resource.name, resource.is_found()?);
-        }
-        for name in &response.removed {
-            answer(name, false);
-        }
-        let count = state.count();
-        let is_full = state.book.is_full();
-        drop(state);
-        self.around
-            .counters
-            .demands(count.found, count.unknown, count.pending);
-        stream.awaits = (count.pending > 0).then(Instant::now);
-        if changed {
-            self.note_change();
-            self.shared.changed.send_replace(());
-        }
-        if is_full {
-            stream.sweep_at = Instant::now();
-        }
-        Ok(None)
     }
 
     /// Adds what requests want to reach to the book; says what is new in it.
