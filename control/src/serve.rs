@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use crate::cli::{ServeArgs, Source};
 use crate::lease::Leadership;
+use crate::metrics;
 use crate::signer::trust::Trust;
 use crate::source::kubernetes;
 pub use handler::{Handler, Request, Response};
@@ -48,6 +49,8 @@ struct Ground<'a> {
     client: Option<Client>,
     /// Whether this replica does what only one may do, if there is somebody to ask.
     leadership: Option<Leadership>,
+    /// Name of this replica.
+    replica: String,
     registry: Registry,
     stop: Stop,
     /// Parts that work until the end. That one ends by itself is a failure.
@@ -123,7 +126,7 @@ async fn start(ground: &mut Ground<'_>, ports: &mut JoinSet<()>) -> anyhow::Resu
     let Trusted { mut trust, tokens } = trusted::start(ground)?;
     // Before there is an authority, so that whoever asks hears how far it is.
     let remaining = listeners.serve_pages(ground, &mesh, &trust, ports);
-    elected::start(ground, &trust);
+    elected::start(ground, &mesh, &trust)?;
     let first = trust.wait_for(Option::is_some).await;
     let first = first.context("keep an authority")?.clone();
     let first = first.context("keep an authority")?;
@@ -159,7 +162,8 @@ impl<'a> Ground<'a> {
             arguments,
             client,
             leadership,
-            registry: Registry::new(),
+            replica,
+            registry: metrics::registry()?,
             stop,
             work: JoinSet::new(),
         })

@@ -38,6 +38,8 @@ impl Cluster {
         kubeconfig: Option<&Path>,
         root_namespace: &str,
     ) -> anyhow::Result<Self> {
+        // Whoever is first installs one; that nobody else did is no matter of order.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = kubernetes::connect(kubeconfig).await?;
         let settings = Settings {
             root_namespace: root_namespace.to_owned(),

@@ -1,10 +1,12 @@
-//! What only one of several replicas does: it tells workloads and the API server what to believe.
+//! What only one of several replicas does: it tells workloads and the API server what to believe, and
+//! resources what became of them.
 
 use std::sync::Arc;
 
 use kube::Client;
 use tokio::task::JoinSet;
 
+use super::mesh::Mesh;
 use super::stop::Stop;
 use super::{Ground, TrustReceiver};
 use crate::admission::bundle::{self, Configurations};
@@ -12,6 +14,7 @@ use crate::cli::ServeArgs;
 use crate::lease::{self, Leadership, Timing};
 use crate::signer::announce::Announcer;
 use crate::signer::trust::Trust;
+use crate::status::writer::{self, Metrics};
 
 /// Name of the lease.
 const LEASE: &str = "meshcontrol";
@@ -37,9 +40,13 @@ pub(super) fn contend(
 }
 
 /// Starts all of it; it rests while another replica is the one.
-pub(super) fn start(ground: &mut Ground<'_>, trust: &TrustReceiver) {
+pub(super) fn start(
+    ground: &mut Ground<'_>,
+    mesh: &Mesh,
+    trust: &TrustReceiver,
+) -> anyhow::Result<()> {
     let (Some(client), Some(leadership)) = (&ground.client, &ground.leadership) else {
-        return;
+        return Ok(());
     };
     let own = &ground.arguments.namespace;
     let announcer = Announcer::new(client.clone(), own, trust.clone(), leadership.clone());
@@ -53,4 +60,11 @@ pub(super) fn start(ground: &mut Ground<'_>, trust: &TrustReceiver) {
         pem,
         leadership.clone(),
     ));
+    let metrics = Metrics::register(&ground.registry)?;
+    let known = Arc::clone(&mesh.known);
+    let (client, leadership) = (client.clone(), leadership.clone());
+    ground
+        .work
+        .spawn(writer::run(client, known, leadership, metrics));
+    Ok(())
 }

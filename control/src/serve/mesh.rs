@@ -9,7 +9,9 @@ use super::Ground;
 use crate::cli::Source;
 use crate::event::Event;
 use crate::hub::{self, Hub};
+use crate::metrics::MeshCollector;
 use crate::source::{directory, kubernetes};
+use crate::status::known::Known;
 
 /// Events that may wait: a source that is faster than the index waits.
 const EVENTS_MAX: usize = 64;
@@ -17,6 +19,8 @@ const EVENTS_MAX: usize = 64;
 /// What there is, and who is told of it.
 pub(super) struct Mesh {
     pub(super) hub: Arc<Hub>,
+    /// What became of it, for whoever asks.
+    pub(super) known: Arc<Known>,
 }
 
 // === impl Mesh ===
@@ -26,6 +30,8 @@ impl Mesh {
     pub(super) fn start(ground: &mut Ground<'_>) -> anyhow::Result<Self> {
         let arguments = ground.arguments;
         let hub = Hub::new(hub::Settings::default(), &ground.registry)?;
+        let generations = MeshCollector::new(hub.generations())?;
+        ground.registry.register(Box::new(generations))?;
         let (sender, events) = mpsc::channel::<Event>(EVENTS_MAX);
         let settings = MeshSettings {
             root_namespace: arguments.namespace.as_str().into(),
@@ -50,7 +56,11 @@ impl Mesh {
             }
             (Source::Kubernetes, None) => anyhow::bail!("there is no client of the API server"),
         }
-        Ok(Self { hub })
+        let known = Known::new(Arc::clone(&hub), ground.replica.clone());
+        Ok(Self {
+            hub,
+            known: Arc::new(known),
+        })
     }
 
     /// Waits until everything was listed once.

@@ -18,6 +18,8 @@ use tonic::body::Body;
 
 use super::handler::{Handler, Response};
 use super::stop::Stop;
+use crate::dashboard::Dashboard;
+use crate::status::known::Known;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -99,6 +101,15 @@ pub(crate) fn health(
                 None => more.answer(request).await,
             }
         }
+    })
+}
+
+/// What is known, for people and for programs.
+pub(crate) fn dashboard(known: Arc<Known>) -> Handler {
+    let dashboard = Dashboard::new(known);
+    Handler::new(move |request| {
+        let dashboard = dashboard.clone();
+        async move { dashboard.answer(&request).await.map(Body::new) }
     })
 }
 

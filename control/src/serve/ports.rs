@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use http::StatusCode;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -113,8 +112,7 @@ impl Listeners {
         let (hub, trust, stopping) = (Arc::clone(&mesh.hub), trust.clone(), stop.clone());
         let is_ready =
             move || trust.borrow().is_some() && hub.latest().is_some() && !stopping.is_set();
-        let nothing = Handler::new(|_| async { pages::text(StatusCode::NOT_FOUND, "") });
-        let health = pages::health(is_ready, nothing);
+        let health = pages::health(is_ready, pages::dashboard(Arc::clone(&mesh.known)));
         ports.spawn(pages::serve(self.http, health, stop.clone()));
         Secured {
             proxies: self.proxies,
