@@ -101,19 +101,16 @@ impl Gatherer<'_> {
         found
     }
 
-    /// An address that a connection was going to: what has it, else what would be taken for it.
+    /// An address that a connection was going to: who has it, and who is meant by the port alone, as those
+    /// who have the address may not have the port.
     fn demand_address(&mut self, address: SocketAddr) -> bool {
-        if self.address(address.ip()) {
-            return true;
-        }
-        let (generation, proxy) = (self.generation, self.proxy);
-        let services = generation
-            .mesh
-            .services_at_port(&proxy.viewer, address.port());
+        let has_address = self.address(address.ip());
+        let (mesh, viewer) = (self.mesh(), self.viewer());
+        let services = mesh.services_at_port(viewer, address.port());
         for service in &services {
             self.service(service);
         }
-        !services.is_empty()
+        has_address || !services.is_empty()
     }
 
     fn address(&mut self, ip: IpAddr) -> bool {

@@ -194,6 +194,15 @@ impl Mesh {
             .collect()
     }
 
+    /// Services that have an address in common with this one, itself among them: one of them counts.
+    pub fn sharing_addresses(&self, viewer: &Viewer, service: &Service) -> Vec<&Arc<Service>> {
+        let alone = self.addresses(service).filter_map(|block| block.alone());
+        let at = alone.filter_map(|ip| self.needs().by_address.get(&ip.to_canonical()));
+        at.flatten()
+            .filter(|other| self.is_in_scope(viewer, other))
+            .collect()
+    }
+
     /// Services in whose absence another address would be allotted to this one, as far as the viewer
     /// sees them.
     pub fn rivals(&self, viewer: &Viewer, service: &Service) -> Vec<&Arc<Service>> {

@@ -152,13 +152,15 @@ impl<'g> Gatherer<'g> {
                 }
                 // It is another host's too.
                 Spec::ServiceEntry(entry) => {
-                    for host in entry.hosts.iter().filter(|host| is_exact(host)) {
-                        let host = mesh.resolve(host, &service.namespace);
-                        self.host(Way::Named, &host);
+                    for host in &entry.hosts {
+                        self.named_by(host, &service.namespace);
                     }
                 }
                 _ => {}
             }
+        }
+        for other in mesh.sharing_addresses(self.viewer(), service) {
+            self.service(other);
         }
         // Its address has to be the same in every part of the mesh.
         for rival in mesh.rivals(self.viewer(), service) {
@@ -170,9 +172,16 @@ impl<'g> Gatherer<'g> {
                 self.resource(policy);
             }
         }
-        if is_exact(&service.host) {
-            let host = mesh.resolve(&service.host, &service.namespace);
-            self.host(Way::Named, &host);
+        self.named_by(&service.host, &service.namespace);
+    }
+
+    /// Has a host added as a service of a namespace writes it, unless it is a wildcard. Of two services
+    /// that write the same short name in different namespaces one counts.
+    fn named_by(&mut self, host: &str, namespace: &str) {
+        if is_exact(host) {
+            let completed = self.mesh().resolve(host, namespace);
+            self.host(Way::Named, &completed);
+            self.host(Way::Named, host);
         }
     }
 
