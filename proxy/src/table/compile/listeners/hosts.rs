@@ -110,12 +110,15 @@ impl Plan<'_> {
         } = host;
         let suffix = format!(".svc.{}", self.mesh.settings().domain);
         if let Some(short) = name.strip_suffix(&suffix) {
+            let own = short
+                .rsplit_once('.')
+                .filter(|(_, namespace)| *namespace == self.perspective.viewer.namespace);
             table.insert(&format!("{short}.svc"), made);
-            table.insert(short, made);
-            if let Some((name, namespace)) = short.rsplit_once('.')
-                && namespace == self.perspective.viewer.namespace
-            {
-                table.insert(name, made);
+            for other in [short].into_iter().chain(own.map(|(name, _)| name)) {
+                // What is left of a wildcard for services would stand for every host there is.
+                if other != "*" {
+                    table.insert(other, made);
+                }
             }
         }
         let addresses = service.iter().flat_map(|it| self.mesh.addresses(it));

@@ -190,3 +190,22 @@ spec:
         ]
     );
 }
+
+#[test]
+fn a_wildcard_for_services_stands_for_no_other_host() {
+    let wide = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: wide}
+spec:
+  hosts: ['*.svc.cluster.local', '*.default.svc.cluster.local']
+  http: [{directResponse: {status: 200}}]
+";
+
+    let compiled = compiled(&[wide]);
+
+    let hosts = &only_listener(&compiled).hosts;
+    assert!(hosts.find("example.com").is_none());
+    assert!(hosts.find("reviews.default.svc").is_some());
+    assert!(hosts.find("reviews.default").is_some());
+}
