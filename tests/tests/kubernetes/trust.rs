@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::grpc::{Asking, Caller, Refused};
 use tests::{Cluster, Control, eventually};
 
@@ -25,6 +25,13 @@ async fn roots(cluster: &Cluster, namespace: &str) -> String {
     let secrets = secrets(cluster, namespace).await;
     let secret = secrets.get("meshcontrol-ca").await.expect("a Secret");
     text(&secret, "root-cert.pem")
+}
+
+/// Changes a Secret by what is in `patch`.
+async fn merge(secrets: &Api<Secret>, name: &str, patch: &Value) {
+    let parameters = PatchParams::default();
+    let patched = secrets.patch(name, &parameters, &Patch::Merge(patch)).await;
+    patched.expect("changed");
 }
 
 fn uri(namespace: &str, account: &str) -> String {
@@ -99,8 +106,9 @@ async fn replicas_that_start_at_once_have_one_root_and_survive_its_removal() {
         connected.expect("all are of the one root");
     }
     let secrets = secrets(cluster, &own).await;
-    let deleted = secrets.delete("meshcontrol-ca", &DeleteParams::default());
-    deleted.await.expect("deleted");
+    let parameters = DeleteParams::default();
+    let deleted = secrets.delete("meshcontrol-ca", &parameters).await;
+    deleted.expect("deleted");
 
     let again = || async {
         let secret = secrets.get_opt("meshcontrol-ca").await.expect("an answer");
@@ -134,12 +142,7 @@ async fn a_new_root_is_asked_for_by_an_annotation_and_told_to_every_namespace() 
 
     let secrets = secrets(&cluster, &own).await;
     let wish = json!({"metadata": {"annotations": {"meshproxy.io/rotate-root": "now"}}});
-    let asked = secrets.patch(
-        "meshcontrol-ca",
-        &PatchParams::default(),
-        &Patch::Merge(&wish),
-    );
-    asked.await.expect("annotated");
+    merge(&secrets, "meshcontrol-ca", &wish).await;
 
     let both = |roots: &Option<String>| {
         let roots = roots.as_deref().unwrap_or_default();
@@ -152,8 +155,9 @@ async fn a_new_root_is_asked_for_by_an_annotation_and_told_to_every_namespace() 
         secret.metadata.annotations.unwrap_or_default().is_empty(),
         "it was taken"
     );
-    let deleted = maps.delete("istio-ca-root-cert", &DeleteParams::default());
-    deleted.await.expect("deleted");
+    let parameters = DeleteParams::default();
+    let deleted = maps.delete("istio-ca-root-cert", &parameters).await;
+    deleted.expect("deleted");
     eventually("the ConfigMap again", believed, both).await;
     let late = cluster.namespace("late").await;
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client().await, &late);
@@ -213,19 +217,20 @@ async fn the_authority_of_a_company_takes_the_place_of_our_own_without_a_restart
     let secrets = secrets(cluster, &own).await;
     let name = format!("meshcontrol.{own}.svc");
     let believed = async |roots: &str| {
-        let caller = Caller::stranger(roots).named(&name).connect(control.addr);
-        caller.await.is_ok()
+        let caller = Caller::stranger(roots).named(&name);
+        caller.connect(control.addr).await.is_ok()
     };
 
     // Below a root that it is not below: nobody would believe what it signs.
-    let wrong = secrets.create(&PostParams::default(), &secret(&before));
-    wrong.await.expect("created");
+    let wrong = secret(&before);
+    let created = secrets.create(&PostParams::default(), &wrong).await;
+    created.expect("created");
     let refused = |line: &str| line.contains("stays as it was") && line.contains("cacerts");
     control.stderr.line("why it is not used", refused).await;
     assert!(believed(&before).await, "what was before stays");
     let right = secret(&company.root());
-    let right = secrets.patch("cacerts", &PatchParams::default(), &Patch::Merge(&right));
-    right.await.expect("written");
+    let right = serde_json::to_value(right).expect("JSON");
+    merge(&secrets, "cacerts", &right).await;
 
     let root = company.root();
     eventually("the company's root", || believed(&root), |it| *it).await;
