@@ -35,7 +35,7 @@ fn ports_and_names_are_those_that_istio_uses_unless_told_otherwise() {
     assert_eq!(arguments.namespace, "istio-system");
     assert_eq!(arguments.trust.trust_domain, "cluster.local");
     assert_eq!(arguments.trust.audience, "istio-ca");
-    assert_eq!(arguments.trust.certificate_lifetime.as_secs(), 24 * 3_600);
+    assert_eq!(arguments.trust.certificate_lifetime.as_secs(), 48 * 3_600);
 }
 
 #[test]

@@ -52,12 +52,13 @@ pub(super) struct ControlArgs {
     /// control plane [default: nothing is kept].
     #[arg(long, value_name = "DIR", env = "MESHPROXY_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// How long certificates are asked for. They are renewed at half of what they have.
+    /// How long certificates are asked for. They are renewed at half of what they have, so that a control
+    /// plane may be away for as long: a day, by default.
     #[arg(
         long,
         value_name = "DURATION",
         env = "MESHPROXY_CERTIFICATE_LIFETIME",
-        default_value = "24h",
+        default_value = "48h",
         value_parser = lifetime
     )]
     certificate_lifetime: Duration,

@@ -454,7 +454,10 @@ fn a_control_plane_takes_the_place_of_files() {
         ["https://a:15012", "https://b:1"]
     );
     assert_eq!(control.demand_timeout, Duration::from_secs(5));
-    assert_eq!(control.certificate_lifetime, Duration::from_secs(86_400));
+    assert_eq!(
+        control.certificate_lifetime,
+        Duration::from_secs(2 * 86_400)
+    );
     assert_eq!(control.state_dir, None);
     assert!(settings.config.is_empty() && settings.asks_for_certificates());
 
