@@ -116,8 +116,7 @@ impl Shared {
         tls: Option<Arc<ServerConfig>>,
         _place: Place,
     ) {
-        self.meters.open.inc();
-        let gauge = scoped(self.meters.open.clone());
+        let _open = scoped(self.meters.open.clone());
         let local = stream.local_addr().ok();
         // What is sent is small and waited for.
         let _ = stream.set_nodelay(true);
@@ -149,7 +148,6 @@ impl Shared {
                 Box::pin(self.speak(stream, peer(secured), until)).await;
             }
         }
-        drop(gauge);
     }
 
     /// Answers the requests of a connection until it ends, or is to.
@@ -213,7 +211,7 @@ fn lifetime(peer: &Peer, now: SystemTime, chance: f64) -> Duration {
     }
 }
 
-/// Counted out again when dropped.
+/// Counts one in, and out again when dropped.
 fn scoped(gauge: IntGauge) -> impl Drop {
     struct Scoped(IntGauge);
     impl Drop for Scoped {
@@ -221,6 +219,7 @@ fn scoped(gauge: IntGauge) -> impl Drop {
             self.0.dec();
         }
     }
+    gauge.inc();
     Scoped(gauge)
 }
 

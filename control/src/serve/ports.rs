@@ -42,7 +42,7 @@ pub(super) struct Listeners {
 }
 
 /// Those of them that need an authority.
-pub(super) struct Secured {
+pub(super) struct Waiting {
     proxies: TcpListener,
     plain: Option<TcpListener>,
     webhooks: Option<TcpListener>,
@@ -105,7 +105,7 @@ impl Listeners {
         mesh: &Mesh,
         trust: &TrustReceiver,
         ports: &mut JoinSet<()>,
-    ) -> Secured {
+    ) -> Waiting {
         let stop = &ground.stop;
         let metrics = pages::metrics(ground.registry.clone());
         ports.spawn(pages::serve(self.metrics, metrics, stop.clone()));
@@ -114,7 +114,7 @@ impl Listeners {
             move || trust.borrow().is_some() && hub.latest().is_some() && !stopping.is_set();
         let health = pages::health(is_ready, pages::dashboard(Arc::clone(&mesh.known)));
         ports.spawn(pages::serve(self.http, health, stop.clone()));
-        Secured {
+        Waiting {
             proxies: self.proxies,
             plain: self.plain,
             webhooks: self.webhooks,
@@ -122,9 +122,9 @@ impl Listeners {
     }
 }
 
-// === impl Secured ===
+// === impl Waiting ===
 
-impl Secured {
+impl Waiting {
     /// Takes connections from now on, until it is time to stop.
     pub(super) async fn serve(
         self,

@@ -38,7 +38,7 @@ pub(crate) struct Server {
 }
 
 /// Both, kept up to date.
-pub(crate) struct Secured {
+pub(crate) struct Current {
     /// For proxies.
     pub(crate) proxies: watch::Sender<Arc<ServerConfig>>,
     /// For the API server.
@@ -58,9 +58,9 @@ impl Server {
     }
 
     /// The first ones.
-    pub(crate) fn start(&self, trust: &Trust, now: SystemTime) -> anyhow::Result<Secured> {
+    pub(crate) fn start(&self, trust: &Trust, now: SystemTime) -> anyhow::Result<Current> {
         let (configs, validity) = self.make(trust, now)?;
-        Ok(Secured {
+        Ok(Current {
             proxies: watch::Sender::new(configs.proxies),
             webhooks: watch::Sender::new(configs.webhooks),
             validity,
@@ -71,7 +71,7 @@ impl Server {
     /// for ever.
     pub(crate) async fn renew(
         self,
-        mut secured: Secured,
+        mut secured: Current,
         mut trust: watch::Receiver<Option<Arc<Trust>>>,
     ) {
         let mut ticks = interval(LOOK_EVERY);
@@ -126,9 +126,9 @@ impl Server {
     }
 }
 
-// === impl Secured ===
+// === impl Current ===
 
-impl Secured {
+impl Current {
     /// Replaces both if something `changed` or the certificate is half over. If that fails, what there
     /// is stays.
     fn look(&mut self, server: &Server, trust: &Trust, changed: bool, now: SystemTime) {
