@@ -159,6 +159,8 @@ impl Cluster {
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             "--enable-priority-and-fairness=false".to_owned(),
+            // Services have no addresses here: webhooks are reached at their endpoints.
+            "--enable-aggregator-routing=true".to_owned(),
             "--profiling=false".to_owned(),
         ];
         let arguments = [&arguments[..], &self.more].concat();

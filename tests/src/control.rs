@@ -80,8 +80,10 @@ impl Control {
         command
             .env("KUBECONFIG", kubeconfig)
             .args(["serve", "--source", "kubernetes"])
-            .args(["--namespace", namespace])
-            .args(["--webhook-addr", "127.0.0.1:0"]);
+            .args(["--namespace", namespace]);
+        if !arguments.contains(&"--webhook-addr") {
+            command.args(["--webhook-addr", "127.0.0.1:0"]);
+        }
         Self::start_by(command, Path::new(""), arguments).await
     }
 

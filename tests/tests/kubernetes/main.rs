@@ -7,6 +7,7 @@ mod conditions;
 mod definitions;
 mod definitions_of_chart;
 mod gate;
+mod installed;
 mod lease;
 mod mirror;
 mod source;
