@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use control::proto::discovery::{DeltaDiscoveryRequest, Node};
+use ::control::proto::discovery::{DeltaDiscoveryRequest, Node};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use rcgen::{CertificateParams, Issuer, KeyPair, SanType, date_time_ymd};
