@@ -75,13 +75,15 @@ impl Replica {
             .find(|it| it.name() == "meshcontrol_status_writes_total");
         let series = family.into_iter().flat_map(|it| it.get_metric());
         let labelled = series.filter(|it| it.get_label().iter().any(|it| it.value() == result));
-        labelled.map(|it| it.get_counter().value()).sum()
+        labelled.map(|it| it.get_counter().get_value()).sum()
     }
 }
 
 /// A route as the API server has it.
 async fn object(kubectl: &Kubectl, namespace: &str, name: &str) -> Value {
-    kubectl.get(&["virtualservice", "-n", namespace, name]).await
+    kubectl
+        .get(&["virtualservice", "-n", namespace, name])
+        .await
 }
 
 /// `Type=status reason: message` of each condition.
@@ -138,7 +140,11 @@ async fn each_resource_tells_what_became_of_it() {
 
     // What the API server lets pass and nobody can use: its last good form stays.
     apply(&route("b", "b b.test")).await;
-    let broken = |it: &Value| told(it).iter().any(|it| it.starts_with("Accepted=False Invalid"));
+    let broken = |it: &Value| {
+        told(it)
+            .iter()
+            .any(|it| it.starts_with("Accepted=False Invalid"))
+    };
     let look = || object(&kubectl, &namespace, "b");
     let refused = eventually("b is refused", look, broken).await;
     let accepted = &refused["status"]["conditions"][0];
@@ -167,7 +173,14 @@ async fn conditions_of_others_stay() {
     kubectl.done(&arguments, &route("a", "a.test")).await;
     let theirs = r#"{"status": {"observedBy": "them", "conditions":
         [{"type": "Reconciled", "status": "True", "reason": "Theirs", "message": ""}]}}"#;
-    let patch = ["patch", "virtualservice", "-n", &namespace, "a", "--subresource=status"];
+    let patch = [
+        "patch",
+        "virtualservice",
+        "-n",
+        &namespace,
+        "a",
+        "--subresource=status",
+    ];
     let patch = [&patch[..], &["--type=merge", "-p", theirs]].concat();
     kubectl.done(&patch, "").await;
 

@@ -30,7 +30,14 @@ fn proxy(control: &Control, name: &str) -> Child {
     command
         .args(["--control", &format!("http://{plain}")])
         .args(["--name", name, "--namespace", "shop", "--workers", "1"])
-        .args(["--admin-addr", any, "--metrics-addr", any, "--health-addr", any])
+        .args([
+            "--admin-addr",
+            any,
+            "--metrics-addr",
+            any,
+            "--health-addr",
+            any,
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -88,11 +95,16 @@ async fn a_change_is_in_use_by_the_generation_that_status_shows() {
         let told: Value = serde_json::from_str(&told).expect("it is JSON");
         let replica = &told["replicas"][0];
         let proxy = &replica["proxies"][0];
-        (replica["generation"].as_u64(), proxy["acknowledged"].as_u64())
+        (
+            replica["generation"].as_u64(),
+            proxy["acknowledged"].as_u64(),
+        )
     };
     let first = eventually("in use", used, |it| it.1.is_some() && it.0 == it.1).await;
 
-    let second = GOOD.replace("a.test", "b.test").replace("name: a}", "name: b}");
+    let second = GOOD
+        .replace("a.test", "b.test")
+        .replace("name: a}", "name: b}");
     std::fs::write(control.mesh().join("b.yaml"), second).expect("written");
 
     eventually("a later one", used, |it| it.0 > first.0 && it.0 == it.1).await;
