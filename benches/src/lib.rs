@@ -1,4 +1,4 @@
-//! Measurements of the data plane; nothing here is shipped.
+//! Measurements of the data plane and the control plane; nothing here is shipped.
 //!
 //! | where | what it measures |
 //! |---|---|
@@ -12,6 +12,8 @@
 //! | `compare/load.rs` | the load generators and the reading of what they print |
 //! | `compare/report.rs` | medians, ratios, the table and the JSON |
 //! | `compare/preflight.rs` | which programs are missing and how to install them |
+//! | `control/main.rs` | what a control plane costs that feeds a thousand proxies, and how long a change takes |
+//! | `control/mesh.rs` | the mesh of it; `server.rs` the control plane, `client.rs` a proxy |
 //! | `benches/*.rs` | micro-benchmarks: matching, a whole request in memory, reloads |
 //!
 //! How to run it and how to read its table: `README.md` beside this file's folder.
