@@ -6,14 +6,10 @@ mod outages;
 mod replicas;
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::Value;
 use tests::yaml::Service;
 use tests::{Control, Http1, Origin, Port, Proxy, eventually};
-
-/// A proxy that can do without a control plane for as long as this begins at once.
-const HELD_LONG: Duration = Duration::from_secs(5);
 
 /// A `Sidecar` with an outbound listener at `port` for all hosts.
 fn sidecar(port: &Port) -> String {
