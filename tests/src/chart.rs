@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use config::documents;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, binaries};
@@ -66,12 +67,9 @@ pub fn folder() -> PathBuf {
 /// If `helm` refuses, with what it says.
 pub fn render(settings: &[&str]) -> Vec<Value> {
     let text = render_text(settings);
-    text.split("\n---\n")
-        .map(|document| {
-            let document = config::strict::parse(Path::new("rendered"), document);
-            document.expect("helm renders YAML").value
-        })
-        .collect()
+    let documents = documents::read(Path::new("rendered"), &text);
+    let documents = documents.expect("helm renders YAML").into_iter();
+    documents.map(|document| document.value).collect()
 }
 
 /// The same as `helm` prints it.

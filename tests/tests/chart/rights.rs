@@ -72,7 +72,6 @@ fn what_may_be_changed_is_named() {
             "ClusterRole: update configmaps istio-ca-root-cert",
             "Role: create leases ",
             "Role: create secrets ",
-            "Role: patch leases meshcontrol",
             "Role: update leases meshcontrol",
             "Role: update secrets meshcontrol-ca",
         ]
