@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use tests::chart::{NAMESPACE, VARIANTS, render_text, under_chart_rbac};
+use serde_json::Value;
+use tests::chart::{NAMESPACE, VARIANTS, named, of_kind, render_text, texts, under_chart_rbac};
 use tests::cluster::Kubectl;
-use tests::{Cluster, chart};
+use tests::{Cluster, Control, chart, eventually};
 use tokio::sync::OnceCell;
 
 use crate::definitions::loose;
@@ -109,7 +110,7 @@ async fn the_rights_of_the_control_plane_are_no_more_than_it_needs() {
     for allowed in [
         &["list", "pods", "--all-namespaces"][..],
         &["list", "secrets", "-n", "edge"],
-        &["get", "secret/cacerts", "-n", NAMESPACE],
+        &["watch", "secret/cacerts", "-n", NAMESPACE],
         &["update", "secret/meshcontrol-ca", "-n", NAMESPACE],
         &["update", "configmap/istio-ca-root-cert", "-n", "shop"],
         &[
@@ -178,4 +179,71 @@ async fn the_rights_of_the_control_plane_are_nobody_elses() {
         .filter(|line| !line.starts_with("selfsubject") && !line.starts_with(' '))
         .collect();
     assert!(more.is_empty(), "{more:?}");
+}
+
+/// Flags of the chart that the harness gives by itself.
+const GIVEN: [&str; 3] = ["serve", "--source=", "--namespace="];
+
+#[tokio::test]
+async fn the_control_plane_does_all_its_work_as_the_chart_starts_it() {
+    let cluster = Cluster::start().await;
+    for namespace in NAMESPACES {
+        cluster.create_namespace(namespace).await;
+    }
+    let kubectl = cluster.kubectl();
+    let definitions = chart::folder().join("crds");
+    kubectl.apply_definitions(&definitions).await;
+    let route = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo/scenarios/90-10.yaml"),
+    );
+    kubectl.apply(&route.expect("the example has it")).await;
+    let kubeconfig = under_chart_rbac(&cluster, &FEW_SECRETS).await;
+    let objects = chart::render(&FEW_SECRETS);
+    let configurations = of_kind(&objects, "MutatingWebhookConfiguration")
+        .chain(of_kind(&objects, "ValidatingWebhookConfiguration"));
+    for configuration in configurations {
+        kubectl.apply(&configuration.to_string()).await;
+    }
+    let pod = &named(&objects, "Deployment", "meshcontrol")["spec"]["template"]["spec"];
+    let flags = texts(&pod["containers"][0]["args"]);
+    let is_given = |flag: &&str| GIVEN.iter().any(|given| flag.starts_with(given));
+    let flags: Vec<&str> = flags.into_iter().filter(|it| !is_given(it)).collect();
+
+    let control = Control::in_cluster(&kubeconfig, NAMESPACE, &flags).await;
+
+    // Its authority, what others believe, that API servers believe it, and what it says of a resource.
+    for (what, place) in [
+        (&["secret", "meshcontrol-ca", "-n", NAMESPACE][..], "/data"),
+        (
+            &["configmap", "istio-ca-root-cert", "-n", "shop"],
+            "/data/root-cert.pem",
+        ),
+        (
+            &["lease", "meshcontrol", "-n", NAMESPACE],
+            "/spec/holderIdentity",
+        ),
+        (
+            &["mutatingwebhookconfiguration", "meshcontrol-istio-system"],
+            "/webhooks/3/clientConfig/caBundle",
+        ),
+        (
+            &["validatingwebhookconfiguration", "meshcontrol-istio-system"],
+            "/webhooks/0/clientConfig/caBundle",
+        ),
+        (
+            &["virtualservice", "reviews", "-n", "default"],
+            "/status/conditions",
+        ),
+    ] {
+        let look = async || {
+            let get = [&["get", "-o", "json"], what].concat();
+            let found = kubectl.run(&get, "").await.stdout;
+            let found: Value = serde_json::from_str(&found).unwrap_or_default();
+            found.pointer(place).cloned()
+        };
+        eventually(place, look, Option::is_some).await;
+    }
+    let log = control.stderr.all();
+    let refused: Vec<&String> = log.iter().filter(|it| it.contains("orbidden")).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }
