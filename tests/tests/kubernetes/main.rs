@@ -10,5 +10,6 @@ mod gate;
 mod installed;
 mod lease;
 mod mirror;
+mod proxies;
 mod source;
 mod trust;
