@@ -238,11 +238,7 @@ impl Change {
                 break;
             };
             let one = one.context("proxies end")?;
-<<<<<<< HEAD
-            let is_it = one.names.iter().any(|it| *it == self.name);
-=======
             let is_it = one.names.contains(&self.name);
->>>>>>> a309dd6 (test(benches): a control plane with a thousand proxies)
             if is_it && waiting.remove(&one.client) {
                 outcome.latencies.push(one.at - begun);
             } else {

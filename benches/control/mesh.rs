@@ -70,11 +70,7 @@ endpoints:
     );
     for endpoint in 0..size.endpoints_each {
         let number = service * size.endpoints_each + endpoint;
-<<<<<<< HEAD
-        let is_ready = endpoint > 0 || turn % 2 == 0;
-=======
         let is_ready = endpoint > 0 || turn.is_multiple_of(2);
->>>>>>> a309dd6 (test(benches): a control plane with a thousand proxies)
         let version = endpoint % 2 + 1;
         writeln!(
             text,

@@ -57,8 +57,10 @@ fn the_injector_reads_template_and_settings_of_the_chart() {
 fn the_defaults_of_chart_and_injector_are_the_same() {
     let injector = injector(&[]);
 
-    let mut expected = Settings::default();
-    expected.image_pull_policy = Some("IfNotPresent".to_owned());
+    let mut expected = Settings {
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        ..Settings::default()
+    };
     expected.excluded_namespaces.push(NAMESPACE.to_owned());
     assert_eq!(injector.settings, expected);
     assert_eq!(injector.template, Template::default());

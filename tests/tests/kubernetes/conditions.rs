@@ -117,7 +117,7 @@ async fn each_resource_tells_what_became_of_it() {
         kubectl.done(&arguments, yaml).await;
     };
     apply(&route("a", "a.test")).await;
-    let replica = Replica::start(&cluster, &namespace).await;
+    let replica = Replica::start(cluster, &namespace).await;
 
     let fine = [
         "Accepted=True Valid: ",
@@ -184,7 +184,7 @@ async fn conditions_of_others_stay() {
     let patch = [&patch[..], &["--type=merge", "-p", theirs]].concat();
     kubectl.done(&patch, "").await;
 
-    let _replica = Replica::start(&cluster, &namespace).await;
+    let _replica = Replica::start(cluster, &namespace).await;
 
     let expected = [
         "Reconciled=True Theirs: ",

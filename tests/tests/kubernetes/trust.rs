@@ -233,7 +233,12 @@ async fn the_authority_of_a_company_takes_the_place_of_our_own_without_a_restart
     merge(&secrets, "cacerts", &right).await;
 
     let root = company.root();
-    eventually("the company's root", || believed(&root), |it| *it).await;
+    Box::pin(eventually(
+        "the company's root",
+        || believed(&root),
+        |it| *it,
+    ))
+    .await;
     for name in ["meshcontrol-ca", "cacerts"] {
         secrets.get(name).await.expect("both are left alone");
     }

@@ -373,7 +373,12 @@ async fn a_new_root_is_believed_first_then_signs_and_then_the_old_one_goes() {
     let turned = eventually("the turn", roots, turned).await;
     let new = turned.strip_suffix(&old).expect("the old one comes last");
     let believed = || async { Caller::stranger(new).connect(control.addr).await.is_ok() };
-    eventually("a certificate of the new root", believed, |it| *it).await;
+    Box::pin(eventually(
+        "a certificate of the new root",
+        believed,
+        |it| *it,
+    ))
+    .await;
     assert_eq!(sign(new).await.last(), Some(&turned));
 
     remember(&control, "oldUntil", ago(1));
