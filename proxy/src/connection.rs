@@ -52,10 +52,7 @@ async fn serve(worker: Rc<Worker>, mut io: Io, mut downstream: Downstream, mut t
     if !find_original(&worker, &io, &mut downstream) {
         return;
     }
-    if let Some((demands, demand)) = unknown(&worker, &downstream) {
-        // In a box: few connections wait.
-        Box::pin(worker.hold(demands, &demand)).await;
-    }
+    learn(&worker, &downstream).await;
     let let_in = match is_looked_into(&worker, &downstream) {
         false => transport::enter(&worker, io, &mut downstream, &mut ticket).await,
         // In a box: it is large, and listeners of HTTP do without.
@@ -134,6 +131,14 @@ fn find_original(worker: &Worker, io: &Io, downstream: &mut Downstream) -> bool 
             tracing::debug!(%bind, peer, why = %stray, "connection refused");
             false
         }
+    }
+}
+
+/// Waits for what the control plane knows of where a captured connection was going, unless that is known.
+async fn learn(worker: &Worker, downstream: &Downstream) {
+    if let Some((demands, demand)) = unknown(worker, downstream) {
+        // In a box, with what it is about: few connections wait.
+        Box::pin(async move { worker.hold(demands, &demand).await }).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who speaks first, and what becomes of it: connections through memory, with time that stands still.
 
+mod demanded;
 mod permissive;
 mod scene;
 
@@ -275,7 +276,8 @@ async fn a_connection_that_waits_for_others_to_speak_is_small() {
 
     let (conn, looked_into) = scene.sizes();
 
-    // What it had before it could be anything else than HTTP.
-    assert!(conn <= 5_120, "{conn} bytes");
+    // What it had before it could be anything else than HTTP, and what a request that was held for the
+    // control plane goes on by.
+    assert!(conn <= 5_184, "{conn} bytes");
     assert!(looked_into <= 2_048, "{looked_into} bytes");
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use config::wire::Demand;
 
 use super::early::{Early, Met, NAME_GRACE, PERMISSIVE_GRACE};
 use super::first_bytes::{Heard, Until, hear};
 use super::listen::{Asks, Ear, Found, listen};
 use super::{Entered, Entry, Refused};
+use crate::demand::Demands;
 use crate::drain::Ticket;
 use crate::io::Io;
 use crate::listener::detect::Verdict;
@@ -111,7 +113,7 @@ impl Stage {
 
 // === impl Undeclared ===
 
-impl Undeclared<'_> {
+impl<'c> Undeclared<'c> {
     /// Finds out whether the connection is in TLS that is ours to end, where the listener takes it.
     async fn tell_tls(&mut self) -> Result<Stage, Refused> {
         let snapshot = self.worker.snapshot();
@@ -284,8 +286,10 @@ impl Undeclared<'_> {
             Spoke::Opaque | Spoke::ServerFirst => None,
         };
         self.ticket.wait(None);
-        if let Some(name) = &server_name {
-            self.learn(name).await;
+        if let Some((demands, demand)) = self.unknown(server_name.as_deref()) {
+            // In a box, with what it is about: few connections wait.
+            let worker = self.worker;
+            Box::pin(async move { worker.hold(demands, &demand).await }).await;
         }
         let snapshot = self.worker.snapshot();
         let Some(listener) = snapshot.table.listener_of(self.downstream) else {
@@ -324,28 +328,20 @@ impl Undeclared<'_> {
         Ok(Some(Entry::Opaque(snapshot, Box::new(arrival))))
     }
 
-    /// Waits for what the control plane knows of a name that a captured connection asks for in TLS, if
-    /// nobody has its address.
-    async fn learn(&self, name: &str) {
-        let original = self.downstream.original;
-        let (Some(demands), Some(original)) = (&self.worker.demands, original) else {
-            return;
-        };
-        let demand = {
-            let snapshot = self.worker.snapshot();
-            let met = snapshot.table.listener(&self.downstream.bind);
-            let captured = met.filter(|it| it.direction == Direction::Outbound);
-            let Some(captured) = captured.and_then(|it| it.captured.as_ref()) else {
-                return;
-            };
-            if captured.has(original) || captured.find(original).opaque.has_name(name) {
-                return;
-            }
-            demands.of_host(&snapshot.answered, name, original.port())
-        };
-        if let Some(demand) = demand {
-            Box::pin(self.worker.hold(demands, &demand)).await;
+    /// What is to be asked of the control plane before a captured connection goes on that asks for a name
+    /// in TLS: who has the name, unless that or the address is known.
+    fn unknown(&self, name: Option<&str>) -> Option<(&'c Demands, Demand)> {
+        let demands = self.worker.demands.as_ref()?;
+        let (name, original) = (name?, self.downstream.original?);
+        let snapshot = self.worker.snapshot();
+        let listener = snapshot.table.listener(&self.downstream.bind)?;
+        let captured = listener.captured.as_ref()?;
+        let is_known = || captured.has(original) || captured.find(original).opaque.has_name(name);
+        if listener.direction != Direction::Outbound || is_known() {
+            return None;
         }
+        let demand = demands.of_host(&snapshot.answered, name, original.port())?;
+        Some((demands, demand))
     }
 
     fn http(self, agreed: Agreed) -> Entry {

@@ -123,19 +123,18 @@ async fn forward(
         }
         None => (Ok(()), Vec::new()),
     };
-    let mut found = match admitted {
+    let found = match admitted {
         Ok(()) => route::find(listener, downstream, &outgoing),
         Err(rejection) => Err(rejection).into(),
     };
-    let renewed = learn(worker, &snapshot, listener, &found, &outgoing).await;
-    if let Some(renewed) = &renewed {
-        found = find_again(worker, renewed, downstream, &outgoing);
-    }
+    let missed = found.missed.then_some(&outgoing);
+    let renewed = learn(worker, &snapshot, listener, missed).await;
+    let found = find_again(found, renewed.as_ref(), worker, downstream, &outgoing);
     if let Some(log) = &mut record.log {
         outgoing.settle_headers();
         log.outgoing(&outgoing);
     }
-    let routed = found.routed?;
+    let routed = found.routed()?;
     record.standing = Standing::of_tunnel(listener, downstream, &mut outgoing);
     let route = &*routed.rule.route;
     record.rule(routed.rule);
@@ -174,18 +173,15 @@ async fn forward(
     Ok(response)
 }
 
-/// Waits for what the control plane knows of a host that the table does not have by its name; what is
-/// in use then, if it did.
+/// Waits for what the control plane knows of the host of a request that `missed`: that the table does not
+/// have by its name. What is in use then, if it did.
 async fn learn(
     worker: &Worker,
     snapshot: &Current,
     listener: &Listener,
-    found: &Found<'_>,
-    outgoing: &Outgoing,
+    missed: Option<&Outgoing>,
 ) -> Option<Current> {
-    if !found.missed {
-        return None;
-    }
+    let outgoing = missed?;
     let demands = worker.demands.as_ref()?;
     if listener.direction != Direction::Outbound {
         return None;
@@ -198,18 +194,23 @@ async fn learn(
     });
     let demand = demands.of_host(&snapshot.answered, host, port)?;
     // In a box: few requests wait.
-    Box::pin(worker.hold(demands, &demand)).await;
+    Box::pin(async move { worker.hold(demands, &demand).await }).await;
     Some(worker.snapshot())
 }
 
-/// Finds where a request goes by what is in use after it was held.
+/// What was found, or is now by what is in use after the request was held. Takes what was found: a
+/// request would keep the room for it while it waits for the upstream.
 fn find_again<'s>(
+    found: Found<'s>,
+    renewed: Option<&'s Current>,
     worker: &Worker,
-    snapshot: &'s Current,
     downstream: &Downstream,
     outgoing: &Outgoing,
 ) -> Found<'s> {
-    match listener(worker, snapshot, downstream) {
+    let Some(renewed) = renewed else {
+        return found;
+    };
+    match listener(worker, renewed, downstream) {
         Ok(listener) => route::find(listener, downstream, outgoing),
         Err(rejection) => Err(rejection).into(),
     }

@@ -33,7 +33,7 @@ pub(crate) struct Sought<'s, 'r> {
 
 /// What becomes of a request, and whether that may be because the table does not know its host.
 pub(super) struct Found<'s> {
-    pub(super) routed: Result<Routed<'s>, Rejection>,
+    routed: Result<Routed<'s>, Rejection>,
     /// Whether the host is there by another name than its own, or not at all.
     pub(super) missed: bool,
 }
@@ -80,6 +80,13 @@ pub(super) fn find<'s>(
 }
 
 // === impl Found ===
+
+impl<'s> Found<'s> {
+    /// Where it goes. Takes all of it: a request keeps the rest of what is taken in part while it waits.
+    pub(super) fn routed(self) -> Result<Routed<'s>, Rejection> {
+        self.routed
+    }
+}
 
 impl<'s> From<Result<Routed<'s>, Rejection>> for Found<'s> {
     /// Something else than the host decided.
