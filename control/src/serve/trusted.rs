@@ -23,7 +23,12 @@ pub(super) fn start(ground: &mut Ground<'_>) -> anyhow::Result<Trusted> {
     let longest = arguments.trust.certificate_lifetime_max;
     if let Some(client) = &ground.client {
         let reviewer = Reviewer::new(client.clone(), &arguments.trust.audience);
-        let keeper = secret::Keeper::new(client.clone(), &arguments.namespace, longest);
+        let keeper = secret::Keeper::new(
+            client.clone(),
+            &arguments.namespace,
+            longest,
+            &ground.registry,
+        )?;
         let (sender, trust) = watch::channel(None);
         ground.work.spawn(keeper.run(sender));
         return Ok(Trusted {

@@ -5,6 +5,9 @@
 //! replicas see both by a watch, and each write is on top of what was seen, so that of several that
 //! want to write the same time one does and the others take what it wrote. The annotation
 //! `meshproxy.io/rotate-root` on our own has its root replaced.
+//!
+//! If `cacerts` vanishes what it had goes on signing, and that is told: another root would be believed
+//! by nobody. Only a start without it takes our own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt as _, watcher::Error as WatchError};
+use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, error::Elapsed, interval, timeout};
 
@@ -45,8 +49,16 @@ pub(crate) struct Keeper {
     longest: Duration,
     plugged: Seen,
     own: Seen,
-    used: Option<Files>,
+    used: Option<Used>,
     failure: Failure,
+    failing: IntGauge,
+}
+
+/// What is in use, by where it is from: what is from elsewhere is never written to our own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Used {
+    Plugged(Files),
+    Own(Files),
 }
 
 /// What is known of a Secret.
@@ -65,6 +77,8 @@ enum Seen {
 enum KeepError {
     #[error("Secret {0}")]
     Trust(&'static str, #[source] TrustError),
+    #[error("Secret {PLUGGED} is gone, and what it had is in use until a restart")]
+    Gone,
     #[error("cannot make a root")]
     Make(#[source] AuthorityError),
     #[error("cannot {0} Secret {OWN}")]
@@ -76,8 +90,18 @@ enum KeepError {
 // === impl Keeper ===
 
 impl Keeper {
-    pub(crate) fn new(client: kube::Client, namespace: &str, longest: Duration) -> Self {
-        Self {
+    pub(crate) fn new(
+        client: kube::Client,
+        namespace: &str,
+        longest: Duration,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let failing = IntGauge::new(
+            "meshcontrol_authority_failing",
+            "1 while the authority in use is not the one that is kept: that is gone, or cannot be used.",
+        )?;
+        registry.register(Box::new(failing.clone()))?;
+        Ok(Self {
             secrets: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             longest,
@@ -85,7 +109,8 @@ impl Keeper {
             own: Seen::Unknown,
             used: None,
             failure: Failure::default(),
-        }
+            failing,
+        })
     }
 
     /// Follows both Secrets and does what is due, for ever. With something that cannot be used what
@@ -101,7 +126,9 @@ impl Keeper {
                 Some(event) = own.next() => self.own.see(event),
                 _ = ticks.tick() => {}
             }
-            match self.look(SystemTime::now()).await {
+            let looked = self.look(SystemTime::now()).await;
+            self.failing.set(i64::from(looked.is_err()));
+            match looked {
                 Ok(Some(new)) => {
                     self.failure.is_over();
                     trust.send_replace(Some(Arc::new(new)));
@@ -130,13 +157,17 @@ impl Keeper {
             (Seen::Unknown, _) | (_, Seen::Unknown) => Ok(None),
             (Seen::There(secret), _) => {
                 let files = files(secret);
-                if self.used.as_ref() == Some(&files) {
+                let used = Some(Used::Plugged(files.clone()));
+                if self.used == used {
                     return Ok(None);
                 }
                 let trust = ring::plugged(&files, now);
                 let trust = trust.map_err(|error| KeepError::Trust(PLUGGED, error))?;
-                self.used = Some(files);
+                self.used = used;
                 Ok(Some(trust))
+            }
+            (Seen::Absent, _) if matches!(self.used, Some(Used::Plugged(_))) => {
+                Err(KeepError::Gone)
             }
             (Seen::Absent, Seen::Absent) => {
                 self.own = Seen::There(Box::new(self.create(now).await?));
@@ -174,21 +205,21 @@ impl Keeper {
             changes.into_iter().for_each(Change::tell);
             self.own = Seen::There(Box::new(secret));
         }
-        if self.used.as_ref() == Some(&after) {
+        let used = Some(Used::Own(after));
+        if self.used == used {
             return Ok(None);
         }
         let trust = ring.trust(now).map_err(own)?;
-        self.used = Some(after);
+        self.used = used;
         Ok(Some(trust))
     }
 
     /// Writes our own for the first time, or again if somebody removed what is in use; or reads what
     /// another replica wrote meanwhile.
     async fn create(&self, now: SystemTime) -> Result<Secret, KeepError> {
-        let used = self.used.clone();
-        let again = used.filter(|files| Ring::from_files(files, NAME, self.longest).is_ok());
-        let files = match again {
-            Some(files) => files,
+        let files = match &self.used {
+            Some(Used::Own(files)) => files.clone(),
+            Some(Used::Plugged(_)) => return Err(KeepError::Gone),
             None => {
                 let ring = Ring::make(NAME, self.longest, now).map_err(KeepError::Make)?;
                 let files = ring.to_files();
@@ -286,3 +317,6 @@ fn data(files: &Files) -> BTreeMap<String, ByteString> {
     data.map(|(name, text)| (name.clone(), ByteString(text.clone().into_bytes())))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
