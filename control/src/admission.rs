@@ -52,6 +52,9 @@ const READING_MAX: usize = 32;
 const JUDGED_MAX: usize = 2;
 /// Longest wait for a place and the question; API servers wait for 10 s if not told otherwise.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the question once there is a place: API servers send it at once, and whoever does
+/// not takes a place from others.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest wait for the version of the API server, which is taken for a new one if it does not tell.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -193,7 +196,9 @@ impl Router {
         let read = async {
             let place = self.shared.reading.acquire().await;
             let _place = place.map_err(|_| Unread::Busy)?;
-            let body = Limited::new(body, REVIEW_BYTES_MAX).collect().await;
+            let body = Limited::new(body, REVIEW_BYTES_MAX).collect();
+            let body = timeout(BODY_TIMEOUT, body).await;
+            let body = body.map_err(|_| Unread::Body)?;
             let bytes = body.map_err(|_| Unread::Body)?.to_bytes();
             let judging = Arc::clone(&self.shared.judging).acquire_owned().await;
             Ok((bytes, judging.map_err(|_| Unread::Busy)?))

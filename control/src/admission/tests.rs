@@ -229,7 +229,11 @@ async fn who_does_not_send_what_it_began_holds_no_place() {
         tokio::spawn(async move { router.answer(silent()).await.status() })
     });
     let held: Vec<_> = held.collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
 
+    // Who asks meanwhile has his turn in time.
+    let (status, _) = post(&router, VALIDATE, "{}").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
     for held in held {
         let status = held.await.expect("it ends");
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
