@@ -11,18 +11,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::body::Body;
 
 use super::handler::{Handler, Response};
+use super::places::Places;
 use super::stop::Stop;
 use crate::dashboard::Dashboard;
 use crate::status::known::Known;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 256;
+/// Of them from one address, so that whoever takes many does not keep out who asks for our health.
+const CONNECTIONS_EACH_MAX: usize = 32;
 /// Limit of the head of a request, and of the wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection lasts: an answer that nobody takes takes a place.
@@ -34,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests of HTTP/1 at a port until it is time to stop.
 pub(crate) async fn serve(listener: TcpListener, pages: Handler, mut stop: Stop) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_EACH_MAX);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -42,11 +44,11 @@ pub(crate) async fn serve(listener: TcpListener, pages: Handler, mut stop: Stop)
             Some(_) = connections.join_next() => continue,
             () = stop.drain() => return,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, addr)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = places.take(addr.ip()) else {
             continue;
         };
         let pages = pages.clone();
@@ -130,4 +132,47 @@ pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
     let plain = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpSocket;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A connection from an address of this host.
+    async fn connect(last: u8, to: std::net::SocketAddr) -> tokio::net::TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let from = Ipv4Addr::new(127, 0, 0, last);
+        socket.bind((from, 0).into()).expect("an address");
+        socket.connect(to).await.expect("connected")
+    }
+
+    async fn is_closed(stream: &mut tokio::net::TcpStream) -> bool {
+        let read = timeout(Duration::from_millis(200), stream.read_u8()).await;
+        read.is_ok()
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_take_the_connections_of_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("an address");
+        let (_stopping, stop) = Stop::new();
+        let pages = Handler::new(|_| async { text(StatusCode::OK, "ok") });
+        let serving = tokio::spawn(serve(listener, pages, stop));
+
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_EACH_MAX {
+            held.push(connect(1, to).await);
+        }
+
+        assert!(is_closed(&mut connect(1, to).await).await);
+        assert!(!is_closed(&mut connect(2, to).await).await);
+        drop(held);
+        serving.abort();
+    }
 }
