@@ -81,6 +81,8 @@ pub struct Settings {
     pub namespace: String,
     /// Name of the workload.
     pub name: String,
+    /// Name of its pod, by which a control plane knows it.
+    pub pod: String,
     /// Labels of the workload.
     pub labels: BTreeMap<String, String>,
     /// Service account of the workload.
@@ -330,6 +332,9 @@ struct WorkloadArgs {
     /// Name of the workload [default: the host name].
     #[arg(long, env = "MESHPROXY_NAME", value_parser = name)]
     name: Option<String>,
+    /// Name of its pod, by which a control plane knows the workload [default: --name].
+    #[arg(long, value_name = "NAME", env = "MESHPROXY_POD", value_parser = name)]
+    pod: Option<String>,
     /// Labels of the workload.
     #[arg(long, value_name = "a=b,c=d", env = "MESHPROXY_LABELS", value_parser = labels)]
     labels: Option<BTreeMap<String, String>>,
@@ -451,11 +456,13 @@ impl RunArgs {
             addresses,
             ..
         } = self;
+        let name = workload.name.unwrap_or_else(host_name);
         Ok(Settings {
             config: self.config,
             control: self.control.settings()?,
             namespace: workload.namespace,
-            name: workload.name.unwrap_or_else(host_name),
+            pod: workload.pod.unwrap_or_else(|| name.clone()),
+            name,
             labels: workload.labels.unwrap_or_default(),
             service_account: workload.service_account,
             trust_domain: workload.trust_domain,

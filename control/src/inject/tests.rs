@@ -149,6 +149,11 @@ fn who_the_proxy_is_and_whom_it_believes_comes_with_it() {
     let pod = injected(&pod());
 
     assert_eq!(variable(&pod, PROXY, "MESHPROXY_NAME"), Some("reviews-v1"));
+    // Its token is bound to the pod, whose name is not known yet.
+    let variables = container(&pod, PROXY)["env"].as_array().expect("a list");
+    let name = variables.iter().find(|it| it["name"] == "MESHPROXY_POD");
+    let from = &name.expect("it is set")["valueFrom"]["fieldRef"]["fieldPath"];
+    assert_eq!(from, "metadata.name");
     let labels = variable(&pod, PROXY, "MESHPROXY_LABELS").expect("it is set");
     assert!(labels.contains("app=reviews,version=v1"), "{labels}");
     let control = variable(&pod, PROXY, "MESHPROXY_CONTROL");

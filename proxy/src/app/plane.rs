@@ -117,7 +117,7 @@ pub(super) fn asked_identity(settings: &Settings) -> anyhow::Result<SpiffeId> {
 fn subject(settings: &Settings, identity: Option<PathBuf>) -> Subject {
     let locality = settings.locality.clone().unwrap_or_default();
     Subject {
-        name: settings.name.clone(),
+        name: settings.pod.clone(),
         namespace: settings.namespace.clone(),
         service_account: settings.service_account.clone(),
         trust_domain: settings.trust_domain.clone(),
@@ -125,5 +125,32 @@ fn subject(settings: &Settings, identity: Option<PathBuf>) -> Subject {
         labels: settings.labels.clone(),
         locality: [locality.region, locality.zone, locality.subzone],
         identity,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::Invocation;
+
+    #[test]
+    fn a_control_plane_knows_a_workload_by_its_pod() {
+        let of = |more: &[&str]| {
+            let typed = [
+                "meshproxy",
+                "--control",
+                "http://127.0.0.1:1",
+                "--name",
+                "reviews-v1",
+            ];
+            let invocation = Invocation::parse(typed.iter().chain(more)).expect("it is right");
+            let Invocation::Run(settings) = invocation else {
+                panic!("it runs the proxy");
+            };
+            subject(&settings, None).name
+        };
+
+        assert_eq!(of(&["--pod", "reviews-v1-x2b4"]), "reviews-v1-x2b4");
+        assert_eq!(of(&[]), "reviews-v1");
     }
 }
