@@ -41,6 +41,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Limit of a request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whether a Secret of our namespace has an authority, by its name. None but the keeper may read it.
+pub(crate) fn is_authority(name: &str) -> bool {
+    name == PLUGGED || name == OWN
+}
+
 /// Keeps an authority in Secrets.
 pub(crate) struct Keeper {
     secrets: Api<Secret>,

@@ -7,14 +7,17 @@ use kube::runtime::watcher;
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 
-use super::kind::Kind;
+use super::kind::{Form, Kind};
 use super::read::{self, Read};
 use crate::event::{Event, Object};
+use crate::signer::secret;
 
 /// What was read of a watch and not told yet.
 #[derive(Debug)]
 pub(super) struct Gather {
     kind: &'static Kind,
+    /// The namespace of the control plane.
+    own_namespace: String,
     /// The part of a list that is here. None of it is told before all of it is.
     listing: Vec<Object>,
     /// Whether a list has begun that is not complete.
@@ -43,19 +46,20 @@ pub(super) enum Progress {
 
 impl Gather {
     /// Of a watch that has all objects of its kind.
-    pub(super) fn all(kind: &'static Kind) -> Self {
-        Self::new(kind, None)
+    pub(super) fn all(kind: &'static Kind, own_namespace: &str) -> Self {
+        Self::new(kind, own_namespace, None)
     }
 
     /// Of a watch that has some of them.
-    pub(super) fn part(kind: &'static Kind) -> Self {
-        Self::new(kind, Some(FxHashSet::default()))
+    pub(super) fn part(kind: &'static Kind, own_namespace: &str) -> Self {
+        Self::new(kind, own_namespace, Some(FxHashSet::default()))
     }
 
-    fn new(kind: &'static Kind, told: Option<FxHashSet<Name>>) -> Self {
+    fn new(kind: &'static Kind, own_namespace: &str, told: Option<FxHashSet<Name>>) -> Self {
         Self {
             told,
             kind,
+            own_namespace: own_namespace.to_owned(),
             listing: Vec::new(),
             is_listing: false,
             applied: Vec::new(),
@@ -116,6 +120,16 @@ impl Gather {
     }
 
     fn read(&self, value: Value) -> Read {
+        match self.kind.form {
+            Form::Secret => {
+                let name = read::name(self.kind, &value);
+                if *name.namespace == *self.own_namespace && secret::is_authority(&name.name) {
+                    // A Gateway that names it would be given the key of the mesh.
+                    return Read::NotOurs(name);
+                }
+            }
+            Form::Resource | Form::MeshConfig | Form::Pod | Form::Node => {}
+        }
         read::object(self.kind, value)
     }
 

@@ -100,12 +100,13 @@ impl Watch {
             is_missing: false,
             is_listed: false,
         };
+        let own = &settings.root_namespace;
         match kind.namespaces(settings).as_slice() {
-            [] => vec![watch(None, Gather::all(kind))],
-            [only] => vec![watch(Some(*only), Gather::all(kind))],
+            [] => vec![watch(None, Gather::all(kind, own))],
+            [only] => vec![watch(Some(*only), Gather::all(kind, own))],
             several => {
                 let each = several.iter();
-                each.map(|it| watch(Some(*it), Gather::part(kind)))
+                each.map(|it| watch(Some(*it), Gather::part(kind, own)))
                     .collect()
             }
         }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 fn gather(kind: &str) -> Gather {
     let kind = KINDS.iter().find(|it| it.name == kind);
-    Gather::all(kind.expect("a kind that is watched"))
+    Gather::all(kind.expect("a kind that is watched"), "istio-system")
 }
 
 fn service(name: &str) -> Value {
@@ -135,7 +135,7 @@ fn a_kind_that_is_not_there_is_an_empty_list() {
 #[test]
 fn a_list_of_one_namespace_takes_nothing_from_the_others() {
     let kind = KINDS.iter().find(|it| it.name == "Service");
-    let mut gather = Gather::part(kind.expect("a kind that is watched"));
+    let mut gather = Gather::part(kind.expect("a kind that is watched"), "istio-system");
     let list = |gather: &mut Gather, names: &[&str]| {
         gather.take(Step::Init);
         for name in names {
@@ -152,4 +152,26 @@ fn a_list_of_one_namespace_takes_nothing_from_the_others() {
     // What vanished while nobody was watching goes.
     assert_eq!(list(&mut gather, &["b"]), ["-c", "+b"]);
     assert_eq!(list(&mut gather, &[]), ["-b"]);
+}
+
+#[test]
+fn the_authority_of_the_mesh_is_no_secret_of_a_gateway() {
+    let mut gather = gather("Secret");
+    let secret = |namespace: &str, name: &str| {
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": {"tls.crt": "YQ==", "tls.key": "YQ=="}})
+    };
+
+    gather.take(Step::Init);
+    gather.take(Step::InitApply(secret("istio-system", "cacerts")));
+    gather.take(Step::InitApply(secret("istio-system", "edge")));
+    gather.take(Step::InitDone);
+    assert_eq!(told(&gather.events()), ["list =edge"]);
+
+    gather.take(Step::Apply(secret("istio-system", "cacerts")));
+    gather.take(Step::Apply(secret("istio-system", "meshcontrol-ca")));
+    assert_eq!(told(&gather.events()), ["-cacerts -meshcontrol-ca"]);
+    gather.take(Step::Apply(secret("shop", "cacerts")));
+    assert_eq!(told(&gather.events()), ["+cacerts"]);
 }
