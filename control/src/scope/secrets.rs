@@ -2,7 +2,8 @@
 //!
 //! Labels decide which gateways a proxy opens, and what a proxy says of its labels proves nothing. Where
 //! pods are known, the labels of its pod count, and its pod is one that runs under the account that it
-//! proved: whoever has taken over one workload learns no key of another's gateway.
+//! proved: whoever has taken over one workload learns no key of another's gateway. A pod without labels
+//! is no gateway; only a proxy of a folder without labels opens all.
 
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ fn proven(generation: &Generation, proxy: &Proxy) -> Option<Viewer> {
         return Some(proxy.viewer.clone());
     }
     let pod = generation.pods.get(&pod_key(proxy))?;
-    (pod.service_account == *account).then(|| Viewer {
+    let is_own = pod.service_account == *account && !pod.labels.is_empty();
+    is_own.then(|| Viewer {
         namespace: proxy.viewer.namespace.clone(),
         labels: pod.labels.clone(),
     })

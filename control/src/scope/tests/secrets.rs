@@ -37,14 +37,18 @@ metadata: {name: shop-cert, namespace: other}
 stringData: {tls.crt: a, tls.key: b}
 ";
 
-/// Names of the secrets for a proxy that says to have `labels`, where the pod of its name has `pod`.
+/// Names of the secrets for a proxy that says to have `labels`, where the pod of its name has `pod`;
+/// with an empty name of an app, no labels.
 fn secrets(account: Option<&str>, labels: &[&str], pod: Option<(&str, &str)>) -> Vec<String> {
     let mut index = index(EDGE);
     if let Some((app, service_account)) = pod {
         index.apply(Event::Applied(vec![Object::Pod(Pod {
             namespace: "default".into(),
             name: "web-1".into(),
-            labels: [("app".to_owned(), app.to_owned())].into(),
+            labels: Some(("app".to_owned(), app.to_owned()))
+                .filter(|(_, app)| !app.is_empty())
+                .into_iter()
+                .collect(),
             service_account: service_account.to_owned(),
             ..Pod::default()
         })]));
@@ -77,6 +81,8 @@ fn secrets_are_for_gateways_that_proved_who_they_are() {
     assert!(secrets(None, &["app=edge"], None).is_empty());
     // Its pod is no gateway, whatever it says.
     assert!(secrets(Some("web"), &["app=edge"], Some(("web", "web"))).is_empty());
+    // Its pod has no labels at all, which means all gateways for a proxy of a folder only.
+    assert!(secrets(Some("web"), &["app=edge"], Some(("", "web"))).is_empty());
     // It says to be a pod that runs under another account.
     assert!(secrets(Some("web"), &["app=edge"], Some(("edge", "edge"))).is_empty());
 }
