@@ -6,8 +6,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long what is under way may go on once it is time to stop.
-pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long a port is served as before once it is time to stop, where callers learn late that they are
+/// to go elsewhere.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
+/// How long all may take that is under way once it is time to stop: a port that lingers, and its last
+/// answers.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Knows whether it is time to stop.
 #[derive(Debug, Clone)]

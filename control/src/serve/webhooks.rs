@@ -3,6 +3,9 @@
 //!
 //! Any pod may come as well, so none may keep the API server out: each address has its share of
 //! connections and of questions at once, and a connection that asks nothing ends soon.
+//!
+//! When it is time to stop, API servers go on coming until they have learned of it: so long they are
+//! answered as before.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -25,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use super::handler::{Handler, Request, Response};
 use super::pages::text;
 use super::places::{Place, Places};
-use super::stop::Stop;
+use super::stop::{LINGER, Stop};
 
 /// Connections at once; an API server has one or two.
 const CONNECTIONS_MAX: usize = 256;
@@ -77,6 +80,11 @@ pub(crate) async fn serve(
     router: Handler,
     mut stop: Stop,
 ) {
+    let (ending, ends) = Stop::new();
+    let mut lingered = pin!(async move {
+        stop.drain().await;
+        sleep(LINGER).await;
+    });
     let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_EACH_MAX);
     let shares = Shares::default();
     let mut connections = JoinSet::new();
@@ -84,7 +92,7 @@ pub(crate) async fn serve(
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            () = stop.drain() => break,
+            () = lingered.as_mut() => break,
         };
         let Ok((stream, addr)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
@@ -99,9 +107,10 @@ pub(crate) async fn serve(
             share: shares.of(addr.ip()),
             under_way: Arc::default(),
         };
-        connections.spawn(connection(stream, config, asked, stop.clone(), place));
+        connections.spawn(connection(stream, config, asked, ends.clone(), place));
     }
     drop(listener);
+    ending.send_replace(true);
     while connections.join_next().await.is_some() {}
 }
 

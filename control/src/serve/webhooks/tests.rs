@@ -106,3 +106,17 @@ async fn a_connection_lasts_while_it_is_asked() {
 
     assert_eq!(start.elapsed(), TURN_TIMEOUT / 2 + IDLE_MAX * 3);
 }
+
+#[tokio::test]
+async fn who_comes_when_it_is_time_to_stop_is_still_answered() {
+    let (addr, stopping, serving) = server().await;
+    let mut before = connect(1, addr).await.expect("connected");
+
+    stopping.send_replace(true);
+    sleep(MOMENT).await;
+
+    assert!(!is_closed(&mut before).await);
+    let mut after = connect(1, addr).await.expect("connected");
+    assert!(!is_closed(&mut after).await);
+    serving.abort();
+}
