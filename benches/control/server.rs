@@ -30,7 +30,13 @@ pub(crate) fn run(size: Size) -> Result<()> {
         .build()
         .context("make a runtime")?;
     let registry = Registry::new();
-    let hub = Hub::new(Settings::default(), &registry).context("register series")?;
+    // All proxies come from one address.
+    let settings = Settings::default();
+    let settings = Settings {
+        streams_each_max: settings.streams_max,
+        ..settings
+    };
+    let hub = Hub::new(settings, &registry).context("register series")?;
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let feeding = Arc::clone(&hub);
     runtime.spawn(async move { feeding.run(events, MeshSettings::default()).await });

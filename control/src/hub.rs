@@ -23,8 +23,11 @@ use crate::session::Session;
 use crate::status::ProxyStatus;
 
 pub(crate) mod counters;
+mod shares;
 
 use counters::Counters;
+pub(crate) use shares::Share;
+use shares::Shares;
 
 /// A response that is not acknowledged for longer than this makes its proxy one that lags.
 const LAG: Duration = Duration::from_secs(30);
@@ -36,6 +39,9 @@ const TEND_EVERY: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Most streams at once.
     pub streams_max: usize,
+    /// Most streams at once of one identity from one address; without TLS, from one address. A pod has one,
+    /// and another while it connects anew; on a host several proxies may have one identity.
+    pub streams_each_max: usize,
     /// Age at which a stream is ended so that its proxy connects anew, perhaps elsewhere: after a
     /// replica came back nobody would otherwise. A tenth of it is left to chance.
     pub stream_age_max: Duration,
@@ -49,6 +55,7 @@ pub struct Hub {
     settings: Settings,
     latest: watch::Sender<Option<Arc<Generation>>>,
     seats: Mutex<Seats>,
+    shares: Arc<Shares>,
     draining: watch::Sender<bool>,
     counters: Counters,
 }
@@ -108,6 +115,8 @@ pub(crate) struct Place {
 pub(crate) enum NoSeat {
     /// All are taken.
     Full,
+    /// Who asks has as many streams as he may have.
+    Share,
     /// The hub is being drained.
     Draining,
 }
@@ -129,6 +138,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             streams_max: 10_000,
+            streams_each_max: 16,
             stream_age_max: Duration::from_secs(30 * 60),
             drain_spread: Duration::from_secs(3),
         }
@@ -145,6 +155,7 @@ impl Hub {
     /// When the registry has one of its series already.
     pub fn new(settings: Settings, registry: &Registry) -> prometheus::Result<Arc<Self>> {
         Ok(Arc::new(Self {
+            shares: Shares::new(settings.streams_each_max),
             settings,
             latest: watch::Sender::new(None),
             seats: Mutex::default(),
@@ -261,6 +272,16 @@ impl Hub {
 
     pub(crate) fn draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
+    }
+
+    /// Counts a stream of somebody, by what he proved and where he is.
+    pub(crate) fn take_share(
+        &self,
+        identity: &str,
+        address: Option<SocketAddr>,
+    ) -> Result<Share, NoSeat> {
+        let address = address.map(|it| it.ip().to_canonical());
+        self.shares.take(identity, address).ok_or(NoSeat::Share)
     }
 
     /// A seat for a proxy.

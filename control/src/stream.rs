@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::hub::{About, Hub, NoSeat, Place, Woken};
+use crate::hub::{About, Hub, NoSeat, Place, Share, Woken};
 use crate::index::Generation;
 use crate::proto::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
@@ -30,8 +30,9 @@ mod tests;
 use node::{Peer, Refused};
 use pace::Pace;
 
-/// Most bytes of a request. A proxy that comes back names all that it has, some hundred bytes each.
-const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of a request. A proxy that comes back names all that it has: ten thousand resources with the
+/// longest names that Kubernetes allows, or some forty thousand with usual ones.
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a stream may take to say who it is for.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,8 +59,16 @@ impl AggregatedDiscoveryService for Discovery {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Responses>, Status> {
         let peer = Peer::of(&request);
-        let hub = Arc::clone(&self.hub);
-        let state = State::Opening(hub, peer, Box::new(request.into_inner()));
+        // Before anything is read, so that those that say nothing count.
+        let share = self.hub.take_share(&peer.identity(), peer.address);
+        let share = share.map_err(|none| turn_away(&self.hub, none))?;
+        let opening = Opening {
+            hub: Arc::clone(&self.hub),
+            peer,
+            share,
+            incoming: Box::new(request.into_inner()),
+        };
+        let state = State::Opening(opening);
         let responses = stream::unfold(state, State::next);
         Ok(Response::new(Box::pin(responses)))
     }
@@ -68,14 +77,24 @@ impl AggregatedDiscoveryService for Discovery {
 /// How far a stream is.
 enum State {
     /// Nothing was said.
-    Opening(Arc<Hub>, Peer, Box<Streaming<DeltaDiscoveryRequest>>),
+    Opening(Opening),
     Open(Box<Driver>),
     Ended,
+}
+
+/// A stream of somebody who has to say first who he is.
+struct Opening {
+    hub: Arc<Hub>,
+    peer: Peer,
+    share: Share,
+    incoming: Box<Streaming<DeltaDiscoveryRequest>>,
 }
 
 /// One stream.
 struct Driver {
     place: Place,
+    /// Given back with the stream.
+    _share: Share,
     incoming: Box<Streaming<DeltaDiscoveryRequest>>,
     scope: Scope,
     /// Whether the scope is not that of the latest generation and of all demands.
@@ -93,7 +112,7 @@ struct Driver {
 impl State {
     async fn next(self) -> Option<(Result<DeltaDiscoveryResponse, Status>, Self)> {
         let opened = match self {
-            Self::Opening(hub, peer, incoming) => open(&hub, peer, incoming).await,
+            Self::Opening(opening) => open(opening).await,
             Self::Open(driver) => Ok(driver),
             Self::Ended => return None,
         };
@@ -110,11 +129,13 @@ impl State {
 }
 
 /// Finds out who the stream is for.
-async fn open(
-    hub: &Arc<Hub>,
-    peer: Peer,
-    mut incoming: Box<Streaming<DeltaDiscoveryRequest>>,
-) -> Result<Box<Driver>, Status> {
+async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
+    let Opening {
+        hub,
+        peer,
+        share,
+        mut incoming,
+    } = opening;
     let first = match timeout(FIRST_REQUEST_TIMEOUT, incoming.message()).await {
         Err(_) => return Err(Status::deadline_exceeded("nothing was asked")),
         Ok(Err(status)) => return Err(status),
@@ -123,30 +144,25 @@ async fn open(
     };
     let proxy = match node::admit(first.node.as_ref(), &peer) {
         Ok(proxy) => proxy,
-        Err(refused) => return Err(refuse(hub, &peer, &refused)),
+        Err(refused) => return Err(refuse(&hub, &peer, &refused)),
     };
     let now = Instant::now();
     let node = first.node.as_ref();
     let about = About {
         id: format!("{}.{}", proxy.name, proxy.viewer.namespace),
-        identity: peer
-            .identity
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        identity: peer.identity(),
         address: peer.address,
         version: node
             .map(|it| it.user_agent_version.chars().take(64).collect())
             .unwrap_or_default(),
         since: now,
     };
-    let place = hub.take_seat(proxy, about).map_err(|none| {
-        hub.counters().refused(none.reason());
-        Status::unavailable("try another")
-    })?;
+    let place = hub.take_seat(proxy, about);
+    let place = place.map_err(|none| turn_away(&hub, none))?;
     let age_max = hub.settings().stream_age_max;
     let mut driver = Box::new(Driver {
         place,
+        _share: share,
         incoming,
         scope: Scope::default(),
         is_outdated: true,
@@ -158,6 +174,12 @@ async fn open(
     });
     driver.hear(&first)?;
     Ok(driver)
+}
+
+/// Whoever finds no room here may find some elsewhere.
+fn turn_away(hub: &Hub, none: NoSeat) -> Status {
+    hub.counters().refused(none.reason());
+    Status::unavailable("try another")
 }
 
 /// Who is refused learns that he is; the log says why.
@@ -323,6 +345,7 @@ impl NoSeat {
     fn reason(self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::Share => "share",
             Self::Draining => "draining",
         }
     }

@@ -59,6 +59,12 @@ impl Peer {
             address: request.remote_addr(),
         }
     }
+
+    /// What it proved, as text; empty if nothing.
+    pub(super) fn identity(&self) -> String {
+        let identity = self.identity.as_ref();
+        identity.map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 // === impl Refused ===

@@ -274,6 +274,46 @@ async fn more_streams_than_there_may_be_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_has_more_streams_than_his_share_even_if_they_say_nothing() {
+    let control = Control::new(Settings {
+        streams_each_max: 2,
+        ..Settings::default()
+    });
+    let mut first = control.connect("web-1.default").await;
+    first.settle().await;
+    let (_sender, requests) = mpsc::channel::<DeltaDiscoveryRequest>(1);
+    let mut service = AggregatedDiscoveryServiceClient::new(service(Arc::clone(&control.hub)));
+    let answer = service.delta_aggregated_resources(ReceiverStream::new(requests));
+    let mute = answer.await.expect("an answer");
+
+    let (_sender, requests) = mpsc::channel::<DeltaDiscoveryRequest>(1);
+    let third = service.delta_aggregated_resources(ReceiverStream::new(requests));
+    let refused = third.await.expect_err("one too many");
+
+    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    drop(mute);
+    let mut again = control.connect("web-2.default").await;
+    again.settle().await;
+    assert_eq!(control.hub.proxies().len(), 2);
+}
+
+#[test]
+fn a_proxy_with_ten_thousand_resources_of_the_longest_names_can_come_back() {
+    let versions = (0..10_000).map(|number| {
+        let (namespace, name) = ("n".repeat(63), "r".repeat(248));
+        let name = format!("RequestAuthentication/{namespace}/{name}{number:05}");
+        (name, config::wire::version(""))
+    });
+    let request = DeltaDiscoveryRequest {
+        type_url: RESOURCES.to_owned(),
+        initial_resource_versions: versions.collect(),
+        ..DeltaDiscoveryRequest::default()
+    };
+
+    assert!(request.encoded_len() < REQUEST_BYTES_MAX);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_says_nothing_and_one_that_is_old_are_ended() {
     let control = Control::new(Settings::default());
     let (_sender, requests) = mpsc::channel(1);
