@@ -209,6 +209,12 @@ impl Hub {
         );
     }
 
+    /// Makes a generation the latest before anybody is woken.
+    #[cfg(test)]
+    pub(crate) fn replace(&self, generation: Arc<Generation>) {
+        self.latest.send_replace(Some(generation));
+    }
+
     /// Generations as they come; none before everything was listed.
     pub fn generations(&self) -> watch::Receiver<Option<Arc<Generation>>> {
         self.latest.subscribe()

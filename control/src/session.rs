@@ -67,8 +67,8 @@ pub enum Breach {
     /// A request has more names than any proxy has resources.
     #[error("names more than {NAMES_MAX} resources in a request")]
     Names,
-    /// A name is longer than any.
-    #[error("names something with more than {NAME_BYTES_MAX} bytes")]
+    /// A name or a version is longer than any.
+    #[error("has a name or a version of more than {NAME_BYTES_MAX} bytes")]
     Name,
 }
 
@@ -92,17 +92,21 @@ pub struct Summary {
 // === impl Session ===
 
 impl Session {
-    /// Takes a request in.
+    /// Takes a request in. What the proxy has from before is held against a generation.
     ///
     /// # Errors
     ///
     /// When it breaks the rules of the transport or a bound.
-    pub fn hear(&mut self, request: &DeltaDiscoveryRequest) -> Result<Heard, Breach> {
+    pub fn hear(
+        &mut self,
+        request: &DeltaDiscoveryRequest,
+        generation: &Generation,
+    ) -> Result<Heard, Breach> {
         check(request)?;
         let mut heard = Heard::default();
         match request.type_url.as_str() {
-            RESOURCES => heard.acknowledged = self.resources.hear(request),
-            ENDPOINTS => heard.acknowledged = self.endpoints.hear(request),
+            RESOURCES => heard.acknowledged = self.resources.hear(request, generation),
+            ENDPOINTS => heard.acknowledged = self.endpoints.hear(request, generation),
             DEMANDS => {
                 heard.acknowledged = self.asked.acknowledge(&request.response_nonce);
                 heard.asks = self.asked.hear(request);
@@ -194,6 +198,12 @@ impl Session {
         at_rest(&self.resources) && at_rest(&self.endpoints) && self.asked.waits_since().is_none()
     }
 
+    /// Whether the proxy is to come again: it is at rest, but came with more than was kept.
+    pub fn is_to_come_again(&self) -> bool {
+        let has_more = self.resources.has_more() || self.endpoints.has_more();
+        has_more && self.is_at_rest()
+    }
+
     /// Names and versions of what the proxy was told.
     pub fn has(&self) -> impl Iterator<Item = (&Name, &Arc<str>)> {
         self.resources.has().chain(self.endpoints.has())
@@ -236,6 +246,10 @@ fn check(request: &DeltaDiscoveryRequest) -> Result<(), Breach> {
         if name.len() > NAME_BYTES_MAX {
             return Err(Breach::Name);
         }
+    }
+    let mut versions = request.initial_resource_versions.values();
+    if versions.any(|version| version.len() > NAME_BYTES_MAX) {
+        return Err(Breach::Name);
     }
     match count > NAMES_MAX {
         true => Err(Breach::Names),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::{FutureExt as _, Stream, stream};
 use prost::Message as _;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -97,10 +98,11 @@ struct Driver {
     _share: Share,
     incoming: Box<Streaming<DeltaDiscoveryRequest>>,
     scope: Scope,
-    /// Whether the scope is not that of the latest generation and of all demands.
+    /// What is told: that of which the scope is, or one that differs only in endpoints.
+    generation: Arc<Generation>,
+    /// Whether the scope is not of all demands.
     is_outdated: bool,
     pace: Pace,
-    generations: watch::Receiver<Option<Arc<Generation>>>,
     draining: watch::Receiver<bool>,
     ends_at: Instant,
     /// Since when a change is on its way to the proxy, and whether it was told anything of it.
@@ -160,6 +162,13 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
     let place = hub.take_seat(proxy, about);
     let place = place.map_err(|none| turn_away(&hub, none))?;
     let age_max = hub.settings().stream_age_max;
+    let ends_at = now + age_max.mul_f64(0.9 + fastrand::f64() / 10.0);
+    let (mut generations, mut draining) = (hub.generations(), hub.draining());
+    let generation = tokio::select! {
+        first = generations.wait_for(Option::is_some) => first.ok().and_then(|it| it.clone()),
+        () = over(&mut draining, ends_at) => None,
+    };
+    let generation = generation.ok_or_else(|| Status::unavailable("try another"))?;
     let mut driver = Box::new(Driver {
         place,
         _share: share,
@@ -167,9 +176,9 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
         scope: Scope::default(),
         is_outdated: true,
         pace: Pace::new(now),
-        generations: hub.generations(),
-        draining: hub.draining(),
-        ends_at: now + age_max.mul_f64(0.9 + fastrand::f64() / 10.0),
+        generation,
+        draining,
+        ends_at,
         converging: None,
     });
     driver.hear(&first)?;
@@ -209,25 +218,28 @@ impl Driver {
             if let Some(response) = self.tell() {
                 return Ok(response);
             }
+            if self.place.seat.session().is_to_come_again() {
+                return Err(None);
+            }
             tokio::select! {
                 request = self.incoming.message() => {
                     let request = request.map_err(|_| None)?.ok_or(None)?;
                     self.hear(&request)?;
                 }
-                () = self.place.seat.woken() => {}
-                () = drained(&mut self.draining) => {
-                    self.leave().await;
-                    return Err(None);
-                }
-                () = sleep_until(self.ends_at) => return Err(None),
+                // Others have a turn first: it may have woken itself.
+                () = self.place.seat.woken() => yield_now().await,
+                () = over(&mut self.draining, self.ends_at) => return Err(self.leave().await),
             }
         }
     }
 
-    /// Waits for its turn to end, so that not all proxies come to others at once.
-    async fn leave(&self) {
-        let spread = self.place.hub().settings().drain_spread;
-        sleep_until(Instant::now() + spread.mul_f64(fastrand::f64())).await;
+    /// Ends; if all do, when it is its turn, so that not all proxies come to others at once.
+    async fn leave(&self) -> Option<Status> {
+        if *self.draining.borrow() {
+            let spread = self.place.hub().settings().drain_spread;
+            sleep_until(Instant::now() + spread.mul_f64(fastrand::f64())).await;
+        }
+        None
     }
 
     /// Takes in what the generation that woke it changed.
@@ -235,67 +247,67 @@ impl Driver {
         let Some(woken) = self.place.seat.take_woken() else {
             return;
         };
-        let Some(generation) = self.place.hub().latest() else {
-            return;
-        };
+        let generation = self.latest();
         self.converging.get_or_insert((generation.since, false));
+        // The structure may have changed by now: then the wake-up for it is on its way.
+        let is_same = Arc::ptr_eq(&generation.mesh, &self.generation.mesh);
         match woken {
-            Woken::Endpoints => self.place.seat.session().renew_endpoints(),
-            Woken::Scope => self.renew_scope(&generation),
+            Woken::Endpoints if is_same => {
+                self.generation = generation;
+                self.place.seat.session().renew_endpoints();
+            }
+            Woken::Endpoints | Woken::Scope => self.renew_scope(generation),
         }
     }
 
-    /// Finds out what the proxy needs, at a pace that leaves something for others, and not before there
-    /// is a generation.
+    fn latest(&self) -> Arc<Generation> {
+        let latest = self.place.hub().latest();
+        latest.unwrap_or_else(|| Arc::clone(&self.generation))
+    }
+
+    /// Finds out what the proxy needs, at a pace that leaves something for others.
     async fn catch_up(&mut self) -> Result<(), Option<Status>> {
-        if self.generations.borrow().is_none() {
-            let mut generations = self.generations.clone();
-            let first = generations.wait_for(Option::is_some).await;
-            first.map_err(|_| None)?;
-        }
         if let Some(turn) = self.pace.turn(Instant::now()) {
-            sleep_until(turn).await;
+            tokio::select! {
+                () = sleep_until(turn) => {}
+                () = over(&mut self.draining, self.ends_at) => return Err(self.leave().await),
+            }
         }
         // Those that came together are answered together.
         while let Some(request) = self.incoming.message().now_or_never() {
             let request = request.map_err(|_| None)?.ok_or(None)?;
             self.hear(&request)?;
         }
-        if let Some(generation) = self.place.hub().latest() {
-            let begun = Instant::now();
-            self.renew_scope(&generation);
-            self.pace.spend(begun.elapsed());
-        }
+        let begun = Instant::now();
+        self.renew_scope(self.latest());
+        self.pace.spend(begun.elapsed());
         self.is_outdated = false;
         Ok(())
     }
 
-    fn renew_scope(&mut self, generation: &Arc<Generation>) {
-        let mut generation = Arc::clone(generation);
-        loop {
-            let begun = std::time::Instant::now();
-            let seat = &self.place.seat;
-            let demands: Vec<_> = seat.session().demands().cloned().collect();
-            self.scope = scope(&generation, &seat.proxy, &demands);
-            let counters = self.place.hub().counters();
-            counters
-                .scope_seconds
-                .observe(begun.elapsed().as_secs_f64());
-            self.place.interested_in(&self.scope);
-            // Something may have changed that nobody knew to be of interest.
-            match self.place.hub().latest() {
-                Some(latest) if latest.number != generation.number => generation = latest,
-                Some(_) | None => break,
-            }
-        }
+    fn renew_scope(&mut self, generation: Arc<Generation>) {
+        let begun = std::time::Instant::now();
+        let seat = &self.place.seat;
+        let demands: Vec<_> = seat.session().demands().cloned().collect();
+        self.scope = scope(&generation, &seat.proxy, &demands);
+        self.generation = generation;
+        let counters = self.place.hub().counters();
+        counters
+            .scope_seconds
+            .observe(begun.elapsed().as_secs_f64());
+        self.place.interested_in(&self.scope);
         self.place.seat.session().renew();
+        // Something may have changed that nobody knew to be of interest. What is known by now is told
+        // first: it is a whole, and changes may not end.
+        if self.latest().number != self.generation.number {
+            self.place.seat.wake(Woken::Scope);
+        }
     }
 
     fn tell(&mut self) -> Option<DeltaDiscoveryResponse> {
         let hub = self.place.hub();
-        let generation = hub.latest()?;
         let mut session = self.place.seat.session();
-        let told = session.tell(&generation, &self.scope, Instant::now());
+        let told = session.tell(&self.generation, &self.scope, Instant::now());
         let is_at_rest = session.is_at_rest();
         drop(session);
         match (&told, &mut self.converging) {
@@ -317,7 +329,7 @@ impl Driver {
 
     fn hear(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
         let seat = &self.place.seat;
-        let heard = seat.session().hear(request);
+        let heard = seat.session().hear(request, &self.generation);
         let heard = heard.map_err(|breach| {
             self.place.hub().counters().refused("breach");
             tracing::warn!(proxy = seat.about.id, %breach, "stream ended");
@@ -334,9 +346,12 @@ impl Driver {
     }
 }
 
-/// Waits until the hub is drained, or gone.
-async fn drained(draining: &mut watch::Receiver<bool>) {
-    let _ = draining.wait_for(|draining| *draining).await;
+/// Waits until a stream is to end: because it is old, or the hub is drained or gone.
+async fn over(draining: &mut watch::Receiver<bool>, ends_at: Instant) {
+    tokio::select! {
+        _ = draining.wait_for(|draining| *draining) => {}
+        () = sleep_until(ends_at) => {}
+    }
 }
 
 // === impl NoSeat ===

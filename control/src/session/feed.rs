@@ -1,6 +1,7 @@
 //! One type of what a proxy is told without asking for each.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use config::wire::Name;
@@ -15,6 +16,9 @@ use crate::proto::wire::Document;
 /// Bytes of documents after which a response is closed. What a sidecar needs is far less; the routes of
 /// a gateway of a large mesh are more. Proxies take up to 64 MiB.
 const RESPONSE_BYTES: usize = 8 * 1024 * 1024;
+/// Most resources that are kept of those that a proxy comes with and that there are not. They are told to be
+/// gone; a proxy with more than these comes again for the rest.
+const STRANGERS_MAX: usize = 4_096;
 
 /// What a proxy has of one type.
 #[derive(Debug, Default)]
@@ -26,6 +30,8 @@ pub(super) struct Feed {
     is_stale: bool,
     /// Whether there was a response: the first is owed even if it says nothing.
     is_answered: bool,
+    /// Whether the proxy came with more than was kept.
+    has_more: bool,
     acknowledged: u64,
 }
 
@@ -62,16 +68,15 @@ pub(super) enum Removals {
 
 impl Feed {
     /// Takes a request in. The first says what the proxy has from before.
-    pub(super) fn hear(&mut self, request: &DeltaDiscoveryRequest) -> Option<Acknowledged> {
+    pub(super) fn hear(
+        &mut self,
+        request: &DeltaDiscoveryRequest,
+        generation: &Generation,
+    ) -> Option<Acknowledged> {
         if !self.is_subscribed {
             self.is_subscribed = true;
             self.is_stale = true;
-            let has = request.initial_resource_versions.iter();
-            let has = has.filter_map(|(name, version)| {
-                let name: Name = name.parse().ok()?;
-                Some((name, Arc::from(version.as_str())))
-            });
-            self.has = has.collect();
+            self.begin_with(&request.initial_resource_versions, generation);
         }
         let acknowledged = acknowledge(&mut self.on_its_way, &request.response_nonce)?;
         if acknowledged.is_complete {
@@ -80,8 +85,34 @@ impl Feed {
         Some(acknowledged)
     }
 
+    /// Takes in what the proxy has from before, sharing with everyone what is the same.
+    fn begin_with(&mut self, versions: &HashMap<String, String>, generation: &Generation) {
+        let mut strangers = 0;
+        for (name, version) in versions {
+            let Ok(name) = name.parse::<Name>() else {
+                continue;
+            };
+            match generation.entries.get_key_value(&name) {
+                Some((name, entry)) => {
+                    let is_same = *entry.version == **version;
+                    let version = is_same.then(|| Arc::clone(&entry.version));
+                    self.has.insert(name.clone(), version.unwrap_or_default());
+                }
+                None if strangers < STRANGERS_MAX => {
+                    strangers += 1;
+                    self.has.insert(name, Arc::from(version.as_str()));
+                }
+                None => self.has_more = true,
+            }
+        }
+    }
+
     pub(super) fn renew(&mut self) {
         self.is_stale = true;
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more
     }
 
     pub(super) fn is_subscribed(&self) -> bool {

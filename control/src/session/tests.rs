@@ -43,7 +43,8 @@ impl Table {
     }
 
     fn hear(&mut self, request: &DeltaDiscoveryRequest) -> Heard {
-        let heard = self.session.hear(request).expect("within bounds");
+        let heard = self.session.hear(request, &self.generation);
+        let heard = heard.expect("within bounds");
         if heard.asks {
             self.session.renew();
         }
@@ -283,6 +284,7 @@ fn a_demand_too_many_or_malformed_is_said_to_be_gone() {
 #[test]
 fn requests_out_of_bounds_end_the_session() {
     let mut session = Session::default();
+    let generation = generation(MESH);
     let request = |type_url: &str, name: &str| DeltaDiscoveryRequest {
         type_url: type_url.to_owned(),
         resource_names_subscribe: vec![name.to_owned()],
@@ -290,14 +292,48 @@ fn requests_out_of_bounds_end_the_session() {
     };
 
     assert_eq!(
-        session.hear(&request("other", "*")).err(),
+        session.hear(&request("other", "*"), &generation).err(),
         Some(Breach::Type)
     );
     let long = "a".repeat(601);
     assert_eq!(
-        session.hear(&request(DEMANDS, &long)).err(),
+        session.hear(&request(DEMANDS, &long), &generation).err(),
         Some(Breach::Name)
     );
+    let come_back = DeltaDiscoveryRequest {
+        type_url: RESOURCES.to_owned(),
+        initial_resource_versions: [(SERVICE.to_owned(), long)].into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    let breach = session.hear(&come_back, &generation).err();
+    assert_eq!(breach, Some(Breach::Name));
+}
+
+#[test]
+fn whoever_comes_with_much_that_there_is_not_gives_it_up_in_several_goes() {
+    let name = |number: usize| format!("VirtualService/default/v{number}");
+    let mut has: Vec<(String, String)> = (0..5_000).map(|it| (name(it), "1".to_owned())).collect();
+    has.push((SERVICE.to_owned(), "1".to_owned()));
+    let mut goes = 0;
+    loop {
+        let mut table = Table::new(MESH);
+        table.ask(&["host:reviews"]);
+        let versions = has.iter().map(|(name, it)| (name.as_str(), it.as_str()));
+        table.subscribe(RESOURCES, &versions.collect::<Vec<_>>());
+        table.subscribe(ENDPOINTS, &[]);
+        assert!(table.session.has().count() <= 4_096 + 1);
+        assert!(!table.session.is_to_come_again(), "it has to be told first");
+        let told: std::collections::HashSet<String> = table.settle().into_iter().collect();
+        assert!(told.contains(&format!("+{SERVICE}")));
+        has.retain(|(name, _)| !told.contains(&format!("-{name}")));
+        goes += 1;
+        if !table.session.is_to_come_again() {
+            break;
+        }
+    }
+
+    assert_eq!(goes, 2);
+    assert_eq!(has.len(), 1);
 }
 
 #[test]

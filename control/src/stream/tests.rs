@@ -243,6 +243,47 @@ async fn whoever_comes_before_everything_was_listed_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_first_generation_is_sent_elsewhere_when_the_hub_is_drained() {
+    let hub = Hub::new(Settings::default(), &Registry::new()).expect("a registry of its own");
+    let control = Control {
+        hub,
+        index: index(MESH),
+    };
+    let mut client = control.connect("web-1.default").await;
+    assert!(client.settle().await.is_empty());
+
+    control.hub.drain();
+
+    let ended = client.take().await.expect_err("no generation");
+    assert_eq!(ended.code(), tonic::Code::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_is_of_the_generation_that_the_scope_is_of() {
+    let mut control = Control::new(Settings::default());
+    let mut client = control.connect("web-1.default").await;
+    client.settle().await;
+    client.ask("host:reviews").await;
+    let slice = client.responses.message().await.expect("a stream");
+    assert_eq!(slice.expect("a response").type_url, ENDPOINTS);
+    let name = "Service/default/reviews".parse().expect("a name");
+    let first = control.hub.latest().expect("the first");
+    let before = first.entries.get(&name);
+    let before = before.map(|entry| entry.version.to_string());
+
+    // It is there, but nobody was woken yet.
+    let others = MESH.replace("port: 80}", "port: 81}");
+    control.index.apply(Event::Applied(objects(&others)));
+    let (generation, change) = next(&mut control.index);
+    control.hub.replace(generation);
+    let response = client.responses.message().await.expect("a stream");
+
+    let told = &response.expect("a response").resources[0];
+    assert_eq!(Some(&told.version), before.as_ref());
+    assert!(change.structure);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hub_that_is_drained_ends_streams_and_takes_no_new_ones() {
     let control = Control::new(Settings::default());
     let mut client = control.connect("web-1.default").await;

@@ -200,7 +200,12 @@ impl World {
     }
 
     fn hear(&mut self, request: &DeltaDiscoveryRequest) {
-        if self.session.hear(request).expect("within bounds").asks {
+        if self
+            .session
+            .hear(request, &self.generation)
+            .expect("within bounds")
+            .asks
+        {
             self.renew();
         }
     }
