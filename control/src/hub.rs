@@ -5,7 +5,7 @@
 //! there is something to tell, on its own stream and in its own time.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,9 @@ use shares::Shares;
 
 /// A response that is not acknowledged for longer than this makes its proxy one that lags.
 const LAG: Duration = Duration::from_secs(30);
-/// How often it is looked who lags.
+/// How long after its time a stream may still be there: its proxy does not read.
+const OVERDUE: Duration = Duration::from_secs(30);
+/// How often it is looked who lags, and who is overdue.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 
 /// Bounds of the hub.
@@ -73,6 +75,8 @@ struct Seats {
 pub(crate) struct Seat {
     pub(crate) proxy: Proxy,
     pub(crate) about: About,
+    ends_at: Instant,
+    is_over: AtomicBool,
     /// Held for as long as it takes to read or to advance it, never while waiting.
     session: Mutex<Session>,
     wake: Notify,
@@ -290,14 +294,21 @@ impl Hub {
         self.shares.take(identity, address).ok_or(NoSeat::Share)
     }
 
-    /// A seat for a proxy.
-    pub(crate) fn take_seat(self: &Arc<Self>, proxy: Proxy, about: About) -> Result<Place, NoSeat> {
+    /// A seat for a proxy, until some time.
+    pub(crate) fn take_seat(
+        self: &Arc<Self>,
+        proxy: Proxy,
+        about: About,
+        ends_at: Instant,
+    ) -> Result<Place, NoSeat> {
         if *self.draining.borrow() {
             return Err(NoSeat::Draining);
         }
         let seat = Arc::new(Seat {
             proxy,
             about,
+            ends_at,
+            is_over: AtomicBool::new(false),
             session: Mutex::default(),
             wake: Notify::new(),
             woken: AtomicU8::new(0),
@@ -319,7 +330,24 @@ impl Hub {
         })
     }
 
-    /// Looks again and again who lags.
+    /// Takes seats and sessions from those whose time was over long ago. A stream ends by itself, but not
+    /// while its proxy reads nothing: then nobody asks it what is next.
+    pub(crate) fn end_overdue(&self, now: Instant) {
+        let mut seats = self.seats();
+        let overdue = seats
+            .taken
+            .extract_if(|_, seat| now > seat.ends_at + OVERDUE);
+        let overdue: Vec<Arc<Seat>> = overdue.map(|(_, seat)| seat).collect();
+        self.counters.connected.set(seats.taken.len() as i64);
+        drop(seats);
+        for seat in overdue {
+            seat.is_over.store(true, Ordering::Release);
+            *seat.session() = Session::default();
+            tracing::info!(proxy = seat.about.id, "proxy does not read; stream ended");
+        }
+    }
+
+    /// Looks again and again who lags, and who is overdue.
     async fn tend(&self) {
         let mut ticks = interval(TEND_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -333,6 +361,7 @@ impl Hub {
                 .map(|(id, seat)| (*id, Arc::clone(seat)))
                 .collect();
             let now = Instant::now();
+            self.end_overdue(now);
             let lags = |seat: &Seat| {
                 let since = seat.session().summary().waits_since;
                 since.is_some_and(|since| now.duration_since(since) > LAG)
@@ -361,6 +390,11 @@ impl Hub {
 impl Seat {
     pub(crate) fn session(&self) -> MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was taken away.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Waits until it was woken.

@@ -159,10 +159,10 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
             .unwrap_or_default(),
         since: now,
     };
-    let place = hub.take_seat(proxy, about);
-    let place = place.map_err(|none| turn_away(&hub, none))?;
     let age_max = hub.settings().stream_age_max;
     let ends_at = now + age_max.mul_f64(0.9 + fastrand::f64() / 10.0);
+    let place = hub.take_seat(proxy, about, ends_at);
+    let place = place.map_err(|none| turn_away(&hub, none))?;
     let (mut generations, mut draining) = (hub.generations(), hub.draining());
     let generation = tokio::select! {
         first = generations.wait_for(Option::is_some) => first.ok().and_then(|it| it.clone()),
@@ -211,6 +211,9 @@ impl Driver {
     /// It is one state of the stream: whoever drops it ends the stream.
     async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Option<Status>> {
         loop {
+            if self.place.seat.is_over() {
+                return Err(None);
+            }
             if self.is_outdated {
                 self.catch_up().await?;
             }

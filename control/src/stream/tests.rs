@@ -338,6 +338,24 @@ async fn nobody_has_more_streams_than_his_share_even_if_they_say_nothing() {
     assert_eq!(control.hub.proxies().len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_does_not_read_has_no_seat_when_its_time_is_over() {
+    let control = Control::new(Settings::default());
+    let mut client = control.connect("web-1.default").await;
+    let first = client.responses.message().await.expect("a stream");
+    assert!(first.is_some());
+
+    tokio::time::advance(Duration::from_secs(20 * 60)).await;
+    control.hub.end_overdue(Instant::now());
+    assert_eq!(control.hub.proxies().len(), 1);
+    tokio::time::advance(Duration::from_secs(11 * 60)).await;
+    control.hub.end_overdue(Instant::now());
+
+    assert!(control.hub.proxies().is_empty());
+    // What was on its way comes before the end.
+    while client.take().await.expect("in good order").is_some() {}
+}
+
 #[test]
 fn a_proxy_with_ten_thousand_resources_of_the_longest_names_can_come_back() {
     let versions = (0..10_000).map(|number| {
