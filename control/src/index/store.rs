@@ -185,6 +185,9 @@ impl Index {
     }
 
     fn remove(&mut self, name: &Name) {
+        // Proxies may have one of which we never knew a good form.
+        let is_known = self.entries.contains_key(name);
+        self.news.change.structure |= self.refused.contains_key(name) && !is_known;
         self.accept(name);
         match &*name.kind {
             POD => {

@@ -98,7 +98,7 @@ impl Feed {
                     let version = is_same.then(|| Arc::clone(&entry.version));
                     self.has.insert(name.clone(), version.unwrap_or_default());
                 }
-                None if strangers < STRANGERS_MAX => {
+                None if strangers < STRANGERS_MAX || generation.refused.contains_key(&name) => {
                     strangers += 1;
                     self.has.insert(name, Arc::from(version.as_str()));
                 }
@@ -178,7 +178,8 @@ impl Feed {
         let fitting = fitting.count();
         let is_last = fitting == news.len();
         news.truncate(fitting);
-        let gone = self.has.keys().filter(|name| !needed.contains(name));
+        let gone = self.has.keys();
+        let gone = gone.filter(|name| !needed.contains(name) && !is_in_doubt(name, generation));
         let gone: Vec<Name> = gone.cloned().collect();
         let tells_gone = is_last && removals == Removals::Told;
         self.is_stale = !is_last || !(tells_gone || gone.is_empty());
@@ -224,6 +225,12 @@ impl Feed {
         });
         Some(response)
     }
+}
+
+/// Whether there is such a resource in a form that cannot be used, and we know of no good one. A proxy that
+/// has one, from before we began, goes on with it.
+fn is_in_doubt(name: &Name, generation: &Generation) -> bool {
+    generation.refused.contains_key(name) && !generation.entries.contains_key(name)
 }
 
 /// Takes what a nonce is about.

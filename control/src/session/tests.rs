@@ -204,6 +204,28 @@ fn whoever_comes_back_is_told_the_difference() {
 }
 
 #[test]
+fn what_is_known_only_as_refused_is_left_to_those_who_have_it() {
+    let good = "VirtualService/default/good";
+    let mut table = Table::new(MESH);
+    table.ask(&["host:reviews"]);
+    let reasons = vec!["wrong".to_owned()];
+    let refuse = |table: &mut Table, refused: &[&str]| {
+        let refused = refused.iter().map(|it| it.parse().expect("a name"));
+        let generation = Arc::make_mut(&mut table.generation);
+        generation.refused = Arc::new(refused.map(|it| (it, reasons.clone())).collect());
+    };
+    refuse(&mut table, &[good]);
+    table.subscribe(RESOURCES, &[(good, "1")]);
+    table.subscribe(ENDPOINTS, &[]);
+
+    assert!(!table.settle().contains(&format!("-{good}")));
+    assert!(table.session.is_at_rest());
+    refuse(&mut table, &[]);
+    table.session.renew();
+    assert_eq!(table.settle(), [format!("-{good}")]);
+}
+
+#[test]
 fn slices_go_away_after_what_led_to_them() {
     let mut table = Table::new(MESH);
     table.ask(&["host:reviews"]);

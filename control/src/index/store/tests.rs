@@ -215,6 +215,22 @@ fn what_is_refused_stays_in_its_last_good_form() {
 }
 
 #[test]
+fn when_what_never_had_a_good_form_is_gone_everybody_is_told() {
+    let mut index = index(SERVICE);
+    let name = Name::new("Service", "default", "other");
+    index.apply(Event::Applied(vec![Object::Refused(Refused {
+        name: name.clone(),
+        reasons: vec!["wrong".to_owned()],
+    })]));
+    next(&mut index);
+
+    index.apply(Event::Deleted(vec![name]));
+
+    let (generation, change) = next(&mut index);
+    assert!(change.structure && generation.refused.is_empty());
+}
+
+#[test]
 fn what_a_list_does_not_name_is_gone_and_other_kinds_stay() {
     let mut index = index(&format!("{SERVICE}---{SLICE}"));
     index.apply(Event::Applied(vec![Object::Pod(pod(
