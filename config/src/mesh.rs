@@ -41,7 +41,7 @@ mod service_entry;
 mod visibility;
 
 pub use allot::Allotted;
-pub use kubernetes::service_of_slice;
+pub use kubernetes::{labels_of_slice, service_of_slice};
 pub use mutual_tls::{Accepts, MutualTlsPolicy};
 pub use name::{MESH_GATEWAY, covers, intersect, resolve_gateway};
 pub use own::OwnPort;

@@ -28,6 +28,19 @@ pub fn service_of_slice(slice: &Resource) -> Option<&str> {
         .map(String::as_str)
 }
 
+/// Labels of those endpoints of a slice that have none of their own.
+pub fn labels_of_slice(slice: &Resource) -> BTreeMap<String, String> {
+    let is_own = |key: &str| {
+        let domain = key.split('/').next();
+        !domain.is_some_and(|it| it.ends_with("kubernetes.io"))
+    };
+    let labels = slice.meta.labels.iter();
+    labels
+        .filter(|(key, _)| is_own(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
 /// The service of a Kubernetes `Service`, with the endpoints of its slices and of the
 /// `WorkloadEntry` resources that its selector selects.
 pub(super) fn service(
@@ -187,18 +200,7 @@ fn slice_endpoints(
     spec: &ServiceSpec,
 ) -> impl Iterator<Item = Endpoint> {
     let ports = slice_ports(slice, spec);
-    let labels: BTreeMap<String, String> = resource
-        .meta
-        .labels
-        .iter()
-        .filter(|(key, _)| {
-            !key.split('/')
-                .next()
-                .is_some_and(|d| d.ends_with("kubernetes.io"))
-        })
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    let labels = Arc::new(labels);
+    let labels = Arc::new(labels_of_slice(resource));
     slice.endpoints.iter().filter_map(move |written| {
         // Kubernetes gives no meaning to further addresses of one endpoint.
         let address = Address::parse(written.addresses.first()?)?;

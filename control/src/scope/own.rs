@@ -204,11 +204,13 @@ fn serves(written: &str, own_namespace: &str, (namespace, host): (&str, &str)) -
     is_admitted && mesh::covers(pattern, host)
 }
 
-fn has_endpoint_like(slice: &Resource, viewer: &mesh::Viewer) -> bool {
-    let Spec::EndpointSlice(slice) = &slice.spec else {
+fn has_endpoint_like(resource: &Resource, viewer: &mesh::Viewer) -> bool {
+    let Spec::EndpointSlice(slice) = &resource.spec else {
         return false;
     };
-    let labels = slice.endpoints.iter().filter_map(|it| it.labels.as_ref());
+    let of_slice = mesh::labels_of_slice(resource);
+    let endpoints = slice.endpoints.iter();
+    let labels = endpoints.map(|it| it.labels.as_ref().unwrap_or(&of_slice));
     let mut labels = labels.filter(|labels| !labels.is_empty());
     labels.any(|labels| {
         labels

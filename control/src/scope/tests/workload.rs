@@ -66,6 +66,18 @@ spec: {mtls: {mode: DISABLE}}
 ";
 
 #[test]
+fn an_endpoint_without_labels_has_those_of_its_slice() {
+    let bare = OWN.replace("[10.0.0.1], labels: {app: web}}", "[10.0.0.1]}");
+    assert_ne!(bare, OWN);
+
+    let web = needed(&bare, &proxy("default", &["app=web"]), &[]);
+    let cart = needed(&bare, &proxy("default", &["app=cart"]), &[]);
+
+    let manual = "Service/manual".to_owned();
+    assert!(web.contains(&manual) && !cart.contains(&manual));
+}
+
+#[test]
 fn what_concerns_the_own_workload_is_always_there() {
     let web = needed(OWN, &proxy("default", &["app=web"]), &[]);
 
