@@ -128,11 +128,11 @@ pub(crate) enum NoSeat {
 /// How many proxies have a resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// Those that acknowledged its latest version.
+    /// Those that acknowledged its latest version and can use it.
     pub current: usize,
     /// Those that have an older one, or have not said yet that they have the latest.
     pub older: usize,
-    /// Those that said that they cannot use it.
+    /// Those that said that they cannot use it; they are not among the others.
     pub rejected: usize,
 }
 
@@ -255,17 +255,17 @@ impl Hub {
         for seat in &seats {
             let session = seat.session();
             let on_their_way: FxHashSet<&Name> = session.on_their_way().collect();
+            let rejected = session.summary().report.rejected;
+            let rejected = rejected.iter().filter_map(|it| it.name.parse().ok());
+            let rejected: FxHashSet<Name> = rejected.collect();
             for (name, version) in session.has() {
                 let latest = generation.entries.get(name).map(|entry| &entry.version);
+                let is_current = latest == Some(version) && !on_their_way.contains(name);
                 let of_name = spread.entry(name.clone()).or_default();
-                match latest == Some(version) && !on_their_way.contains(name) {
-                    true => of_name.current += 1,
-                    false => of_name.older += 1,
-                }
-            }
-            for remark in session.summary().report.rejected {
-                if let Ok(name) = remark.name.parse::<Name>() {
-                    spread.entry(name).or_default().rejected += 1;
+                match () {
+                    () if rejected.contains(name) => of_name.rejected += 1,
+                    () if is_current => of_name.current += 1,
+                    () => of_name.older += 1,
                 }
             }
         }

@@ -65,7 +65,7 @@ impl View {
             accepted: reasons.is_none(),
             reasons: reasons.cloned().unwrap_or_default(),
             conflicts: self.conflicts.get(name).cloned().unwrap_or_default(),
-            proxies: spread.current + spread.older,
+            proxies: spread.current + spread.older + spread.rejected,
             acknowledged: spread.current,
             rejected: rejected.get(&name.to_string()).cloned().unwrap_or_default(),
         }

@@ -144,13 +144,22 @@ impl Client {
         for name in &response.removed_resources {
             self.held.remove(name);
         }
+        self.acknowledge(&response, None).await;
+        Ok(Some(response))
+    }
+
+    async fn acknowledge(
+        &self,
+        response: &DeltaDiscoveryResponse,
+        error: Option<crate::proto::discovery::Status>,
+    ) {
         self.send(DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
+            error_detail: error,
             ..DeltaDiscoveryRequest::default()
         })
         .await;
-        Ok(Some(response))
     }
 
     /// Takes what there is to take by now.
@@ -354,6 +363,35 @@ async fn a_proxy_that_does_not_read_has_no_seat_when_its_time_is_over() {
     assert!(control.hub.proxies().is_empty());
     // What was on its way comes before the end.
     while client.take().await.expect("in good order").is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_rejects_a_resource_is_not_among_those_who_acknowledged_it() {
+    let control = Control::new(Settings::default());
+    let mut one = control.connect("one.default").await;
+    let mut other = control.connect("other.default").await;
+    one.ask("host:reviews").await;
+    one.settle().await;
+    other.ask("host:reviews").await;
+    let told = loop {
+        let response = other.responses.message().await.expect("a stream");
+        let response = response.expect("a response");
+        if response.type_url == RESOURCES && !response.resources.is_empty() {
+            break response;
+        }
+        other.acknowledge(&response, None).await;
+    };
+    let error = crate::proto::discovery::Status {
+        code: 3,
+        message: "no".to_owned(),
+    };
+    other.acknowledge(&told, Some(error)).await;
+    other.settle().await;
+
+    let name = "Service/default/reviews".parse().expect("a name");
+    let spread = control.hub.spread()[&name];
+
+    assert_eq!((spread.current, spread.older, spread.rejected), (1, 0, 1));
 }
 
 #[test]
