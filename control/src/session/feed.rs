@@ -28,7 +28,7 @@ pub(super) struct Feed {
     on_its_way: Option<OnItsWay>,
     /// Whether there may be something to tell.
     is_stale: bool,
-    /// Whether there was a response: the first is owed even if it says nothing.
+    /// Whether nothing is owed: the first response is, and the last after a part, even if they say nothing.
     is_answered: bool,
     /// Whether the proxy came with more than was kept.
     has_more: bool,
@@ -190,7 +190,7 @@ impl Feed {
             }
             return None;
         }
-        self.is_answered = true;
+        self.is_answered = is_last;
         for name in &gone {
             self.has.remove(name);
         }

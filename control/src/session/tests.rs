@@ -226,6 +226,38 @@ fn what_is_known_only_as_refused_is_left_to_those_who_have_it() {
 }
 
 #[test]
+fn after_a_part_there_is_a_last_one_even_if_nothing_is_left_to_tell() {
+    let body = "x".repeat(900_000);
+    let route = |number: usize| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v{number:02}}}\n\
+             spec: {{hosts: [reviews], http: [{{directResponse: {{status: 200, body: {{string: {body}}}}}}}]}}\n"
+        )
+    };
+    let mesh = |count| {
+        (0..count)
+            .map(route)
+            .fold(MESH.to_owned(), |all, it| all + &it)
+    };
+    let mut table = Table::new(&mesh(12));
+    table.ask(&["host:reviews"]);
+    table.subscribe(ENDPOINTS, &[]);
+    table.subscribe(RESOURCES, &[]);
+    table.tell().expect("endpoints");
+    let part = table.tell().expect("a part");
+    assert!(part.system_version_info.is_empty());
+    let routes = part.resources.iter();
+    let routes = routes.filter(|it| it.name.starts_with("VirtualService/"));
+
+    table.renew(&mesh(routes.count()));
+    table.acknowledge(&part, None);
+
+    let last = table.tell().expect("the last");
+    assert_eq!(words(&last), [RESOURCES]);
+    assert!(!last.system_version_info.is_empty());
+}
+
+#[test]
 fn slices_go_away_after_what_led_to_them() {
     let mut table = Table::new(MESH);
     table.ask(&["host:reviews"]);
