@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::event::Event;
 use crate::index::{self, Change, Generation, Touched};
+use crate::limit::{Limiter, Rate};
 use crate::scope::{Proxy, Scope};
 use crate::session::Session;
 use crate::status::ProxyStatus;
@@ -31,6 +32,11 @@ use shares::Shares;
 
 /// A response that is not acknowledged for longer than this makes its proxy one that lags.
 const LAG: Duration = Duration::from_secs(30);
+/// How often a refusal is logged, so that nobody fills a disk; the counter has all.
+const TOLD: Rate = Rate {
+    burst: 50,
+    every: Duration::from_secs(1),
+};
 /// How long after its time a stream may still be there: its proxy does not read.
 const OVERDUE: Duration = Duration::from_secs(30);
 /// How often it is looked who lags, and who is overdue.
@@ -60,6 +66,7 @@ pub struct Hub {
     shares: Arc<Shares>,
     draining: watch::Sender<bool>,
     counters: Counters,
+    told: Limiter<()>,
 }
 
 /// Seats and who wants to be woken by what.
@@ -165,6 +172,7 @@ impl Hub {
             seats: Mutex::default(),
             draining: watch::Sender::new(false),
             counters: Counters::register(registry)?,
+            told: Limiter::new(TOLD, 1),
         }))
     }
 
@@ -278,6 +286,11 @@ impl Hub {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Whether one more refusal is to be logged.
+    pub(crate) fn tells_refusal(&self) -> bool {
+        self.told.admit((), std::time::Instant::now()).is_ok()
     }
 
     pub(crate) fn draining(&self) -> watch::Receiver<bool> {

@@ -196,7 +196,9 @@ fn refuse(hub: &Hub, peer: &Peer, refused: &Refused) -> Status {
     hub.counters().refused(refused.reason());
     let (peer, identity) = (peer.address, peer.identity.as_ref());
     let identity = identity.map(tracing::field::display);
-    tracing::warn!(?peer, identity, %refused, "stream refused");
+    if hub.tells_refusal() {
+        tracing::warn!(?peer, identity, %refused, "stream refused");
+    }
     Status::permission_denied("")
 }
 
@@ -334,8 +336,11 @@ impl Driver {
         let seat = &self.place.seat;
         let heard = seat.session().hear(request, &self.generation);
         let heard = heard.map_err(|breach| {
-            self.place.hub().counters().refused("breach");
-            tracing::warn!(proxy = seat.about.id, %breach, "stream ended");
+            let hub = self.place.hub();
+            hub.counters().refused("breach");
+            if hub.tells_refusal() {
+                tracing::warn!(proxy = seat.about.id, %breach, "stream ended");
+            }
             Status::invalid_argument(breach.to_string())
         })?;
         self.is_outdated |= heard.asks;

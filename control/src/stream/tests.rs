@@ -395,6 +395,15 @@ async fn who_rejects_a_resource_is_not_among_those_who_acknowledged_it() {
 }
 
 #[test]
+fn not_every_refusal_is_logged() {
+    let hub = Hub::new(Settings::default(), &Registry::new()).expect("a registry of its own");
+
+    let told = (0..1_000).filter(|_| hub.tells_refusal()).count();
+
+    assert!((50..100).contains(&told), "{told}");
+}
+
+#[test]
 fn a_proxy_with_ten_thousand_resources_of_the_longest_names_can_come_back() {
     let versions = (0..10_000).map(|number| {
         let (namespace, name) = ("n".repeat(63), "r".repeat(248));
