@@ -31,6 +31,8 @@ pub(super) enum Fact {
 pub(super) struct Facts {
     pub(super) pods: Shards<PodKey, Arc<Pod>>,
     pods_at: FxHashMap<IpAddr, FxHashSet<PodKey>>,
+    /// Whether the source tells of pods at all.
+    knows_pods: bool,
     nodes: FxHashMap<Arc<str>, Node>,
 }
 
@@ -43,6 +45,11 @@ pub(super) struct Enriched {
 // === impl Facts ===
 
 impl Facts {
+    /// Notes that the source tells of pods; returns whether that is news.
+    pub(super) fn expect_pods(&mut self) -> bool {
+        !std::mem::replace(&mut self.knows_pods, true)
+    }
+
     /// Takes a pod in; returns what changed.
     pub(super) fn put_pod(&mut self, pod: Pod) -> Vec<Fact> {
         let key = (Arc::clone(&pod.namespace), Arc::clone(&pod.name));
@@ -97,16 +104,22 @@ impl Facts {
 
     /// A slice with labels, account and place of the pods behind its endpoints. What it says itself
     /// stays.
-    pub(super) fn enrich(&self, resource: &Arc<Resource>) -> Enriched {
+    ///
+    /// Pods and slices are told of by separate watches, either of which may be ahead. An endpoint
+    /// whose pod is not known stays as `before` has it, the slice as it was told last; one that was
+    /// not told of yet waits for its pod: without labels and account it would be asked in plain text
+    /// and be in no subset.
+    pub(super) fn enrich(&self, resource: &Arc<Resource>, before: Option<&Resource>) -> Enriched {
         let mut facts = FxHashSet::default();
         let Spec::EndpointSlice(slice) = &resource.spec else {
             let resource = Arc::clone(resource);
             return Enriched { resource, facts };
         };
         let namespace: Arc<str> = resource.meta.namespace.as_str().into();
+        let before = before.map_or(&[][..], endpoints_of);
         let endpoints = slice.endpoints.iter();
         let endpoints: Vec<SliceEndpoint> = endpoints
-            .map(|written| self.endpoint(written, &namespace, &mut facts))
+            .filter_map(|written| self.endpoint(written, before, &namespace, &mut facts))
             .collect();
         if endpoints == slice.endpoints {
             let resource = Arc::clone(resource);
@@ -124,14 +137,19 @@ impl Facts {
         Enriched { resource, facts }
     }
 
+    /// One endpoint; none while nothing is known of the pod that it names.
     fn endpoint(
         &self,
         written: &SliceEndpoint,
+        before: &[SliceEndpoint],
         namespace: &Arc<str>,
         facts: &mut FxHashSet<Fact>,
-    ) -> SliceEndpoint {
+    ) -> Option<SliceEndpoint> {
         let mut endpoint = written.clone();
         let pod = self.pod_behind(written, namespace, facts);
+        if pod.is_none() && self.lacks_pod(written) {
+            take_over(&mut endpoint, told(written, before)?);
+        }
         if let Some(pod) = pod {
             endpoint.labels.get_or_insert_with(|| pod.labels.clone());
             let account = &mut endpoint.service_account;
@@ -154,7 +172,16 @@ impl Facts {
             }
             facts.insert(Fact::Node(name));
         }
-        endpoint
+        Some(endpoint)
+    }
+
+    /// Whether an endpoint that was found no pod for cannot do without.
+    fn lacks_pod(&self, written: &SliceEndpoint) -> bool {
+        let target = written.target_ref.as_ref();
+        let is_pod =
+            target.is_some_and(|it| it.kind.as_deref() == Some("Pod") && it.name.is_some());
+        let says_all = written.labels.is_some() && written.service_account.is_some();
+        self.knows_pods && is_pod && !says_all
     }
 
     /// The pod that an endpoint names, else the only one with its address.
@@ -189,6 +216,36 @@ impl Facts {
             _ => None,
         }
     }
+}
+
+/// The endpoint of a pod as it was told when the pod was known.
+fn told<'b>(written: &SliceEndpoint, before: &'b [SliceEndpoint]) -> Option<&'b SliceEndpoint> {
+    let is_same = |it: &&SliceEndpoint| {
+        it.addresses == written.addresses && it.target_ref == written.target_ref
+    };
+    let mut same = before.iter().filter(is_same);
+    same.find(|it| it.labels.is_some() && it.service_account.is_some())
+}
+
+/// Takes over from an endpoint as it was told what came from its pod.
+fn take_over(endpoint: &mut SliceEndpoint, told: &SliceEndpoint) {
+    endpoint.labels = endpoint.labels.take().or_else(|| told.labels.clone());
+    let account = endpoint.service_account.take();
+    endpoint.service_account = account.or_else(|| told.service_account.clone());
+    // Otherwise the node that is named says the place.
+    if endpoint.node_name.is_none() {
+        for (label, value) in &told.deprecated_topology {
+            let known = endpoint.deprecated_topology.entry(label.clone());
+            known.or_insert_with(|| value.clone());
+        }
+    }
+}
+
+fn endpoints_of(resource: &Resource) -> &[SliceEndpoint] {
+    let Spec::EndpointSlice(slice) = &resource.spec else {
+        return &[];
+    };
+    &slice.endpoints
 }
 
 /// Addresses of the endpoints of a slice.

@@ -80,7 +80,12 @@ impl Index {
         match event {
             Event::Applied(objects) => objects.into_iter().for_each(|object| self.put(object)),
             Event::Deleted(names) => names.iter().for_each(|name| self.remove(name)),
-            Event::Listed { kind, objects } => self.replace(objects, |name| &*name.kind == kind),
+            Event::Listed { kind, objects } => {
+                if kind == POD {
+                    self.expect_pods();
+                }
+                self.replace(objects, |name| &*name.kind == kind);
+            }
             Event::Everything(objects) => self.replace(objects, |_| true),
             Event::Synced => self.is_synced = true,
         }
@@ -146,6 +151,7 @@ impl Index {
                 }
             }
             Object::Pod(pod) => {
+                self.expect_pods();
                 let changed = self.facts.put_pod(pod);
                 self.unsettle(changed);
             }
@@ -153,6 +159,13 @@ impl Index {
                 let changed = self.facts.put_node(node);
                 self.unsettle(changed);
             }
+        }
+    }
+
+    /// From now on endpoints wait for their pods.
+    fn expect_pods(&mut self) {
+        if self.facts.expect_pods() {
+            self.news.stale.extend(self.written.keys().cloned());
         }
     }
 
@@ -248,7 +261,8 @@ impl Index {
     /// Brings what proxies are told of a slice up to date.
     fn refresh(&mut self, name: &Name) {
         let before = self.entries.get(name).map(|it| Arc::clone(&it.resource));
-        let now = self.written.get(name).map(|it| self.facts.enrich(it));
+        let now = self.written.get(name);
+        let now = now.map(|it| self.facts.enrich(it, before.as_deref()));
         let facts = now.as_ref().map(|it| it.facts.clone());
         self.depend(name, facts.unwrap_or_default());
         let after = match now {

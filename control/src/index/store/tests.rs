@@ -165,9 +165,85 @@ fn endpoints_take_over_what_is_known_of_their_pods_and_nodes() {
     );
 }
 
+/// Versions of the endpoints of the slice by address.
+fn versions(generation: &Generation) -> Vec<(String, Option<String>)> {
+    let entry = generation.entries.get(&slice_name()).expect("the slice");
+    let config::Spec::EndpointSlice(slice) = &entry.resource.spec else {
+        panic!("no slice");
+    };
+    let address = slice.endpoints.iter().map(|it| it.addresses[0].clone());
+    let versions = endpoints(generation).into_iter().map(|it| it.0);
+    address.zip(versions).collect()
+}
+
+#[test]
+fn an_endpoint_waits_for_the_pod_that_it_names_where_pods_are_told_of() {
+    let mut index = Index::new(MeshSettings::default());
+    index.apply(Event::Applied(objects(SLICE)));
+    let nothing = Event::Listed {
+        kind: "Pod",
+        objects: Vec::new(),
+    };
+    index.apply(nothing);
+    index.apply(Event::Synced);
+
+    let (before, _) = next(&mut index);
+
+    let unnamed = ("10.0.0.2".to_owned(), None);
+    assert_eq!(versions(&before), [unnamed.clone()]);
+    let at: IpAddr = "10.0.0.1".parse().expect("an address");
+    assert!(before.served_at.get(&at).is_none());
+
+    let pod = Object::Pod(pod("web-a", "10.0.0.1", "v1"));
+    index.apply(Event::Applied(vec![pod]));
+
+    let (after, change) = next(&mut index);
+    assert!(change.touched.contains(&Touched::Service(service_key())));
+    let named = ("10.0.0.1".to_owned(), Some("v1".to_owned()));
+    assert_eq!(versions(&after), [named, unnamed]);
+}
+
+#[test]
+fn an_endpoint_whose_pod_is_gone_stays_as_it_was_until_its_slice_follows() {
+    let mut index = index(SLICE);
+    let pod = Object::Pod(pod("web-a", "10.0.0.1", "v1"));
+    index.apply(Event::Applied(vec![pod]));
+    let (before, _) = next(&mut index);
+    assert_eq!(endpoints(&before)[0].0.as_deref(), Some("v1"));
+
+    index.apply(Event::Deleted(vec![Name::new("Pod", "default", "web-a")]));
+    let (gone, change) = next(&mut index);
+    assert_eq!(endpoints(&gone), endpoints(&before));
+    assert!(!change.touched.contains(&Touched::Service(service_key())));
+
+    // The slice says first that it ends, and goes on naming it.
+    let ends = SLICE.replace(
+        "nodeName: n1",
+        "nodeName: n1, conditions: {ready: false, terminating: true}",
+    );
+    index.apply(Event::Applied(objects(&ends)));
+    assert_eq!(endpoints(&next(&mut index).0), endpoints(&before));
+
+    // Another pod of this name is another address, of which nothing was told.
+    index.apply(Event::Applied(objects(
+        &SLICE.replace("10.0.0.1", "10.0.0.9"),
+    )));
+    let only = ("10.0.0.2".to_owned(), None);
+    assert_eq!(versions(&next(&mut index).0), [only]);
+}
+
+#[test]
+fn a_folder_has_no_pods_to_wait_for() {
+    let (generation, _) = next(&mut index(SLICE));
+
+    assert_eq!(endpoints(&generation).len(), 2);
+}
+
 #[test]
 fn a_pod_that_nobody_names_touches_no_service() {
     let mut index = index(SLICE);
+    let named = Object::Pod(pod("web-a", "10.0.0.1", "v1"));
+    index.apply(Event::Applied(vec![named]));
     next(&mut index);
 
     index.apply(Event::Applied(vec![Object::Pod(pod(
@@ -183,6 +259,7 @@ fn a_pod_that_nobody_names_touches_no_service() {
 fn an_address_of_two_pods_tells_nothing_of_an_endpoint() {
     let mut index = index(SLICE);
     let pods = [
+        pod("web-a", "10.0.0.1", "v1"),
         pod("web-b", "10.0.0.2", "v2"),
         pod("web-c", "10.0.0.2", "v3"),
     ];
