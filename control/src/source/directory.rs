@@ -6,6 +6,9 @@
 //! who cannot read a document does not know what it took back. What would vanish by a change without
 //! mistakes is taken once the files have rested, see [`system::settle`].
 //!
+//! At the start there is no last good form to stay at, but proxies may have one: so nothing is told
+//! before everything could be read once without a mistake.
+//!
 //! There are no pods in a folder: `WorkloadEntry`, `ServiceEntry` and `EndpointSlice` say where
 //! workloads are and who they are.
 
@@ -29,8 +32,8 @@ const DEFAULT_NAMESPACE: &str = "default";
 /// Problems of one look that are logged one by one.
 const LOGGED_PROBLEMS_MAX: usize = 50;
 
-/// Tells what the file or folder `path` holds, at once and after every change, as long as somebody
-/// listens. It need not exist.
+/// Tells what the file or folder `path` holds, as soon as all of it can be used and then after every
+/// change, as long as somebody listens. It need not exist yet.
 ///
 /// # Cancel safety
 ///
@@ -66,8 +69,9 @@ async fn follow(mut folder: Folder, mut changed: mpsc::Receiver<()>, sender: mps
             },
         };
         let everything = news.map(Event::Everything);
-        let first = (!synced).then_some(Event::Synced);
-        synced = true;
+        let is_told = folder.told.is_some();
+        let first = (is_told && !synced).then_some(Event::Synced);
+        synced = is_told;
         for event in everything.into_iter().chain(first) {
             if sender.send(event).await.is_err() {
                 return;
@@ -132,6 +136,13 @@ impl Folder {
         let loaded = self.loader.load(std::slice::from_ref(&self.path));
         self.log(&loaded.problems);
         let mistaken = mistaken(&loaded.problems);
+        if self.told.is_none() && !mistaken.is_empty() && !is_empty(&self.path, &mistaken) {
+            tracing::error!(
+                path = %self.path.display(),
+                "not ready: no proxy is told anything until all of it can be used"
+            );
+            return None;
+        }
         let before = self.told.as_ref();
         let before = before.map_or(&[][..], |told| &told.resources);
         let next = in_force(loaded, &mistaken, before);
@@ -204,6 +215,11 @@ impl InForce {
 /// Files and folders with an error.
 fn mistaken(problems: &[Problem]) -> BTreeSet<Arc<Path>> {
     errors(problems).map(|it| Arc::clone(&it.file)).collect()
+}
+
+/// Whether all that is wrong is that a folder, which can be read, has no files yet.
+fn is_empty(path: &Path, mistaken: &BTreeSet<Arc<Path>>) -> bool {
+    mistaken.iter().all(|it| **it == *path) && std::fs::read_dir(path).is_ok()
 }
 
 fn errors(problems: &[Problem]) -> impl Iterator<Item = &Problem> {

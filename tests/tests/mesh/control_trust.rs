@@ -405,6 +405,7 @@ fn remember(control: &Control, what: &str, seconds: u64) {
 async fn a_second_control_plane_and_a_restart_have_the_same_root() {
     let folder = TempDir::new().expect("a folder");
     let (mesh, state) = (folder.path().join("mesh"), folder.path().join("state"));
+    fs::create_dir(&mesh).expect("a folder");
     let (first, second) = tokio::join!(
         Control::start_from(&mesh, &state, &[]),
         Control::start_from(&mesh, &state, &[]),

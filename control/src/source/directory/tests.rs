@@ -234,12 +234,11 @@ fn a_policy_in_a_file_half_written_stays_until_the_file_rests() {
 
 #[test]
 fn what_is_written_twice_is_in_force_as_it_is_written_first() {
-    let mut written = Written::new(&[
-        ("a.yaml", &entry("a", "first.test")),
-        ("b.yaml", &entry("a", "second.test")),
-    ]);
-
+    let mut written = Written::new(&[("a.yaml", &entry("a", "first.test"))]);
     assert_eq!(written.look(0), Some(vec!["ServiceEntry/default/a".into()]));
+
+    written.write("b.yaml", &entry("a", "second.test"));
+    assert_eq!(written.look(10), None);
     assert_eq!(written.host("a").as_deref(), Some("first.test"));
 }
 
@@ -249,6 +248,19 @@ fn an_empty_folder_is_told_once_as_an_empty_mesh() {
 
     assert_eq!(written.look(0), Some(Vec::new()));
     assert_eq!(written.look(10), None);
+}
+
+#[test]
+fn nothing_is_told_at_the_start_before_all_of_it_can_be_used() {
+    let wrong = entry("a", "a.test").replace("DNS", "DSN");
+    let mut written = Written::new(&[("a.yaml", &wrong), ("b.yaml", &entry("b", "b.test"))]);
+    assert_eq!(written.look(0), None, "proxies may have a good form of a");
+
+    written.write("a.yaml", "spec: {{");
+    assert_eq!(written.look(10), None);
+
+    written.write("a.yaml", &entry("a", "a.test"));
+    assert_eq!(written.look(20).map(|it| it.len()), Some(2));
 }
 
 /// The next event, and the names of what it tells.
@@ -281,4 +293,24 @@ async fn changes_of_the_folder_are_events() {
     ended
         .expect("it ends when nobody listens")
         .expect("no panic");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_at_the_start_is_no_empty_mesh() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let path = folder.path().join("mesh");
+    let (sender, mut events) = mpsc::channel(4);
+    let source = tokio::spawn(run(path.clone(), sender));
+
+    let early = timeout(Duration::from_millis(300), events.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+
+    // It comes at once with what is in it.
+    let beside = folder.path().join("beside");
+    fs::create_dir(&beside).expect("a folder for the test");
+    fs::write(beside.join("a.yaml"), entry("a", "a.test")).expect("written");
+    fs::rename(&beside, &path).expect("renamed");
+    assert_eq!(next(&mut events).await, ["ServiceEntry/default/a"]);
+    assert_eq!(next(&mut events).await, ["synced"]);
+    source.abort();
 }
