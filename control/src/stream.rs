@@ -38,14 +38,24 @@ const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service, which serves proxies of a hub.
-#[derive(Debug)]
 pub struct Discovery {
     hub: Arc<Hub>,
+    is_current: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The service for a hub.
 pub fn service(hub: Arc<Hub>) -> AggregatedDiscoveryServiceServer<Discovery> {
-    AggregatedDiscoveryServiceServer::new(Discovery { hub })
+    service_while(hub, || true)
+}
+
+/// The service for a hub, which takes no new streams while what the hub knows is not current: whoever
+/// comes from another would be taken back to what was. Streams that are open stay.
+pub fn service_while(
+    hub: Arc<Hub>,
+    is_current: impl Fn() -> bool + Send + Sync + 'static,
+) -> AggregatedDiscoveryServiceServer<Discovery> {
+    let is_current = Box::new(is_current);
+    AggregatedDiscoveryServiceServer::new(Discovery { hub, is_current })
         .max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
@@ -59,6 +69,12 @@ impl AggregatedDiscoveryService for Discovery {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Responses>, Status> {
+        if !(self.is_current)() {
+            self.hub.counters().refused("old");
+            return Err(Status::unavailable(
+                "what is known here is old: try another",
+            ));
+        }
         let peer = Peer::of(&request);
         // Before anything is read, so that those that say nothing count.
         let share = self.hub.take_share(&peer.identity(), peer.address);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::event::Event;
 use crate::index::{Generation, Index};
-use crate::source::kubernetes::{self, Metrics, Settings};
+use crate::source::kubernetes::{self, Contact, Metrics, Settings};
 
 /// How long the API server may take to list everything.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ impl Cluster {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let listed = tokio::select! {
             listed = timeout(LIST_TIMEOUT, listed(events)) => listed,
-            () = kubernetes::run(client, settings, metrics, sender) => {
+            () = kubernetes::run(client, settings, metrics, Contact::default(), sender) => {
                 bail!("the watch of the API server ended")
             }
         };

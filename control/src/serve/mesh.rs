@@ -1,6 +1,7 @@
 //! From the source to the hub.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use config::mesh::MeshSettings;
 use tokio::sync::mpsc;
@@ -10,7 +11,8 @@ use crate::cli::Source;
 use crate::event::Event;
 use crate::hub::{self, Hub};
 use crate::metrics::MeshCollector;
-use crate::source::{directory, kubernetes};
+use crate::source::directory;
+use crate::source::kubernetes::{self, Contact};
 use crate::status::known::Known;
 
 /// Events that may wait: a source that is faster than the index waits.
@@ -21,6 +23,8 @@ pub(super) struct Mesh {
     pub(super) hub: Arc<Hub>,
     /// What became of it, for whoever asks.
     pub(super) known: Arc<Known>,
+    /// Whether the API server is still heard of, if that is the source.
+    contact: Contact,
 }
 
 // === impl Mesh ===
@@ -41,6 +45,7 @@ impl Mesh {
         ground
             .work
             .spawn(async move { fed.run(events, settings).await });
+        let contact = Contact::default();
         match (&arguments.source, &ground.client) {
             (Source::Folder(path), _) => {
                 ground.work.spawn(directory::run(path.clone(), sender));
@@ -51,7 +56,8 @@ impl Mesh {
                     secret_namespaces: arguments.secret_namespaces.clone(),
                 };
                 let metrics = kubernetes::Metrics::register(&ground.registry)?;
-                let source = kubernetes::run(client.clone(), settings, metrics, sender);
+                let (client, contact) = (client.clone(), contact.clone());
+                let source = kubernetes::run(client, settings, metrics, contact, sender);
                 ground.work.spawn(source);
             }
             (Source::Kubernetes, None) => anyhow::bail!("there is no client of the API server"),
@@ -60,7 +66,14 @@ impl Mesh {
         Ok(Self {
             hub,
             known: Arc::new(known),
+            contact,
         })
+    }
+
+    /// Tells whether what is known is not old.
+    pub(super) fn is_current(&self) -> impl Fn() -> bool + Send + Sync + Clone + 'static {
+        let contact = self.contact.clone();
+        move || contact.is_kept(Instant::now())
     }
 
     /// Waits until everything was listed once.

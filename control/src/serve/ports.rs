@@ -110,8 +110,11 @@ impl Listeners {
         let metrics = pages::metrics(ground.registry.clone());
         ports.spawn(pages::serve(self.metrics, metrics, stop.clone()));
         let (hub, trust, stopping) = (Arc::clone(&mesh.hub), trust.clone(), stop.clone());
-        let is_ready =
-            move || trust.borrow().is_some() && hub.latest().is_some() && !stopping.is_set();
+        let is_current = mesh.is_current();
+        let is_ready = move || {
+            let is_there = trust.borrow().is_some() && hub.latest().is_some();
+            is_there && is_current() && !stopping.is_set()
+        };
         let health = pages::health(is_ready, pages::dashboard(Arc::clone(&mesh.known)));
         ports.spawn(pages::serve(self.http, health, stop.clone()));
         Waiting {
@@ -219,7 +222,7 @@ fn front(ground: &Ground<'_>, serving: Serving<'_>) -> anyhow::Result<Front> {
         serving.tokens,
         registry,
     )?;
-    let discovery = stream::service(Arc::clone(&serving.mesh.hub));
+    let discovery = stream::service_while(Arc::clone(&serving.mesh.hub), serving.mesh.is_current());
     Ok(Front::new(
         Handler::grpc(discovery),
         Handler::grpc(certificates),

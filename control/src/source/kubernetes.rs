@@ -9,6 +9,7 @@
 
 mod backoff;
 mod client;
+mod contact;
 mod gather;
 mod kind;
 mod metrics;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
 pub use client::{ConnectError, connect};
+pub use contact::{Contact, SILENCE_MAX};
 pub use metrics::Metrics;
 
 use crate::event::Event;
@@ -54,11 +56,17 @@ struct Closed;
 /// Watches all kinds and tells `sender` what there is and what changes, until nobody takes it.
 ///
 /// Nothing that an API server does or fails to do ends it: it tries again, at growing intervals with a
-/// bound. Dropping it ends all watches.
-pub async fn run(client: Client, settings: Settings, metrics: Metrics, sender: Sender<Event>) {
+/// bound. Dropping it ends all watches. `contact` learns of each success.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    contact: Contact,
+    sender: Sender<Event>,
+) {
     let watches: Vec<Watch> = KINDS
         .iter()
-        .flat_map(|kind| Watch::of(kind, &client, &settings, &metrics))
+        .flat_map(|kind| Watch::of(kind, &client, &settings, &metrics, &contact))
         .collect();
     let sink = Sink {
         sender,

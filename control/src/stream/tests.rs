@@ -2,6 +2,7 @@
 //! any other.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use config::wire::{DEMANDS, ENDPOINTS, RESOURCES};
 use prometheus::Registry;
@@ -432,4 +433,26 @@ async fn a_stream_that_says_nothing_and_one_that_is_old_are_ended() {
     let mut old = control.connect("web-1.default").await;
     old.settle().await;
     assert!(old.take().await.expect("in good order").is_none());
+}
+
+#[tokio::test]
+async fn nobody_is_taken_in_while_what_is_known_is_old() {
+    let control = Control::new(Settings::default());
+    let current = Arc::new(AtomicBool::new(true));
+    let is_current = Arc::clone(&current);
+    let service = service_while(Arc::clone(&control.hub), move || {
+        is_current.load(Ordering::Relaxed)
+    });
+    let mut client = AggregatedDiscoveryServiceClient::new(service);
+    let (_open, requests) = mpsc::channel(1);
+    let open = client.delta_aggregated_resources(ReceiverStream::new(requests));
+    let mut open = open.await.expect("an answer").into_inner();
+
+    current.store(false, Ordering::Relaxed);
+
+    let (_sender, requests) = mpsc::channel(1);
+    let refused = client.delta_aggregated_resources(ReceiverStream::new(requests));
+    let status = refused.await.expect_err("a refusal");
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert!(open.message().now_or_never().is_none(), "it stays");
 }

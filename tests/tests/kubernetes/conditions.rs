@@ -59,7 +59,9 @@ impl Replica {
         tasks.spawn(contender.run(std::future::pending()));
         tasks.spawn(async move { hub.run(events, MeshSettings::default()).await });
         let settings = kubernetes::Settings::default();
-        tasks.spawn(kubernetes::run(client.clone(), settings, watches, sender));
+        let contact = kubernetes::Contact::default();
+        let source = kubernetes::run(client.clone(), settings, watches, contact, sender);
+        tasks.spawn(source);
         tasks.spawn(writer::run(client, known, leadership, writes));
         Self {
             registry,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::Resource;
 use config::wire::Name;
 use control::event::{Event, Object};
-use control::source::kubernetes::{Metrics, Settings, connect, run};
+use control::source::kubernetes::{Contact, Metrics, Settings, connect, run};
 use tests::eventually;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -49,7 +49,8 @@ impl Mirror {
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         let known = Arc::new(Mutex::new(Known::default()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(client, settings, metrics.clone(), sender));
+        let contact = Contact::default();
+        tasks.spawn(run(client, settings, metrics.clone(), contact, sender));
         let taker = Arc::clone(&known);
         tasks.spawn(async move {
             while let Some(event) = events.recv().await {

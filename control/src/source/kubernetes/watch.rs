@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::backoff::Backoff;
+use super::contact::{Contact, Line};
 use super::gather::{Gather, Progress};
 use super::kind::{Form, Kind};
 use super::{Closed, Metrics, Settings, Sink};
@@ -40,6 +41,7 @@ type Step = watcher::Result<watcher::Event<Value>>;
 /// The watch of one kind.
 pub(super) struct Watch {
     client: Client,
+    line: Line,
     kind: &'static Kind,
     namespace: Option<String>,
     metrics: Metrics,
@@ -86,19 +88,11 @@ impl Watch {
         client: &Client,
         settings: &Settings,
         metrics: &Metrics,
+        contact: &Contact,
     ) -> Vec<Self> {
-        let watch = |namespace: Option<&str>, gather| Self {
-            client: client.clone(),
-            kind,
-            namespace: namespace.map(str::to_owned),
-            metrics: metrics.clone(),
-            gather,
-            backoff: Backoff::default(),
-            version: 0,
-            is_streaming: true,
-            absent: 0,
-            is_missing: false,
-            is_listed: false,
+        let watch = |namespace: Option<&str>, gather| {
+            let line = contact.line(Instant::now());
+            Self::new(kind, line.through(client), line, metrics, namespace, gather)
         };
         let own = &settings.root_namespace;
         match kind.namespaces(settings).as_slice() {
@@ -109,6 +103,30 @@ impl Watch {
                 each.map(|it| watch(Some(*it), Gather::part(kind, own)))
                     .collect()
             }
+        }
+    }
+
+    fn new(
+        kind: &'static Kind,
+        client: Client,
+        line: Line,
+        metrics: &Metrics,
+        namespace: Option<&str>,
+        gather: Gather,
+    ) -> Self {
+        Self {
+            client,
+            line,
+            kind,
+            namespace: namespace.map(str::to_owned),
+            metrics: metrics.clone(),
+            gather,
+            backoff: Backoff::default(),
+            version: 0,
+            is_streaming: true,
+            absent: 0,
+            is_missing: false,
+            is_listed: false,
         }
     }
 
@@ -158,6 +176,9 @@ impl Watch {
     ) -> Result<(), Closed> {
         while let Some(Batch { events, failure }) = batch(&mut steps).await {
             let mut is_listed = false;
+            if !events.is_empty() {
+                self.line.heard(Instant::now());
+            }
             for event in events {
                 match self.gather.take(event) {
                     Progress::BeganAnew if self.is_streaming => {
@@ -253,6 +274,8 @@ impl Watch {
     /// There is no such kind in this version: the next one is tried, and after the last one it is
     /// told that there is nothing.
     async fn look_elsewhere(&mut self, sink: &Sink) -> Result<(), Closed> {
+        // It said so.
+        self.line.heard(Instant::now());
         self.version += 1;
         if self.version < self.kind.versions.len() {
             return Ok(());
