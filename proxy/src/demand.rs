@@ -118,6 +118,16 @@ impl Answered {
             Demand::Address(addr) => self.addresses.contains_key(addr),
         }
     }
+
+    /// Notes that somebody asked for it again.
+    #[cfg(test)]
+    pub(crate) fn note(&self, demand: &Demand) {
+        let answer = match demand {
+            Demand::Host(name) => self.hosts.get(name),
+            Demand::Address(addr) => self.addresses.get(addr),
+        };
+        answer.into_iter().for_each(|it| it.used.note());
+    }
 }
 
 // === impl Demands ===
@@ -260,6 +270,14 @@ impl Demands {
         });
         drop(waiting);
         self.0.published.send_replace(());
+    }
+
+    /// Makes room for what is no demand any more: whoever wants it again asks anew.
+    pub(crate) fn forget<'d>(&self, given_up: impl Iterator<Item = &'d Demand>) {
+        let mut waiting = self.waiting();
+        for demand in given_up {
+            waiting.pending.remove(demand);
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

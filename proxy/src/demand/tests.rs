@@ -124,3 +124,17 @@ fn addresses_are_demanded_as_such_however_they_are_written() {
     assert_eq!(demands.of_address(&none, mapped), expected);
     assert_eq!(demands.of_host(&none, "no name", 80), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_asked_and_waited_for_anew() {
+    let demands = demands();
+    assert_eq!(demands.hold(&host("a"), || false).await, Outcome::TimedOut);
+    assert_eq!(demands.take(), [host("a")]);
+
+    demands.forget([host("a")].iter());
+
+    let start = Instant::now();
+    assert_eq!(demands.hold(&host("a"), || false).await, Outcome::TimedOut);
+    assert_eq!(start.elapsed(), TIMEOUT, "it is a new demand");
+    assert_eq!(demands.take(), [host("a")]);
+}

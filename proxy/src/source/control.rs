@@ -29,8 +29,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::demand::{Answered, Demands};
-use crate::snapshot::Publisher;
-use crate::table::Table;
+use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::metrics::ControlCounters;
 use book::{Book, Count};
 use connect::Connector;
@@ -245,9 +244,11 @@ impl Shared {
 // === impl State ===
 
 impl State {
-    /// Gives up demands for what is not used any more in the table in use.
-    fn sweep(&mut self, table: &Table, now: Instant) -> Vec<Demand> {
-        let given_up = self.book.sweep(now, |demand| table.is_used(demand));
+    /// Gives up demands for what is not used any more of what is in use.
+    fn sweep(&mut self, in_use: &Snapshot, now: Instant) -> Vec<Demand> {
+        let table = &in_use.table;
+        let used = |demand: &Demand| table.is_used(demand);
+        let given_up = self.book.sweep(now, &in_use.answered, used);
         table.forget_uses();
         given_up
     }

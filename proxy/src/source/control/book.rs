@@ -91,14 +91,29 @@ impl Book {
     }
 
     /// Gives up what was not used for long, and what is too much; `used` says whether what was found was
-    /// used since the last call.
-    pub(super) fn sweep(&mut self, now: Instant, used: impl Fn(&Demand) -> bool) -> Vec<Demand> {
+    /// used since the last call. What is not `in_use` yet stays: somebody waits for it.
+    pub(super) fn sweep(
+        &mut self,
+        now: Instant,
+        in_use: &Answered,
+        used: impl Fn(&Demand) -> bool,
+    ) -> Vec<Demand> {
         let (mut found, mut unknown) = (Vec::new(), Vec::new());
+        let (mut found_max, mut unknown_max) = (FOUND_MAX, UNKNOWN_MAX);
         let mut given_up = Vec::new();
         for (demand, entry) in &mut self.demands {
             let Some(answer) = &entry.answer else {
                 continue;
             };
+            if !in_use.has(demand) {
+                // It takes the place of one that is in use.
+                let max = match answer.found {
+                    true => &mut found_max,
+                    false => &mut unknown_max,
+                };
+                *max = max.saturating_sub(1);
+                continue;
+            }
             if answer.used.is_noted() || (answer.found && used(demand)) {
                 answer.used.forget();
                 entry.used = now;
@@ -112,8 +127,8 @@ impl Book {
                 false => kept.push((entry.used, demand.clone())),
             }
         }
-        given_up.extend(beyond(found, FOUND_MAX));
-        given_up.extend(beyond(unknown, UNKNOWN_MAX));
+        given_up.extend(beyond(found, found_max));
+        given_up.extend(beyond(unknown, unknown_max));
         for demand in &given_up {
             self.demands.remove(demand);
             self.published = None;
@@ -188,12 +203,13 @@ mod tests {
             assert!(book.answer(&host(name), found));
         }
         book.add(host("pending"), start);
+        let in_use = book.answered();
         let used = |demand: &Demand| *demand == host("used");
 
-        assert_eq!(names(&book.sweep(at(120), used)), [""; 0]);
-        assert_eq!(names(&book.sweep(at(121), used)), ["host:made-up"]);
-        assert_eq!(names(&book.sweep(at(600), used)), [""; 0]);
-        assert_eq!(names(&book.sweep(at(601), used)), ["host:unused"]);
+        assert_eq!(names(&book.sweep(at(120), &in_use, used)), [""; 0]);
+        assert_eq!(names(&book.sweep(at(121), &in_use, used)), ["host:made-up"]);
+        assert_eq!(names(&book.sweep(at(600), &in_use, used)), [""; 0]);
+        assert_eq!(names(&book.sweep(at(601), &in_use, used)), ["host:unused"]);
         assert_eq!(
             book.count(),
             Count {
@@ -217,9 +233,34 @@ mod tests {
         }
         assert!(book.is_full());
 
-        let given_up = book.sweep(start + Duration::from_secs(1), |_| false);
+        let in_use = book.answered();
+        let given_up = book.sweep(start + Duration::from_secs(1), &in_use, |_| false);
 
         assert_eq!(names(&given_up), ["host:made-up-0000", "host:made-up-0001"]);
+        assert!(!book.is_full());
+    }
+
+    #[test]
+    fn an_answer_that_somebody_waits_for_is_not_given_up_for_those_that_are_used() {
+        let start = Instant::now();
+        let mut book = Book::default();
+        for number in 0..UNKNOWN_MAX {
+            let name = host(&format!("made-up-{number:04}"));
+            book.add(name.clone(), start);
+            book.answer(&name, false);
+        }
+        let in_use = book.answered();
+        for number in 0..UNKNOWN_MAX {
+            in_use.note(&host(&format!("made-up-{number:04}")));
+        }
+        book.add(host("new"), start);
+        book.answer(&host("new"), false);
+        assert!(book.is_full());
+
+        let given_up = book.sweep(start + Duration::from_secs(1), &in_use, |_| false);
+
+        assert_eq!(names(&given_up), ["host:made-up-0000"]);
+        assert!(book.answered().has(&host("new")));
         assert!(!book.is_full());
     }
 

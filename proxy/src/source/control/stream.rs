@@ -229,6 +229,10 @@ impl Follower {
     /// Adds what requests want to reach to the book; says what is new in it.
     fn take_demands(&self) -> Vec<String> {
         let demands = self.around.demands.take();
+        // Whoever looked just before an answer was published has it by now.
+        let snapshot = self.around.publisher.current();
+        let known = demands.iter().filter(|it| snapshot.answered.has(it));
+        self.around.demands.forget(known);
         let now = Instant::now();
         let mut state = self.shared.locked();
         let new = demands
@@ -258,7 +262,7 @@ impl Follower {
         let snapshot = self.around.publisher.current();
         let (given_up, count) = {
             let mut state = self.shared.locked();
-            let given_up = state.sweep(&snapshot.table, Instant::now());
+            let given_up = state.sweep(&snapshot, Instant::now());
             (given_up, state.count())
         };
         self.around
@@ -268,6 +272,7 @@ impl Follower {
             return Ok(());
         }
         tracing::debug!(count = given_up.len(), "demands given up");
+        self.around.demands.forget(given_up.iter());
         self.note_change();
         self.shared.changed.send_replace(());
         let request = Request {
