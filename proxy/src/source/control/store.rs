@@ -163,11 +163,10 @@ impl Store {
         self.held.iter()
     }
 
-    /// Names and versions of what is held.
+    /// Names and versions of what is held. What came from elsewhere has an empty version, which is none
+    /// that a control plane has: it is told anew, and that it is gone is told, too.
     pub(super) fn versions(&self, share: Share) -> Vec<(String, String)> {
         let held = self.held.iter().filter(|(name, _)| share.has(name));
-        // What came from elsewhere has none, and is told anew.
-        let held = held.filter(|(_, held)| !held.version.is_empty());
         held.map(|(name, held)| (name.to_string(), held.version.to_string()))
             .collect()
     }

@@ -44,7 +44,7 @@ fn what_is_torn_or_of_somebody_else_is_not_used() {
 }
 
 #[test]
-fn another_program_gets_everything_told_again() {
+fn another_program_gets_everything_told_again_and_what_is_gone() {
     let text = written(&state(), "a.b");
     let program = format!("\"program\":\"{}\"", env!("CARGO_PKG_VERSION"));
     let other = text.replacen(&program, "\"program\":\"0.0.0\"", 1);
@@ -52,7 +52,9 @@ fn another_program_gets_everything_told_again() {
     let read = parse(&other, "a.b").expect("ours");
 
     assert_eq!(read.store.len(), 1);
-    assert!(read.store.versions(Share::Resources).is_empty());
+    // By name, so that it is told, too, what is gone.
+    let versions = read.store.versions(Share::Resources);
+    assert_eq!(versions, [("Secret/b/front".to_owned(), String::new())]);
 }
 
 #[test]
