@@ -32,7 +32,7 @@ use crate::demand::{Answered, Demands};
 use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::metrics::ControlCounters;
 use book::{Book, Count};
-use connect::Connector;
+use connect::{Connector, Proof};
 use disk::Disk;
 use message::Node;
 pub use replicas::Replica;
@@ -149,7 +149,7 @@ impl Source {
             changed: watch::Sender::new(()),
         };
         let (begin, begun) = watch::channel(false);
-        let connector = Connector::new(settings, subject.identity);
+        let connector = Connector::new(settings, subject.identity, Proof::Certificate);
         let follower = Follower::new(shared.clone(), connector, node, around, begin);
         let following = tokio::spawn(follower.run());
         let keeping = disk.map(|disk| tokio::spawn(disk.keep(shared.clone())));

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use config::spiffe::{SpiffeError, SpiffeId};
-use rustls::ServerConfig;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
 use crate::tls::facts::{CertificateFacts, Purpose};
 use crate::tls::verify::{PeerFault, Trust};
@@ -144,13 +144,26 @@ impl WorkloadIdentity {
             && self.trust.domains == other.trust.domains
     }
 
-    /// Checks that one of its own authorities vouches for its certificate at a time. What the
-    /// certificate is for is not looked at: a workload may only ever be a client.
+    /// Checks that one of its own authorities vouches for its certificate at a time.
     ///
     /// # Errors
     ///
     /// Why none does.
     pub(crate) fn check_vouched(&self, now: SystemTime) -> Result<(), IdentityError> {
+        self.check_vouched_by(&self.trust.roots, now)
+    }
+
+    /// Checks that one of these authorities vouches for its certificate at a time. What the certificate
+    /// is for is not looked at: a workload may only ever be a client.
+    ///
+    /// # Errors
+    ///
+    /// Why none does.
+    pub(crate) fn check_vouched_by(
+        &self,
+        roots: &RootCertStore,
+        now: SystemTime,
+    ) -> Result<(), IdentityError> {
         let Some((leaf, intermediates)) = self.certified.cert.split_first() else {
             return Err(NameError::Unreadable.into());
         };
@@ -159,7 +172,7 @@ impl WorkloadIdentity {
         let checked = ParsedCertificate::try_from(leaf).and_then(|leaf| {
             verify_server_cert_signed_by_trust_anchor(
                 &leaf,
-                &self.trust.roots,
+                roots,
                 intermediates,
                 UnixTime::since_unix_epoch(since.unwrap_or_default()),
                 algorithms.all,

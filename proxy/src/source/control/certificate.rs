@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 
 use super::Settings;
-use super::connect::{ConnectError, Connection, Connector, Messages, refusal};
+use super::connect::{ConnectError, Connection, Connector, Messages, Proof, refusal};
 use super::replicas::Order;
 use crate::protobuf::{Fields, Frames, Malformed, Message};
 use crate::telemetry::causes::chain;
@@ -118,7 +118,7 @@ impl Keeper {
         };
         let (issued, issued_seen) = watch::channel(false);
         let issuance = Issuance {
-            connector: Connector::new(settings, Some(folder.current())),
+            connector: Connector::new(settings, Some(folder.current()), Proof::Token),
             order: Order::default(),
             id,
             lifetime: settings.certificate_lifetime,

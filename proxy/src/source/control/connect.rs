@@ -7,8 +7,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, TE, USER_AGENT};
@@ -17,10 +18,10 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::mpsc;
@@ -54,15 +55,26 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Most characters of what a control plane says of a failure that are told.
 const TOLD_CHARS_MAX: usize = 512;
 const WORKED: &str = "0";
+/// Status of gRPC of whoever does not believe who we are.
+const UNAUTHENTICATED: &str = "16";
 
 /// How control planes are reached.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Connector {
     replicas: Vec<Replica>,
     root: PathBuf,
     token: PathBuf,
     /// Folder of the identity that is shown to them, if there is one.
     identity: Option<PathBuf>,
+    /// Whether the certificate is left at home where there is a token.
+    by_token: AtomicBool,
+}
+
+/// What proves first who we are, where there is both. Whoever refuses one is shown the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    Certificate,
+    Token,
 }
 
 /// A connection; it ends when this is dropped.
@@ -71,6 +83,8 @@ pub(super) struct Connection {
     send: SendRequest<Messages>,
     replica: Replica,
     driver: AbortHandle,
+    /// What proves who we are on it.
+    proof: Proof,
 }
 
 /// Why there is no connection, or no answer on it.
@@ -109,12 +123,13 @@ pub(super) struct Messages(mpsc::Receiver<Bytes>);
 // === impl Connector ===
 
 impl Connector {
-    pub(super) fn new(settings: &Settings, identity: Option<PathBuf>) -> Self {
+    pub(super) fn new(settings: &Settings, identity: Option<PathBuf>, first: Proof) -> Self {
         Self {
             replicas: settings.replicas.clone(),
             root: settings.root.clone(),
             token: settings.token.clone(),
             identity,
+            by_token: AtomicBool::new(first == Proof::Token),
         }
     }
 
@@ -157,37 +172,62 @@ impl Connector {
         let tcp = tcp.map_err(ConnectError::Connect)?;
         tcp.set_nodelay(true).map_err(ConnectError::Connect)?;
         if !target.replica.secure {
-            return begin(tcp, &target.replica).await;
+            return begin(tcp, &target.replica, Proof::Token).await;
         }
         let host = &target.replica.host;
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|_| ConnectError::Name(host.clone()))?;
-        let tls = TlsConnector::from(Arc::new(self.tls()?));
+        let (config, proof) = self.tls()?;
+        let tls = TlsConnector::from(Arc::new(config));
         let stream = timeout(CONNECT_TIMEOUT, tls.connect(name, tcp)).await?;
-        begin(stream.map_err(ConnectError::Connect)?, &target.replica).await
+        let stream = stream.map_err(ConnectError::Connect);
+        let begun = match stream {
+            Ok(stream) => begin(stream, &target.replica, proof).await,
+            Err(error) => Err(error),
+        };
+        begun.inspect_err(|error| self.failed_with(proof, error))
     }
 
-    /// TLS with what the files say now: authorities rotate, and so does our own certificate.
-    fn tls(&self) -> Result<ClientConfig, ConnectError> {
+    /// TLS with what the files say now: authorities rotate, and so does our own certificate. Says what
+    /// proves who we are in it.
+    fn tls(&self) -> Result<(ClientConfig, Proof), ConnectError> {
         let roots = pem::chain(&self.root).and_then(pem::authorities);
         let roots = roots.map_err(ConnectError::Root)?;
+        let own = self.shown(&roots, SystemTime::now());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
-        let folder = self.identity.as_ref();
-        // One that cannot be used now is as none: there may be a token.
-        let own = folder.and_then(|folder| WorkloadIdentity::read(folder, &[]).ok());
-        let own = own.filter(|own| own.is_valid_at(std::time::SystemTime::now()));
-        let mut config = match own {
+        let (mut config, proof) = match own {
             Some(own) => {
                 let own = SingleCertAndKey::from(Arc::clone(&own.certified));
-                config.with_client_cert_resolver(Arc::new(own))
+                let config = config.with_client_cert_resolver(Arc::new(own));
+                (config, Proof::Certificate)
             }
-            None => config.with_no_client_auth(),
+            None => (config.with_no_client_auth(), Proof::Token),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(config)
+        Ok((config, proof))
+    }
+
+    /// The certificate that is shown to whom these authorities vouch for. One that they do not vouch for
+    /// has the whole connection refused, so that where there is a token it comes without.
+    fn shown(&self, roots: &RootCertStore, now: SystemTime) -> Option<WorkloadIdentity> {
+        let folder = self.identity.as_ref()?;
+        // One that cannot be used now is as none.
+        let own = WorkloadIdentity::read(folder, &[]).ok()?;
+        let has_token = self.token.exists();
+        let is_left = self.by_token.load(Ordering::Relaxed) && has_token;
+        let is_vouched = !has_token || own.check_vouched_by(roots, now).is_ok();
+        (own.is_valid_at(now) && is_vouched && !is_left).then_some(own)
+    }
+
+    /// Has the other proof shown the next time, if this one may be why it failed.
+    fn failed_with(&self, proof: Proof, error: &ConnectError) {
+        if error.may_be_of_proof() {
+            let by_token = proof == Proof::Certificate;
+            self.by_token.store(by_token, Ordering::Relaxed);
+        }
     }
 
     /// What proves who we are beside a certificate; none if there is no such file.
@@ -207,6 +247,16 @@ impl Connector {
 
     /// Begins a call that sends these messages; what comes back is still to be read.
     pub(super) async fn call(
+        &self,
+        connection: &mut Connection,
+        path: &str,
+        messages: Messages,
+    ) -> Result<Incoming, ConnectError> {
+        let called = self.begin_call(connection, path, messages).await;
+        called.inspect_err(|error| self.failed_with(connection.proof, error))
+    }
+
+    async fn begin_call(
         &self,
         connection: &mut Connection,
         path: &str,
@@ -247,7 +297,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     Ok(Some(text))
 }
 
-async fn begin<I>(io: I, replica: &Replica) -> Result<Connection, ConnectError>
+async fn begin<I>(io: I, replica: &Replica, proof: Proof) -> Result<Connection, ConnectError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -271,6 +321,7 @@ where
         send,
         replica: replica.clone(),
         driver: driver.abort_handle(),
+        proof,
     })
 }
 
@@ -292,6 +343,28 @@ pub(super) fn refusal(headers: &HeaderMap) -> Result<(), ConnectError> {
             code,
             message: text("grpc-message").unwrap_or_default(),
         }),
+    }
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// Whether it may be that who we are was not believed. A server that does not take a certificate ends
+    /// the connection, by TLS 1.3 after the client has begun to speak.
+    fn may_be_of_proof(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Http(_) => true,
+            Self::Refused { code, .. } => code == UNAUTHENTICATED,
+            Self::Address(_)
+            | Self::Resolve { .. }
+            | Self::Timeout(_)
+            | Self::Root(_)
+            | Self::Name(_)
+            | Self::Tls(_)
+            | Self::Request(_)
+            | Self::Token { .. }
+            | Self::Status(_) => false,
+        }
     }
 }
 
@@ -325,3 +398,6 @@ impl Body for Messages {
         next.map(|message| message.map(|message| Ok(Frame::data(message))))
     }
 }
+
+#[cfg(test)]
+mod tests;
