@@ -193,6 +193,8 @@ impl Issuance {
                     self.issued.send_replace(true);
                     term = Some(renewed);
                     chance = fastrand::f64();
+                    // However short it is, nobody is asked without end.
+                    sleep(LOOK_INTERVAL).await;
                 }
                 Err(error) => {
                     self.failed(&error);

@@ -89,7 +89,7 @@ impl Folder {
         let name = format!("{:016x}", fastrand::u64(..));
         let new = self.0.join(&name);
         let kept = write(&new, issued).and_then(|()| {
-            let term = check(&new, id, now)?;
+            let term = check(&new, id, now)?.issued_at(now);
             let pointed = self.point_to(&name);
             pointed.map_err(|source| KeepError::Write(self.current(), source))?;
             Ok(term)
