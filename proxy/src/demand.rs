@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use config::wire::Demand;
 use prometheus::{Histogram, IntCounterVec, IntGauge};
 use rustc_hash::FxHashMap;
@@ -23,6 +24,8 @@ pub use used::Used;
 pub(crate) const PENDING_MAX: usize = 512;
 /// Most requests and connections that are held at a time. One more goes on as the table is.
 const HELD_MAX: usize = 4_096;
+/// How long nobody may be there who could answer until nobody waits for that.
+const AWAY_MAX: Duration = Duration::from_secs(1);
 
 /// Answers that are in use: part of a snapshot.
 #[derive(Debug, Default)]
@@ -53,6 +56,8 @@ struct Inner {
     /// Told when other answers are in use.
     published: watch::Sender<()>,
     timeout: Duration,
+    /// Since when there is no control plane; none while there is one.
+    away: ArcSwapOption<Instant>,
     counters: DemandCounters,
 }
 
@@ -88,6 +93,8 @@ pub(crate) enum Outcome {
     Answered,
     /// There was none in time.
     TimedOut,
+    /// There is no control plane.
+    Away,
     /// Too many are held, or too much was demanded.
     Full,
 }
@@ -140,8 +147,21 @@ impl Demands {
             asked: Notify::new(),
             published: watch::Sender::new(()),
             timeout,
+            away: ArcSwapOption::from_pointee(Instant::now()),
             counters,
         }))
+    }
+
+    /// Notes whether there is a control plane that answers.
+    pub(crate) fn note_connected(&self, is_connected: bool) {
+        match is_connected {
+            true => self.0.away.store(None),
+            // It has been away since the first time that it was found so.
+            false if self.0.away.load().is_none() => {
+                self.0.away.store(Some(Arc::new(Instant::now())));
+            }
+            false => {}
+        }
     }
 
     /// Whether requests are held at all.
@@ -181,7 +201,8 @@ impl Demands {
     }
 
     /// Asks for `demand` unless that was done, and waits until it `is_answered` in what is in use, within
-    /// bounds. Whoever comes when it has been asked for long does not wait.
+    /// bounds. Whoever comes when it has been asked for long does not wait, and nobody does for a control
+    /// plane that is away: it is asked when it is back.
     ///
     /// # Cancel safety
     ///
@@ -199,8 +220,11 @@ impl Demands {
                         }
                     }
                 };
-                match timeout_at(since + self.0.timeout, answered).await {
+                let due = since + self.0.timeout;
+                let away = self.0.away.load().as_deref().map(|it| *it + AWAY_MAX);
+                match timeout_at(away.map_or(due, |it| it.min(due)), answered).await {
                     Ok(()) => Outcome::Answered,
+                    Err(_) if away.is_some_and(|it| it < due) => Outcome::Away,
                     Err(_) => Outcome::TimedOut,
                 }
             }
@@ -294,6 +318,7 @@ impl Outcome {
         match self {
             Self::Answered => "answered",
             Self::TimedOut => "timeout",
+            Self::Away => "away",
             Self::Full => "full",
         }
     }

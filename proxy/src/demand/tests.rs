@@ -7,7 +7,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn demands() -> Demands {
     let counters = ControlCounters::new(&Registry::new()).expect("a new registry");
-    Demands::new(TIMEOUT, counters.demand)
+    let demands = Demands::new(TIMEOUT, counters.demand);
+    demands.note_connected(true);
+    demands
 }
 
 fn host(name: &str) -> Demand {
@@ -137,4 +139,25 @@ async fn what_was_given_up_is_asked_and_waited_for_anew() {
     assert_eq!(demands.hold(&host("a"), || false).await, Outcome::TimedOut);
     assert_eq!(start.elapsed(), TIMEOUT, "it is a new demand");
     assert_eq!(demands.take(), [host("a")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_control_plane_that_is_away() {
+    let demands = demands();
+    demands.note_connected(false);
+    let start = Instant::now();
+
+    assert_eq!(demands.hold(&host("a"), || false).await, Outcome::Away);
+    assert_eq!(start.elapsed(), AWAY_MAX, "it may be back at once");
+    // Another attempt that fails.
+    demands.note_connected(false);
+    assert_eq!(demands.hold(&host("b"), || false).await, Outcome::Away);
+    assert_eq!(start.elapsed(), AWAY_MAX);
+    let mut noted = demands.take();
+    noted.sort();
+    assert_eq!(noted, [host("a"), host("b")], "it is asked when it is back");
+
+    demands.note_connected(true);
+    assert_eq!(demands.hold(&host("c"), || false).await, Outcome::TimedOut);
+    assert_eq!(start.elapsed(), AWAY_MAX + TIMEOUT);
 }

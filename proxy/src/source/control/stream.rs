@@ -133,6 +133,7 @@ impl Follower {
         let is_new = was_connected || state.standing.last_error.as_ref() != Some(&error);
         state.standing.last_error = Some(error.clone());
         drop(state);
+        self.around.demands.note_connected(false);
         self.around.counters.connected.set(0);
         self.around.counters.failures.inc();
         let address = target.map(|it| tracing::field::display(it.addr));
@@ -222,6 +223,7 @@ impl Follower {
         let name = format!("{} at {}", target.replica, target.addr);
         let mut state = self.shared.locked();
         state.standing.connected = Some((name, SystemTime::now()));
+        self.around.demands.note_connected(true);
         self.around.counters.connected.set(1);
         self.around.counters.connects.inc();
     }

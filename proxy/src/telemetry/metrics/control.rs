@@ -15,7 +15,7 @@ const TYPES: [(&str, &str); 3] = [
     (wire::DEMANDS, "demand"),
 ];
 /// What becomes of held requests.
-const OUTCOMES: [&str; 3] = ["answered", "full", "timeout"];
+const OUTCOMES: [&str; 4] = ["answered", "away", "full", "timeout"];
 /// Buckets of the time until an answer is in use, in seconds.
 const ANSWER_BUCKETS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
