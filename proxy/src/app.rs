@@ -168,7 +168,7 @@ async fn start(
     let line = before.take_line();
     let beside = Beside {
         pressure: opened.pressure,
-        demands: opened.plane.as_ref().and_then(Plane::demands),
+        demands: opened.plane.as_ref().map(Plane::demands),
     };
     let learn = beside.demands.clone().map(|demands| dns_proxy::Learn {
         demands,

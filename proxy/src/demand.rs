@@ -140,7 +140,7 @@ impl Answered {
 // === impl Demands ===
 
 impl Demands {
-    /// Without any; requests are held for at most `timeout`.
+    /// Without any; requests are held for at most `timeout`, and not at all if that is zero.
     pub fn new(timeout: Duration, counters: DemandCounters) -> Self {
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
@@ -162,11 +162,6 @@ impl Demands {
             }
             false => {}
         }
-    }
-
-    /// Whether requests are held at all.
-    pub(crate) fn waits(&self) -> bool {
-        !self.0.timeout.is_zero()
     }
 
     /// The demand of a request for `host` at `port`, as written but for its port, which the table does

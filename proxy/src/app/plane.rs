@@ -82,9 +82,9 @@ impl Plane {
         self.keeper.as_ref().map(Keeper::identity_dir)
     }
 
-    /// Where it is asked what the table does not know; none if nobody waits for that.
-    pub(super) fn demands(&self) -> Option<Demands> {
-        self.demands.waits().then(|| self.demands.clone())
+    /// Where it is asked what the table does not know.
+    pub(super) fn demands(&self) -> Demands {
+        self.demands.clone()
     }
 
     /// What it told by now.

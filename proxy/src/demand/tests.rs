@@ -6,8 +6,12 @@ use crate::telemetry::metrics::ControlCounters;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn demands() -> Demands {
+    demands_within(TIMEOUT)
+}
+
+fn demands_within(timeout: Duration) -> Demands {
     let counters = ControlCounters::new(&Registry::new()).expect("a new registry");
-    let demands = Demands::new(TIMEOUT, counters.demand);
+    let demands = Demands::new(timeout, counters.demand);
     demands.note_connected(true);
     demands
 }
@@ -160,4 +164,15 @@ async fn nobody_waits_for_a_control_plane_that_is_away() {
     demands.note_connected(true);
     assert_eq!(demands.hold(&host("c"), || false).await, Outcome::TimedOut);
     assert_eq!(start.elapsed(), AWAY_MAX + TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_time_to_wait_it_is_asked_all_the_same() {
+    let demands = demands_within(Duration::ZERO);
+    let start = Instant::now();
+
+    assert_eq!(demands.hold(&host("a"), || false).await, Outcome::TimedOut);
+
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(demands.take(), [host("a")]);
 }
