@@ -286,7 +286,9 @@ impl<'c> Undeclared<'c> {
             Spoke::Opaque | Spoke::ServerFirst => None,
         };
         self.ticket.wait(None);
-        if let Some((demands, demand)) = self.unknown(server_name.as_deref()) {
+        let name = server_name.as_deref();
+        let unknown = name.and_then(|name| unknown_name(self.worker, self.downstream, name));
+        if let Some((demands, demand)) = unknown {
             // In a box, with what it is about: few connections wait.
             let worker = self.worker;
             Box::pin(async move { worker.hold(demands, &demand).await }).await;
@@ -326,22 +328,6 @@ impl<'c> Undeclared<'c> {
             resumed: None,
         };
         Ok(Some(Entry::Opaque(snapshot, Box::new(arrival))))
-    }
-
-    /// What is to be asked of the control plane before a captured connection goes on that asks for a name
-    /// in TLS: who has the name, unless that or the address is known.
-    fn unknown(&self, name: Option<&str>) -> Option<(&'c Demands, Demand)> {
-        let demands = self.worker.demands.as_ref()?;
-        let (name, original) = (name?, self.downstream.original?);
-        let snapshot = self.worker.snapshot();
-        let listener = snapshot.table.listener(&self.downstream.bind)?;
-        let captured = listener.captured.as_ref()?;
-        let is_known = || captured.has(original) || captured.find(original).opaque.has_name(name);
-        if listener.direction != Direction::Outbound || is_known() {
-            return None;
-        }
-        let demand = demands.of_host(&snapshot.answered, name, original.port())?;
-        Some((demands, demand))
     }
 
     fn http(self, agreed: Agreed) -> Entry {
@@ -411,4 +397,25 @@ fn within(listener: &Listener, agreed: Agreed) -> Stage {
         (Speaks::Unknown | Speaks::Http, Agreed::Http2) => Stage::Known(Spoke::Http2),
         (Speaks::Tls, _) | (Speaks::Unknown | Speaks::Http, Agreed::Other) => Stage::Listen,
     }
+}
+
+/// What is to be asked of the control plane before a captured connection goes on that asks for a name in
+/// TLS: who has the name, unless that or the address is known.
+pub(super) fn unknown_name<'w>(
+    worker: &'w Worker,
+    downstream: &Downstream,
+    name: &str,
+) -> Option<(&'w Demands, Demand)> {
+    let demands = worker.demands.as_ref()?;
+    let original = downstream.original?;
+    let snapshot = worker.snapshot();
+    let listener = snapshot.table.listener(&downstream.bind)?;
+    let captured = listener.captured.as_ref()?;
+    if listener.direction != Direction::Outbound {
+        return None;
+    }
+    // First, as it also notes that the name is used: routes of TLS do not.
+    let demand = demands.of_host(&snapshot.answered, name, original.port())?;
+    let is_known = captured.has(original) || captured.find(original).opaque.has_name(name);
+    (!is_known).then_some((demands, demand))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use config::wire::Demand;
 use prometheus::Registry;
 
+use crate::connection::undeclared::unknown_name;
 use crate::connection::unknown;
 use crate::demand::{Answer, Answered, Demands};
 use crate::request::Downstream;
@@ -91,4 +92,34 @@ fn what_comes_to_the_workload_and_proxies_of_files_ask_nothing() {
 
     assert_eq!(asked(&worker_of_files, "10.0.0.3:80"), None);
     assert_eq!(asked(&worker(Direction::Inbound), "10.0.0.3:80"), None);
+}
+
+#[test]
+fn a_name_in_tls_is_seen_to_be_used_also_where_it_is_known() {
+    let mut worker = worker(Direction::Outbound);
+    let demand = Demand::host("known.test").expect("a name");
+    let answer = Arc::new(Answer::default());
+    let answered = Answered::new(std::iter::once((&demand, &answer)));
+    let publisher = Publisher::default();
+    let table = Arc::clone(&worker.snapshot().table);
+    publisher.publish_answered(table, Destinations::default(), Arc::new(answered));
+    let demands = worker.demands.take();
+    let metrics = Metrics::new(Identity::default(), 16);
+    worker = Worker::new(&publisher, &metrics, None, Connector::Network);
+    worker.demands = demands;
+    let mut downstream = Downstream::new(Bind::Tcp(addr("0.0.0.0:15001")), None, None);
+    downstream.original = Some(addr("10.0.0.1:80"));
+
+    let asked = unknown_name(&worker, &downstream, "known.test");
+
+    assert!(asked.is_none());
+    assert!(answer.used.is_noted());
+    let asked = unknown_name(&worker, &downstream, "other.test");
+    assert!(asked.is_none(), "somebody has the address");
+    downstream.original = Some(addr("10.0.0.3:80"));
+    let asked = unknown_name(&worker, &downstream, "other.test");
+    assert_eq!(
+        asked.map(|(_, it)| it.to_string()).as_deref(),
+        Some("host:other.test")
+    );
 }
