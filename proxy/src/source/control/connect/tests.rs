@@ -79,3 +79,18 @@ fn whoever_refuses_one_proof_is_shown_the_other() {
     connector.failed_with(Proof::Token, &other);
     assert!(connector.shown(&roots, now).is_none(), "another matter");
 }
+
+#[test]
+fn a_token_is_told_to_nobody_in_clear() {
+    let proofs = proofs(&root(SystemTime::now()), SystemTime::now());
+    let connector = connector(proofs.path(), Proof::Token);
+    let token = |url: &str| {
+        let replica: Replica = url.parse().expect("a URL");
+        connector.token(&replica).expect("a token")
+    };
+
+    assert_eq!(token("http://control"), None);
+    let told = token("https://control").expect("a token");
+    assert_eq!(told, "Bearer secret");
+    assert!(told.is_sensitive());
+}
