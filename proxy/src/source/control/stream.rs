@@ -341,6 +341,18 @@ impl Stream {
         self.told.iter().all(|told| *told)
     }
 
+    /// It told something of what is held: the last of it or a part.
+    fn heard(&mut self, share: Share, is_whole: bool, now: Instant) {
+        let was_whole = std::mem::replace(&mut self.told[share as usize], is_whole);
+        self.told_at = now;
+        // Answers come after what they are about. Other news do not stand for one.
+        if let Some(since) = &mut self.awaits
+            && !(was_whole && is_whole)
+        {
+            *since = now;
+        }
+    }
+
     /// When it is to be given up; never while nothing is awaited.
     fn hangs_at(&self) -> Option<Instant> {
         let more = (!self.is_complete()).then_some(self.told_at);
@@ -361,5 +373,29 @@ async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_in_parts_puts_off_when_an_answer_must_be_there() {
+        let mut stream = Stream::new(mpsc::channel(1).0);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        stream.awaits = Some(start);
+
+        for second in [9, 18, 27] {
+            stream.heard(Share::Resources, false, at(second));
+            assert_eq!(stream.hangs_at(), Some(at(second) + ANSWER_TIMEOUT));
+        }
+        stream.heard(Share::Resources, true, at(28));
+        stream.heard(Share::Endpoints, true, at(29));
+        assert_eq!(stream.hangs_at(), Some(at(29) + ANSWER_TIMEOUT));
+        stream.heard(Share::Endpoints, true, at(35));
+        let hangs_at = stream.hangs_at();
+        assert_eq!(hangs_at, Some(at(29) + ANSWER_TIMEOUT), "no answer");
     }
 }

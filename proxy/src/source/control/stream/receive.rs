@@ -75,8 +75,8 @@ impl Follower {
             let (resource, why) = (&remark.name, &remark.message);
             tracing::debug!(resource, why, "resource used in part");
         }
-        stream.told[share as usize] = !response.system_version.is_empty();
-        stream.told_at = Instant::now();
+        let is_whole = !response.system_version.is_empty();
+        stream.heard(share, is_whole, Instant::now());
         if applied.changed {
             self.note_change();
         }
