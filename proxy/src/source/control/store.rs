@@ -163,11 +163,15 @@ impl Store {
         self.held.iter()
     }
 
-    /// Names and versions of what is held. What came from elsewhere has an empty version, which is none
-    /// that a control plane has: it is told anew, and that it is gone is told, too.
+    /// Names and versions of what is held. What came from elsewhere and what never was good have an empty
+    /// version, which is none that a control plane has: they are told anew, and that they are gone is
+    /// told, too.
     pub(super) fn versions(&self, share: Share) -> Vec<(String, String)> {
         let held = self.held.iter().filter(|(name, _)| share.has(name));
-        held.map(|(name, held)| (name.to_string(), held.version.to_string()))
+        let held = held.map(|(name, held)| (name.to_string(), held.version.to_string()));
+        let rejected = self.rejected.keys();
+        let never = rejected.filter(|name| share.has(name) && !self.held.contains_key(*name));
+        held.chain(never.map(|name| (name.to_string(), String::new())))
             .collect()
     }
 

@@ -94,3 +94,18 @@ fn the_order_does_not_depend_on_when_they_came() {
     }
     assert_eq!(orders[0], orders[1]);
 }
+
+#[test]
+fn what_never_was_good_is_named_so_that_it_is_told_when_it_is_gone() {
+    let mut store = Store::default();
+    apply(&mut store, told("Service/b/a", "1", BROKEN));
+
+    let versions = store.versions(Share::Resources);
+    assert_eq!(versions, [("Service/b/a".to_owned(), String::new())]);
+    assert!(store.versions(Share::Endpoints).is_empty());
+
+    let gone = store.apply(Share::Resources, std::iter::empty(), &["Service/b/a"]);
+    assert!(gone.expect("few").report.rejected.is_empty());
+    assert!(store.rejected().is_empty());
+    assert!(store.versions(Share::Resources).is_empty());
+}
