@@ -7,10 +7,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use config::wire::{self, Demand};
+use config::Resource;
+use config::wire::{self, Demand, Name};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +26,8 @@ const FORMAT: u32 = 1;
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// How long changes are gathered before they are written.
 const QUIET: Duration = Duration::from_secs(1);
+/// Least time between two writings, as each is of everything.
+const WRITTEN_MIN: Duration = Duration::from_secs(5);
 /// Only the owner reads what may be secret.
 const SECRET_MODE: u32 = 0o600;
 /// And looks into a folder that we make.
@@ -61,6 +65,12 @@ enum Line {
         demand: String,
         found: bool,
     },
+}
+
+/// What is to be written: taken from a state in little time, and made text of elsewhere.
+struct Copied {
+    resources: Vec<(Name, Box<str>, Arc<Resource>)>,
+    demands: Vec<(Demand, bool)>,
 }
 
 /// Why a file is not used.
@@ -120,18 +130,24 @@ impl Disk {
         Ok(true)
     }
 
-    /// Writes whatever changes, for ever.
+    /// Writes whatever changes, for ever. Only what is to be written is taken here, on the control thread.
     pub(super) async fn keep(self, shared: Shared) {
         let mut changed = shared.changed.subscribe();
         let mut is_said = false;
+        let mut kept = None;
         while changed.changed().await.is_ok() {
             sleep(QUIET).await;
             changed.mark_unchanged();
-            let text = written(&shared.locked(), &self.node);
-            let path = self.path.clone();
-            let writing = tokio::task::spawn_blocking(move || replace(&path, &text));
+            let copied = Copied::of(&shared.locked());
+            let (path, node, before) = (self.path.clone(), self.node.clone(), kept.take());
+            let writing = tokio::task::spawn_blocking(move || {
+                write_changed(&path, &copied, &node, before.as_deref())
+            });
             match writing.await.map_err(io::Error::other).flatten() {
-                Ok(()) => is_said = false,
+                Ok(checksum) => {
+                    kept = Some(checksum);
+                    is_said = false;
+                }
                 Err(error) if !is_said => {
                     is_said = true;
                     let path = self.path.display();
@@ -139,36 +155,73 @@ impl Disk {
                 }
                 Err(_) => {}
             }
+            sleep(WRITTEN_MIN - QUIET).await;
         }
     }
 }
 
-/// The file of a state.
-fn written(state: &State, node: &str) -> String {
-    let mut body = String::new();
-    let mut add = |line: &Line| {
-        // Text as keys and values is always JSON.
-        body.push_str(&serde_json::to_string(line).unwrap_or_default());
-        body.push('\n');
-    };
-    for (name, held) in state.store.iter() {
-        add(&Line::Resource {
-            name: name.to_string(),
-            version: held.version.to_string(),
-            document: wire::document(&held.resource),
+// === impl Copied ===
+
+impl Copied {
+    fn of(state: &State) -> Self {
+        let resources = state.store.iter();
+        let resources = resources.map(|(name, held)| {
+            let resource = Arc::clone(&held.resource);
+            (name.clone(), held.version.clone(), resource)
         });
-    }
-    for (demand, answer) in state.book.iter() {
-        if let Some(found) = answer {
-            let demand = demand.to_string();
-            add(&Line::Demand { demand, found });
+        let demands = state.book.iter();
+        let demands = demands.filter_map(|(demand, found)| Some((demand.clone(), found?)));
+        Self {
+            resources: resources.collect(),
+            demands: demands.collect(),
         }
     }
+
+    /// All lines but the first.
+    fn body(&self) -> String {
+        let mut body = String::new();
+        let mut add = |line: &Line| {
+            // Text as keys and values is always JSON.
+            body.push_str(&serde_json::to_string(line).unwrap_or_default());
+            body.push('\n');
+        };
+        for (name, version, resource) in &self.resources {
+            add(&Line::Resource {
+                name: name.to_string(),
+                version: version.to_string(),
+                document: wire::document(resource),
+            });
+        }
+        for (demand, found) in &self.demands {
+            let (demand, found) = (demand.to_string(), *found);
+            add(&Line::Demand { demand, found });
+        }
+        body
+    }
+}
+
+/// Writes a file unless its checksum is that of before; says which it has.
+fn write_changed(
+    path: &Path,
+    copied: &Copied,
+    node: &str,
+    before: Option<&str>,
+) -> io::Result<String> {
+    let body = copied.body();
+    let checksum = checksum(&body);
+    if before != Some(checksum.as_str()) {
+        replace(path, &headed(&body, checksum.clone(), node))?;
+    }
+    Ok(checksum)
+}
+
+/// A file with its first line.
+fn headed(body: &str, checksum: String, node: &str) -> String {
     let head = Head {
         format: FORMAT,
         node: node.to_owned(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        checksum: checksum(&body),
+        checksum,
     };
     let head = serde_json::to_string(&head).unwrap_or_default();
     format!("{head}\n{body}")

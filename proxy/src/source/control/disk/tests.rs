@@ -19,6 +19,12 @@ fn state() -> State {
     state
 }
 
+/// The file of a state.
+fn written(state: &State, node: &str) -> String {
+    let body = Copied::of(state).body();
+    headed(&body, checksum(&body), node)
+}
+
 #[test]
 fn what_was_written_is_read_again_with_versions_and_demands() {
     let text = written(&state(), "a.b");
@@ -69,4 +75,36 @@ fn only_the_owner_reads_the_file() {
     assert_eq!(fs::read_to_string(&path).expect("a file"), "second");
     let mode = fs::metadata(&path).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_all_the_time_is_written_now_and_then_and_nothing_twice() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("resources.jsonl");
+    let copied = Copied::of(&state());
+    let first = write_changed(&path, &copied, "a.b", None).expect("written");
+    fs::remove_file(&path).expect("a file");
+
+    let again = write_changed(&path, &copied, "a.b", Some(&first)).expect("the same");
+    assert_eq!(again, first);
+    assert!(!path.exists(), "it was written before");
+
+    let shared = Shared {
+        state: Arc::new(std::sync::Mutex::new(state())),
+        changed: tokio::sync::watch::Sender::new(()),
+    };
+    let keeping = tokio::spawn(Disk::new(path.clone(), "a.b").keep(shared.clone()));
+    let mut writings = 0;
+    let mut before = None;
+    for second in 0..60 {
+        let demand: Demand = format!("host:a{second}").parse().expect("a demand");
+        shared.locked().book.restore(demand, true, Instant::now());
+        shared.changed.send_replace(());
+        sleep(Duration::from_secs(1)).await;
+        let text = fs::read_to_string(&path).ok();
+        writings += usize::from(text != before);
+        before = text;
+    }
+    keeping.abort();
+    assert!((1..=12).contains(&writings), "{writings}");
 }
