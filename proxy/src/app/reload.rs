@@ -317,13 +317,25 @@ impl Configuration {
         *shown.unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
-    /// When to look again at the files of the identity; never while all is well.
+    /// When to look again at the files of the identity, or to listen where that could not be; never while
+    /// all is well.
     pub(super) fn retry_at(&self) -> Option<tokio::time::Instant> {
-        self.own.as_ref()?.retry_at()
+        let own = self.own.as_ref().and_then(OwnIdentity::retry_at);
+        own.into_iter().chain(self.listeners.retry_at()).min()
     }
 
-    /// Looks again at the files of the identity.
+    /// Tries again what is due.
     pub(super) async fn retry(&mut self) {
+        let now = tokio::time::Instant::now();
+        if self.listeners.retry_at().is_some_and(|at| at <= now) {
+            let table = Arc::clone(&self.publisher.current().table);
+            let sockets = self.listeners.bind_possible(&table);
+            self.listeners.open(sockets, &table).await;
+        }
+        let own = self.own.as_ref().and_then(OwnIdentity::retry_at);
+        if own.is_none_or(|at| at > now) {
+            return;
+        }
         let results = &self.metrics.process.tls.identity_reloads;
         let own = self.own.as_mut();
         if own.is_some_and(|own| own.look(results)) {

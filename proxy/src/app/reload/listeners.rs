@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::problems::ReloadError;
 use crate::drain::{Load, Loads};
@@ -11,6 +14,9 @@ use crate::handover::Sockets;
 use crate::listener::{self, Bound};
 use crate::table::{Bind, Table};
 use crate::worker::{Command, Handle};
+
+/// How long after it could not be listened somewhere that is tried again: whoever has the port may end.
+const REFUSED_RETRY: Duration = Duration::from_secs(5);
 
 /// What is open, and by whom it is served.
 pub(in crate::app) struct Listeners {
@@ -23,6 +29,8 @@ pub(in crate::app) struct Listeners {
     inherited: Sockets,
     /// What could not be listened at the last time, where that is no reason to give up.
     refused: BTreeSet<Bind>,
+    /// When to try that again; none if there is nothing.
+    retry_at: Option<Instant>,
 }
 
 /// Sockets for listeners that are new, by address: some for each worker.
@@ -44,7 +52,13 @@ impl Listeners {
             held: BTreeMap::new(),
             inherited,
             refused: BTreeSet::new(),
+            retry_at: None,
         }
+    }
+
+    /// When to try again what could not be listened at; never while there is nothing.
+    pub(in crate::app) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
     }
 
     /// Binds what the table listens at and nobody does yet. What the process before left is taken from
@@ -62,7 +76,8 @@ impl Listeners {
         bound.collect()
     }
 
-    /// The same, as far as that can be. What cannot is told once, and tried again with the next table.
+    /// The same, as far as that can be. What cannot is told once, and tried again after a while
+    /// and with the next table.
     pub(super) fn bind_possible(&mut self, table: &Table) -> NewSockets {
         let binds = table.listeners.iter().map(|listener| &listener.bind);
         let new: Vec<&Bind> = binds.filter(|it| !self.held.contains_key(*it)).collect();
@@ -79,6 +94,8 @@ impl Listeners {
                 }
             }
         }
+        let is_refused = !self.refused.is_empty();
+        self.retry_at = is_refused.then(|| Instant::now() + REFUSED_RETRY);
         sockets
     }
 
@@ -180,5 +197,49 @@ pub(super) fn warn_of_shut(table: &Table, before: &Table) {
                  no --identity-dir"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::host::HostTable;
+    use crate::table::opaque::OpaqueRoutes;
+    use crate::table::{Direction, Listener, PortRule, Speaks, Transport, UnknownHost};
+
+    fn table(bind: &Bind) -> Table {
+        let listener = Listener {
+            bind: bind.clone(),
+            name: "a".to_owned(),
+            direction: Direction::Outbound,
+            port_rule: PortRule::Authority,
+            unknown_host: UnknownHost::BadGateway,
+            hosts: HostTable::default(),
+            transport: Transport::Plain,
+            speaks: Speaks::Unknown,
+            opaque: OpaqueRoutes::default(),
+            captured: None,
+            admission: None,
+        };
+        Table {
+            listeners: vec![Arc::new(listener)],
+            ..Table::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_somebody_has_is_tried_again_until_it_is_free() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let bind = Bind::Tcp(holder.local_addr().expect("an address"));
+        let table = table(&bind);
+        let mut listeners = Listeners::new(Vec::new(), Arc::default(), Sockets::default());
+
+        assert!(listeners.bind_possible(&table).is_empty());
+        assert!(listeners.retry_at().is_some());
+        drop(holder);
+        let sockets = listeners.bind_possible(&table);
+
+        assert!(sockets.contains_key(&bind));
+        assert_eq!(listeners.retry_at(), None);
     }
 }
