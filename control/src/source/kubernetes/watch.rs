@@ -29,8 +29,8 @@ const PAGE_OBJECTS: u32 = 500;
 const BATCH_MAX: usize = 256;
 /// How often a kind is looked for that is not installed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// How often in a row the API server must say that it has no such kind before we believe that what was
-/// known of it is gone.
+/// How often in a row the API server must say that it has no such kind before we believe that there is
+/// none: one that starts says so of kinds that it has. At the start, too: proxies may have some.
 const ABSENT_MIN: u32 = 3;
 
 /// How the API server says that it has not come as far as we have: its data are those of a backup.
@@ -282,7 +282,7 @@ impl Watch {
         }
         self.version = 0;
         self.absent = self.absent.saturating_add(1);
-        if !self.is_missing && (!self.is_listed || self.absent >= ABSENT_MIN) {
+        if !self.is_missing && self.absent >= ABSENT_MIN {
             self.is_missing = true;
             let kind = self.kind.name;
             tracing::info!(kind, "the API server does not have this kind");

@@ -1,5 +1,13 @@
-use super::*;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use kube::client::Body;
 use kube::core::response::{StatusCause, StatusDetails};
+use prometheus::Registry;
+use tokio::sync::mpsc;
+use tower::service_fn;
+
+use super::*;
 
 fn answered(code: u16) -> watcher::Error {
     let status = Status::failure("", "").with_code(code);
@@ -76,4 +84,39 @@ fn no_step_is_lost_between_batches() {
     let expected: Vec<Value> = (0..=STEPS).map(Value::from).collect();
     assert_eq!(seen, expected);
     assert_eq!(failures, 1);
+}
+
+/// A kind that no API server answers for but by 404, and where its events go.
+fn watch_of_nothing() -> (Watch, Sink, mpsc::Receiver<Event>) {
+    let kind = &super::super::KINDS[0];
+    let metrics = Metrics::register(&Registry::new()).expect("new names");
+    let absent = |_: http::Request<Body>| async {
+        let mut response = http::Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        Ok::<_, kube::Error>(response)
+    };
+    let client = Client::new(service_fn(absent), "default");
+    let contact = Contact::default();
+    let mut watches = Watch::of(kind, &client, &Settings::default(), &metrics, &contact);
+    let (sender, events) = mpsc::channel(4);
+    let unlisted = Arc::new(AtomicUsize::new(1));
+    (watches.remove(0), Sink { sender, unlisted }, events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_is_no_such_kind_is_believed_when_it_was_said_often_enough() {
+    let (mut watch, sink, mut events) = watch_of_nothing();
+    let versions = u32::try_from(watch.kind.versions.len()).expect("few");
+
+    for _ in 0..versions * (ABSENT_MIN - 1) {
+        watch.look_elsewhere(&sink).await.expect("somebody listens");
+        assert!(events.try_recv().is_err(), "too early");
+    }
+    for _ in 0..versions {
+        watch.look_elsewhere(&sink).await.expect("somebody listens");
+    }
+
+    let listed = events.try_recv().expect("told");
+    assert!(matches!(listed, Event::Listed { objects, .. } if objects.is_empty()));
+    assert!(matches!(events.try_recv(), Ok(Event::Synced)));
 }
