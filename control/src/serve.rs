@@ -99,13 +99,7 @@ async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
         started = starting => started?,
         () = signals.next() => return Ok(()),
     };
-    tokio::select! {
-        () = signals.next() => {}
-        Some(ended) = work.join_next() => {
-            ended.context("a part of the control plane failed")?;
-            anyhow::bail!("a part of the control plane ended");
-        }
-    }
+    while_all_work(&mut work, signals.next()).await?;
     tracing::info!("stopping");
     stopping.send_replace(true);
     mesh.hub.drain();
@@ -127,7 +121,7 @@ async fn start(ground: &mut Ground<'_>, ports: &mut JoinSet<()>) -> anyhow::Resu
     // Before there is an authority, so that whoever asks hears how far it is.
     let remaining = listeners.serve_pages(ground, &mesh, &trust, ports);
     elected::start(ground, &mesh, &trust)?;
-    let first = trust.wait_for(Option::is_some).await;
+    let first = while_all_work(&mut ground.work, trust.wait_for(Option::is_some)).await?;
     let first = first.context("keep an authority")?.clone();
     let first = first.context("keep an authority")?;
     let serving = Serving {
@@ -137,9 +131,24 @@ async fn start(ground: &mut Ground<'_>, ports: &mut JoinSet<()>) -> anyhow::Resu
         first: &first,
     };
     remaining.serve(ground, serving, ports).await?;
-    mesh.synced().await;
+    while_all_work(&mut ground.work, mesh.synced()).await?;
     addresses.tell();
     Ok(mesh)
+}
+
+/// Waits for `awaited`. That a part of `work` ends meanwhile is an error: what is awaited might never
+/// come.
+async fn while_all_work<T>(
+    work: &mut JoinSet<()>,
+    awaited: impl Future<Output = T>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        came = awaited => Ok(came),
+        Some(ended) = work.join_next() => {
+            ended.context("a part of the control plane failed")?;
+            anyhow::bail!("a part of the control plane ended");
+        }
+    }
 }
 
 // === impl Ground ===
@@ -176,5 +185,30 @@ fn host_name() -> String {
     match kernel.trim() {
         "" => "localhost".to_owned(),
         name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_awaited_is_not_awaited_when_a_part_ended() {
+        let mut work = JoinSet::new();
+        work.spawn(pending());
+        let came = while_all_work(&mut work, ready(7)).await;
+        assert_eq!(came.ok(), Some(7));
+
+        work.spawn(async {});
+        let ended = while_all_work(&mut work, pending::<()>()).await;
+        let ended = ended.expect_err("an end").to_string();
+        assert_eq!(ended, "a part of the control plane ended");
+
+        work.spawn(async { panic!("on purpose") });
+        let failed = while_all_work(&mut work, pending::<()>()).await;
+        let failed = failed.expect_err("a failure").to_string();
+        assert_eq!(failed, "a part of the control plane failed");
     }
 }
