@@ -1,8 +1,9 @@
 //! Which conditions are written next, within limits. Pure: the time is an argument.
 //!
 //! What is known of a resource changes with every proxy that comes and goes; the API server must not be
-//! asked to keep up with that. So only so many are written in a second, each of them not often, those
-//! first that somebody should look at.
+//! asked to keep up with that. So only so many are written in a second, each of them not often. Those go
+//! first that were never written, of them those that somebody should look at; then those whose last
+//! attempt is longest ago, so that what changes all the time keeps nothing else from being written.
 
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(super) struct Plan {
 struct Written {
     /// Of what was written; none if the last attempt failed.
     content: Option<u64>,
+    /// When it was tried last.
+    at: Instant,
     next: Instant,
 }
 
@@ -66,24 +69,28 @@ impl Plan {
             }
         }
         self.written = written;
-        due.sort_by_key(|it| !it.status.is_troubled());
+        due.sort_by_key(|it| {
+            let before = self.written.get(&it.status.name);
+            (before.map(|it| it.at), !it.status.is_troubled())
+        });
         due.truncate(WRITES_PER_ROUND_MAX);
         due
     }
 
     /// It says this now.
     pub(super) fn wrote(&mut self, due: &Due, now: Instant) {
-        self.note(due, Some(due.content), now + REST);
+        self.note(due, Some(due.content), now, REST);
     }
 
     /// It could not be written.
     pub(super) fn failed(&mut self, due: &Due, now: Instant) {
-        self.note(due, None, now + RETRY);
+        self.note(due, None, now, RETRY);
     }
 
-    fn note(&mut self, due: &Due, content: Option<u64>, next: Instant) {
+    fn note(&mut self, due: &Due, content: Option<u64>, at: Instant, rest: Duration) {
         let name = due.status.name.clone();
-        self.written.insert(name, Written { content, next });
+        let next = at + rest;
+        self.written.insert(name, Written { content, at, next });
     }
 }
 
@@ -167,6 +174,27 @@ mod tests {
         assert_eq!(first.len(), WRITES_PER_ROUND_MAX);
         assert_eq!(first[0], "g49");
         assert!(first.iter().all(|it| !second.contains(it)));
+    }
+
+    #[test]
+    fn what_changes_all_the_time_keeps_nothing_else_from_being_written() {
+        let start = Instant::now();
+        let mut plan = Plan::default();
+        let busy = 5 * WRITES_PER_ROUND_MAX + 50;
+        let mut seen = std::collections::BTreeSet::new();
+
+        for round in 0..20 {
+            // All are in trouble but the last by name, and all change before each round.
+            let statuses = (0..busy).map(|number| ResourceStatus {
+                accepted: number + 1 == busy,
+                ..status(&format!("g{number:03}"), round)
+            });
+            let statuses: Vec<_> = statuses.collect();
+            let now = start + Duration::from_secs(round as u64);
+            seen.extend(written(&mut plan, &statuses, now));
+        }
+
+        assert_eq!(seen.len(), busy);
     }
 
     #[test]
