@@ -9,6 +9,8 @@ use super::ResourceStatus;
 
 /// Most characters of a message; the API server takes 32 768.
 const MESSAGE_CHARS_MAX: usize = 4_096;
+/// What is said of a resource that no proxy needs as far as is known.
+const NOT_NEEDED: &str = "no proxy of this replica needs it";
 /// Most conditions of others that are looked at and kept.
 const CONDITIONS_MAX: usize = 32;
 
@@ -32,7 +34,7 @@ pub enum Kind {
     Accepted,
     /// Whether something in it has no effect because another resource goes first.
     Conflicted,
-    /// Whether all proxies that need it use it as it is.
+    /// Whether all proxies of the replica that writes use it as it is, if they need it.
     Programmed,
 }
 
@@ -85,7 +87,9 @@ fn conflicted(status: &ResourceStatus) -> Condition {
 }
 
 fn programmed(status: &ResourceStatus) -> Condition {
-    let told = format!("{} of {} proxies", status.acknowledged, status.proxies);
+    // Whoever writes knows its own proxies only.
+    let (acknowledged, proxies) = (status.acknowledged, status.proxies);
+    let told = format!("{acknowledged} of {proxies} proxies of this replica");
     let rejected = status.rejected.iter();
     let rejected = rejected.map(|it| format!("{}: {}", it.name, it.message));
     let rejected: Vec<String> = rejected.collect();
@@ -95,7 +99,7 @@ fn programmed(status: &ResourceStatus) -> Condition {
             let message = format!("{told}; cannot be used by\n{}", rejected.join("\n"));
             (false, "Rejected", message)
         }
-        () if status.proxies == 0 => (true, "NotNeeded", "no proxy needs it".to_owned()),
+        () if status.proxies == 0 => (true, "NotNeededHere", NOT_NEEDED.to_owned()),
         () if status.acknowledged < status.proxies => (false, "Pending", told),
         () => (true, "InUse", told),
     };

@@ -124,7 +124,7 @@ async fn each_resource_tells_what_became_of_it() {
     let fine = [
         "Accepted=True Valid: ",
         "Conflicted=False None: ",
-        "Programmed=True NotNeeded: no proxy needs it",
+        "Programmed=True NotNeededHere: no proxy of this replica needs it",
     ];
     let first = until(&kubectl, (&namespace, "a"), &fine).await;
     for condition in first["status"]["conditions"].as_array().expect("a list") {
@@ -192,7 +192,7 @@ async fn conditions_of_others_stay() {
         "Reconciled=True Theirs: ",
         "Accepted=True Valid: ",
         "Conflicted=False None: ",
-        "Programmed=True NotNeeded: no proxy needs it",
+        "Programmed=True NotNeededHere: no proxy of this replica needs it",
     ];
     let object = until(&kubectl, (&namespace, "a"), &expected).await;
     assert_eq!(object["status"]["observedBy"], "them");

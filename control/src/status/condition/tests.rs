@@ -39,7 +39,7 @@ fn a_resource_that_all_proxies_use_is_accepted_and_programmed() {
         [
             "Accepted=True Valid: ",
             "Conflicted=False None: ",
-            "Programmed=True InUse: 3 of 3 proxies"
+            "Programmed=True InUse: 3 of 3 proxies of this replica"
         ]
     );
 }
@@ -58,7 +58,7 @@ fn a_refused_resource_says_why_and_that_its_last_good_form_stays() {
         [
             "Accepted=False Invalid: its last valid form stays in use\nspec.hosts: must have a host",
             "Conflicted=False None: ",
-            "Programmed=False Invalid: 3 of 3 proxies"
+            "Programmed=False Invalid: 3 of 3 proxies of this replica"
         ]
     );
     let never = ResourceStatus {
@@ -90,7 +90,7 @@ fn who_goes_first_and_who_cannot_use_it_are_named() {
         [
             "Conflicted=True OtherGoesFirst: spec.hosts[0]: ignored in the mesh: VirtualService a/b \
              has it",
-            "Programmed=False Rejected: 2 of 3 proxies; cannot be used by\nold.shop: \
+            "Programmed=False Rejected: 2 of 3 proxies of this replica; cannot be used by\nold.shop: \
              spec.http[0].route: must be a list"
         ]
     );
@@ -110,11 +110,11 @@ fn what_is_on_its_way_is_pending_and_what_nobody_needs_is_no_trouble() {
 
     assert_eq!(
         told(&pending)[2],
-        "Programmed=False Pending: 1 of 3 proxies"
+        "Programmed=False Pending: 1 of 3 proxies of this replica"
     );
     assert_eq!(
         told(&idle)[2],
-        "Programmed=True NotNeeded: no proxy needs it"
+        "Programmed=True NotNeededHere: no proxy of this replica needs it"
     );
 }
 
