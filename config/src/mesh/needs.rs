@@ -12,7 +12,7 @@ use super::own::is_served_by;
 use super::policy::Client;
 use super::scope::{imports_service, preferred};
 use super::visibility::{Relation, imports};
-use super::{Mesh, Protocol, Routes, Service, Viewer};
+use super::{Mesh, Protocol, Routes, Service, Viewer, covers};
 use crate::ip_block::IpBlock;
 use crate::resource::rate_limit_policy::RateLimitPolicy;
 use crate::resource::sidecar::EgressListener;
@@ -30,6 +30,10 @@ pub(super) struct NeedsIndex {
     /// nobody.
     by_port: FxHashMap<u16, Vec<Arc<Service>>>,
     by_namespace: FxHashMap<String, Vec<Arc<Service>>>,
+    /// Hosts that are not written in lower case, as they are and completed, by their lower-case form.
+    spellings: FxHashMap<String, Vec<String>>,
+    /// Wildcards among them, as they are written.
+    mixed_wildcards: Vec<String>,
     /// Services by the slot that was allotted to them.
     by_slot: FxHashMap<u16, Arc<Service>>,
     peer_authentications: FxHashMap<String, Vec<Arc<Resource>>>,
@@ -63,9 +67,28 @@ impl NeedsIndex {
         index
     }
 
+    fn add_spelling(&mut self, mesh: &Mesh, service: &Service) {
+        let host = &service.host;
+        if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return;
+        }
+        if host.starts_with('*') {
+            self.mixed_wildcards.push(host.clone());
+            return;
+        }
+        for spelled in [host.clone(), mesh.resolve(host, &service.namespace)] {
+            let lower = spelled.to_ascii_lowercase();
+            let known = self.spellings.entry(lower).or_default();
+            if !known.contains(&spelled) {
+                known.push(spelled);
+            }
+        }
+    }
+
     fn add(&mut self, mesh: &Mesh, service: &Arc<Service>) {
         let of_namespace = self.by_namespace.entry(service.namespace.clone());
         of_namespace.or_default().push(Arc::clone(service));
+        self.add_spelling(mesh, service);
         if let Some(slot) = mesh.allotment.slot(service) {
             self.by_slot.insert(slot, Arc::clone(service));
         }
@@ -149,7 +172,7 @@ impl Mesh {
     /// of wildcards that cover it.
     pub fn host_services(&self, viewer: &Viewer, host: &str) -> Vec<&Arc<Service>> {
         let mut found: Vec<&Arc<Service>> = Vec::new();
-        for services in self.registry.candidates(host) {
+        for services in self.candidates(host) {
             let Some(listeners) = self.egress_listeners(viewer) else {
                 let mut services = services.iter();
                 found.extend(services.find(|service| service.visible_to(viewer)));
@@ -162,6 +185,20 @@ impl Mesh {
                 found.extend(preferred(services, viewer, at_any));
             }
         }
+        found
+    }
+
+    /// All services for a completed host, by its name and by wildcards, in whatever case they are written:
+    /// requests name hosts in any.
+    fn candidates(&self, host: &str) -> Vec<&[Arc<Service>]> {
+        let (index, lower) = (self.needs(), host.to_ascii_lowercase());
+        let mut found = self.registry.candidates(&lower);
+        for spelled in index.spellings.get(&lower).into_iter().flatten() {
+            found.extend(self.registry.candidates(spelled));
+        }
+        let wildcards = index.mixed_wildcards.iter();
+        let covering = wildcards.filter(|it| covers(&it.to_ascii_lowercase(), &lower));
+        found.extend(covering.map(|wildcard| self.registry.of(wildcard)));
         found
     }
 

@@ -83,6 +83,40 @@ fn services_are_those_of_a_name_and_of_wildcards_as_far_as_they_are_seen() {
 }
 
 #[test]
+fn hosts_are_found_in_whatever_case_they_are_written() {
+    let entry = |name: &str, host: &str| {
+        format!(
+            "kind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: ['{host}'], \
+             ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n---\n"
+        )
+    };
+    let route = "kind: VirtualService\nmetadata: {name: v}\n\
+                 spec: {hosts: [Api.example.com], http: [{directResponse: {status: 200}}]}";
+    let entries = [
+        entry("exact", "API.Example.com"),
+        entry("wide", "*.Example.com"),
+        entry("short", "Db"),
+        entry("lower", "api.example.com"),
+    ];
+    let mesh = mesh(&(entries.concat() + route));
+    let here = viewer("default", &[]);
+    let of = |host: &str| {
+        let mut names = names(&mesh.host_services(&here, host));
+        names.sort();
+        names.dedup();
+        names
+    };
+
+    for host in ["api.example.com", "API.example.com"] {
+        assert_eq!(of(host), ["exact", "lower", "wide"]);
+        assert_eq!(mesh.host_routes(&here, host)[0].name, "v");
+    }
+    assert_eq!(of("other.example.com"), ["wide"]);
+    assert_eq!(of("db.default.svc.cluster.local"), ["short"]);
+    assert_eq!(of("db"), ["short"]);
+}
+
+#[test]
 fn a_rule_that_selects_others_hides_those_behind_it() {
     let mesh = mesh(MESH);
     let of = |namespace: &str| -> Vec<String> {

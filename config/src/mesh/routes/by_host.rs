@@ -26,6 +26,7 @@ impl RouteIndex {
         domain: &str,
     ) -> Vec<&Arc<Routes>> {
         let by_host = self.by_host.get_or_init(|| self.sorted_by_host(domain));
+        let host = &*host.to_ascii_lowercase();
         let mut places = by_host.exact.get(host).cloned().unwrap_or_default();
         let wildcards = by_host.wildcards.iter();
         let covering = wildcards.filter(|(pattern, _)| covers(pattern, host) || *pattern == host);

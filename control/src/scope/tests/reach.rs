@@ -268,3 +268,23 @@ spec: {{egress: [{{hosts: ['default/reviews.default.svc.cluster.local']}}]}}
         "{names:?}"
     );
 }
+
+#[test]
+fn a_host_is_found_in_whatever_case_it_is_written() {
+    let entry = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api}
+spec: {hosts: [API.Example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: api}
+spec: {hosts: [Api.example.com], http: [{route: [{destination: {host: API.Example.com}}]}]}
+";
+    let web = proxy("default", &["app=web"]);
+
+    assert!(found(entry, &web, "host:API.example.com"));
+    let needed = needed(entry, &web, &["host:api.example.com"]);
+    assert_eq!(needed, ["ServiceEntry/api", "VirtualService/api"]);
+}
