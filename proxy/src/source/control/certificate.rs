@@ -173,6 +173,10 @@ impl Issuance {
         if term.is_some() {
             tracing::info!(identity = %self.id, "certificate from before");
             self.issued.send_replace(true);
+            if !self.connector.is_vouched(SystemTime::now()) {
+                tracing::info!("other authorities since: renewing");
+                self.renew_at = Some(Instant::now());
+            }
         }
         let mut chance = fastrand::f64();
         loop {

@@ -222,6 +222,18 @@ impl Connector {
         (own.is_valid_at(now) && is_vouched && !is_left).then_some(own)
     }
 
+    /// Whether the authorities of the control plane vouch for the certificate now; not known is as if they
+    /// did.
+    pub(super) fn is_vouched(&self, now: SystemTime) -> bool {
+        let own = self.identity.as_ref();
+        let own = own.and_then(|folder| WorkloadIdentity::read(folder, &[]).ok());
+        let roots = pem::chain(&self.root).and_then(pem::authorities);
+        match (own, roots) {
+            (Some(own), Ok(roots)) => own.check_vouched_by(&roots, now).is_ok(),
+            (None, _) | (_, Err(_)) => true,
+        }
+    }
+
     /// Has the other proof shown the next time, if this one may be why it failed.
     fn failed_with(&self, proof: Proof, error: &ConnectError) {
         if error.may_be_of_proof() {

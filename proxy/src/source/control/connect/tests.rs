@@ -33,7 +33,7 @@ fn proofs(authority: &Authority, now: SystemTime) -> tempfile::TempDir {
 fn connector(proofs: &Path, first: Proof) -> Connector {
     Connector {
         replicas: Vec::new(),
-        root: proofs.join("none"),
+        root: proofs.join("root.pem"),
         token: proofs.join("token"),
         identity: Some(proofs.to_owned()),
         by_token: AtomicBool::new(first == Proof::Token),
@@ -93,4 +93,22 @@ fn a_token_is_told_to_nobody_in_clear() {
     let told = token("https://control").expect("a token");
     assert_eq!(told, "Bearer secret");
     assert!(told.is_sensitive());
+}
+
+#[test]
+fn it_is_seen_that_other_authorities_vouch_for_the_control_plane() {
+    let now = SystemTime::now();
+    let (before, after) = (root(now), root(now));
+    let proofs = proofs(&before, now);
+    let connector = connector(proofs.path(), Proof::Token);
+    let trust = |authority: &Authority| {
+        let file = proofs.path().join("root.pem");
+        std::fs::write(file, authority.chain_pem()).expect("a file");
+    };
+
+    assert!(connector.is_vouched(now), "nobody says otherwise");
+    trust(&before);
+    assert!(connector.is_vouched(now));
+    trust(&after);
+    assert!(!connector.is_vouched(now));
 }
