@@ -190,7 +190,7 @@ fn an_endpoint_waits_for_the_pod_that_it_names_where_pods_are_told_of() {
     let (before, _) = next(&mut index);
 
     let unnamed = ("10.0.0.2".to_owned(), None);
-    assert_eq!(versions(&before), [unnamed.clone()]);
+    assert_eq!(versions(&before), std::slice::from_ref(&unnamed));
     let at: IpAddr = "10.0.0.1".parse().expect("an address");
     assert!(before.served_at.get(&at).is_none());
 
