@@ -160,3 +160,25 @@ spec: {{host: server.test, trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}
     let told = told.map(|it| it.to_str().unwrap_or_default().to_owned());
     assert!(told.is_some_and(|it| it.contains("/ns/default/sa/client")));
 }
+
+#[tokio::test]
+async fn a_control_plane_with_another_authority_is_followed_and_has_certificates_renewed() {
+    let port = Port::reserve();
+    let documents = [sidecar(&port)];
+    let (control, folder, arguments) = secured(&documents, "reviews").await;
+    let before = own(&follow(&control, &arguments, &[]).await).await;
+    drop(control);
+    let (control, other, _) = secured(&documents, "reviews").await;
+    for name in ["token", "root.pem"] {
+        let (from, to) = (other.path().join(name), folder.path().join(name));
+        fs::copy(from, to).expect("a file");
+    }
+
+    let proxy = follow(&control, &arguments, &[]).await;
+
+    let is_connected = |following: &Value| !following["connected"].is_null();
+    eventually("it is followed", || following(&proxy), is_connected).await;
+    let serial = async || own(&proxy).await["serial"].clone();
+    let is_new = |serial: &Value| *serial != before["serial"] && !serial.is_null();
+    eventually("a certificate of its authority", serial, is_new).await;
+}
