@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use config::wire::Demand;
 use prometheus::{Histogram, IntCounterVec, IntGauge};
 use rustc_hash::FxHashMap;
@@ -19,6 +18,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub use used::Used;
+
+use crate::snapshot::Shared;
 
 /// Most demands that may be without an answer at a time. One more is not asked.
 pub(crate) const PENDING_MAX: usize = 512;
@@ -57,7 +58,7 @@ struct Inner {
     published: watch::Sender<()>,
     timeout: Duration,
     /// Since when there is no control plane; none while there is one.
-    away: ArcSwapOption<Instant>,
+    away: Shared<Option<Instant>>,
     counters: DemandCounters,
 }
 
@@ -142,24 +143,28 @@ impl Answered {
 impl Demands {
     /// Without any; requests are held for at most `timeout`, and not at all if that is zero.
     pub fn new(timeout: Duration, counters: DemandCounters) -> Self {
+        let away = Shared::default();
+        away.replace(Some(Instant::now()));
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
             asked: Notify::new(),
             published: watch::Sender::new(()),
             timeout,
-            away: ArcSwapOption::from_pointee(Instant::now()),
+            away,
             counters,
         }))
+    }
+
+    fn away_since(&self) -> Option<Instant> {
+        self.0.away.read(|it| it.copied().flatten())
     }
 
     /// Notes whether there is a control plane that answers.
     pub(crate) fn note_connected(&self, is_connected: bool) {
         match is_connected {
-            true => self.0.away.store(None),
+            true => self.0.away.replace(None),
             // It has been away since the first time that it was found so.
-            false if self.0.away.load().is_none() => {
-                self.0.away.store(Some(Arc::new(Instant::now())));
-            }
+            false if self.away_since().is_none() => self.0.away.replace(Some(Instant::now())),
             false => {}
         }
     }
@@ -216,7 +221,7 @@ impl Demands {
                     }
                 };
                 let due = since + self.0.timeout;
-                let away = self.0.away.load().as_deref().map(|it| *it + AWAY_MAX);
+                let away = self.away_since().map(|it| it + AWAY_MAX);
                 match timeout_at(away.map_or(due, |it| it.min(due)), answered).await {
                     Ok(()) => Outcome::Answered,
                     Err(_) if away.is_some_and(|it| it < due) => Outcome::Away,

@@ -172,7 +172,7 @@ async fn conditions_of_others_stay() {
     kubectl.apply_definitions(&charts).await;
     let namespace = cluster.namespace("others").await;
     let arguments = ["apply", "-n", &namespace, "-f", "-"];
-    kubectl.done(&arguments, &route("a", "a.test")).await;
+    kubectl.done(&arguments, &route("a", "others.test")).await;
     let theirs = r#"{"status": {"observedBy": "them", "conditions":
         [{"type": "Reconciled", "status": "True", "reason": "Theirs", "message": ""}]}}"#;
     let patch = [

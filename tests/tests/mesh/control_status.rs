@@ -56,8 +56,9 @@ async fn status(control: &Control, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn status_shows_each_proxy_and_each_resource_in_trouble() {
-    let files = [("good.yaml", GOOD), ("bad.yaml", BAD)];
+    let files = [("good.yaml", GOOD)];
     let control = Control::start(&files, &["--plain-addr", "127.0.0.1:0"]).await;
+    std::fs::write(control.mesh().join("bad.yaml"), BAD).expect("written");
     let nobody = status(&control, &[]).await;
     assert!(nobody.starts_with("no proxy is connected\n"), "{nobody}");
 
@@ -65,8 +66,14 @@ async fn status_shows_each_proxy_and_each_resource_in_trouble() {
 
     let line = |text: &str, name: &str| text.lines().any(|line| line.starts_with(name));
     let both = |text: &String| line(text, "one.shop ") && line(text, "two.shop ");
-    let shown = eventually("both proxies", || status(&control, &[]), both).await;
-    assert!(shown.contains("\nGateway/shop/door: refused\n"), "{shown}");
+    let refused = |text: &String| text.contains("\nGateway/shop/door: refused\n");
+    let all = |text: &String| both(text) && refused(text);
+    let shown = eventually(
+        "both proxies and the mistake",
+        || status(&control, &[]),
+        all,
+    )
+    .await;
     assert!(
         shown.contains("/bad.yaml:5:") && shown.contains(": spec.servers[0].port.protocol: "),
         "{shown}"
