@@ -198,8 +198,15 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: wide}
 spec:
-  hosts: ['*.svc.cluster.local', '*.default.svc.cluster.local']
+  hosts: ['*.svc.cluster.local']
   http: [{directResponse: {status: 200}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: own}
+spec:
+  hosts: ['*.default.svc.cluster.local']
+  http: [{directResponse: {status: 201}}]
 ";
 
     let compiled = compiled(&[wide]);
