@@ -468,8 +468,14 @@ async fn what_cannot_start_says_why_in_one_line() {
         control::run(&arguments).await
     };
     let serve = |more: &[&str]| {
-        let fixed = ["serve", "--source", &source];
-        let all = [&fixed[..], more].concat();
+        // Every port by the system: those of the defaults may be somebody else's.
+        let own = [
+            "--metrics-addr",
+            "127.0.0.1:0",
+            "--http-addr",
+            "127.0.0.1:0",
+        ];
+        let all = [&["serve", "--source", &source], &own[..], more].concat();
         run(all.into_iter().map(str::to_owned).collect())
     };
 
