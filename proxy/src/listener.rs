@@ -23,6 +23,11 @@ pub(crate) use accept::{NO_DESCRIPTORS, accept};
 /// Connections that wait to be accepted; the system may allow less.
 const BACKLOG: i32 = 4_096;
 
+/// Most bytes that the system keeps of a connection and has not sent yet (`TCP_NOTSENT_LOWAT`). Without a
+/// bound it is megabytes for each peer that does not read, and some hundred of those are all the memory
+/// that the system has for TCP. What is on its way is not counted: a fast peer is as fast as without.
+pub(crate) const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
 /// A bound socket on its way to a worker.
 #[derive(Debug)]
 pub enum Bound {
@@ -161,8 +166,9 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = tcp_socket(addr)?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_port(true)?;
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit both.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -187,6 +193,21 @@ mod tests {
         bind(&at, 1).expect_err("in use");
         drop(first);
         bind(&at, 1).expect("a stale socket is replaced");
+    }
+
+    #[test]
+    fn what_is_accepted_keeps_little_that_is_not_sent() {
+        let listener = bind_tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
+        listener.set_nonblocking(false).expect("a socket");
+        let addr = listener.local_addr().expect("bound");
+
+        let _client = std::net::TcpStream::connect(addr).expect("connected");
+        let (accepted, _) = listener.accept().expect("accepted");
+
+        let socket = socket2::SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("an option"));
+        let unsent = socket.tcp_notsent_lowat().expect("an option");
+        assert_eq!(unsent, UNSENT_BYTES_MAX);
     }
 
     #[test]

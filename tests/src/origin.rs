@@ -18,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -36,6 +37,8 @@ pub struct Broken;
 
 /// Connections that may wait to be taken.
 const BACKLOG: u32 = 1_024;
+/// Bytes of an answer that the system keeps and has not sent yet.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Most requests that are remembered, the newest ones.
 const SEEN_MAX: usize = 256;
 
@@ -308,6 +311,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     };
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(true)?;
+    // Otherwise hundreds of answers that nobody reads are more than the system has memory for.
+    SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }

@@ -15,6 +15,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::io::Io;
+use crate::listener::UNSENT_BYTES_MAX;
 use crate::listener::original_dst::{OWN_V4, OWN_V6};
 use crate::telemetry::metrics::Proved;
 use crate::tls::client::{Channel, Secured, Shut, Speech, TlsError, TlsFault, refusal};
@@ -253,6 +254,7 @@ async fn open(addr: &EndpointAddr, from_own: bool) -> io::Result<Io> {
                 false => TcpStream::connect(addr).await?,
             };
             tcp.set_nodelay(true)?;
+            SockRef::from(&tcp).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
             Ok(Io::Tcp(tcp))
         }
         EndpointAddr::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),

@@ -2,6 +2,8 @@
 //! bodies, lists of ranges, slow readers. Others must be served meanwhile, memory must stay bounded, and
 //! nothing may be left behind.
 
+use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Response;
@@ -25,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LARGE_BYTES: usize = 8 * 1024 * 1024;
 /// What all slow clients together may add to the proxy's memory: some 200 KiB for each.
 const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What the system may keep for one of them of what it was given to send: what the proxy lets it keep
+/// unsent, the last write that began below that, and what fits into the little window of the client.
+const QUEUED_BYTES_MAX: u64 = 512 * 1024;
 
 /// What was seen of one run of the tool.
 #[derive(Debug)]
@@ -35,6 +40,8 @@ struct Attack {
     open_max: f64,
     /// Requests of others that were answered meanwhile.
     others: usize,
+    /// The most bytes that the system kept for one connection, sent and not acknowledged or not sent.
+    queued_bytes_max: u64,
 }
 
 async fn origin() -> Origin {
@@ -64,6 +71,7 @@ async fn attack(mode: &[&str], path: &str, flags: &[&str]) -> Attack {
         ended: String::new(),
         open_max: 0.0,
         others: 0,
+        queued_bytes_max: 0,
     };
     {
         let status = |line: &str| line.contains("Exit status:");
@@ -74,6 +82,8 @@ async fn attack(mode: &[&str], path: &str, flags: &[&str]) -> Attack {
             assert_eq!(fresh.brief(), (200, "slow"));
             attack.others += 2;
             attack.open_max = attack.open_max.max(open(&edge).await);
+            let queued = queued_bytes_max(edge.port.addr());
+            attack.queued_bytes_max = attack.queued_bytes_max.max(queued);
             tokio::select! {
                 line = &mut ended => attack.ended = line,
                 () = tokio::time::sleep(PAUSE) => {}
@@ -81,6 +91,7 @@ async fn attack(mode: &[&str], path: &str, flags: &[&str]) -> Attack {
         }
     }
 
+    assert!(attack.queued_bytes_max < QUEUED_BYTES_MAX, "{attack:?}");
     let growth = edge.proxy.resident_peak_bytes().saturating_sub(before);
     assert!(growth < GROWTH_BYTES_MAX, "{mode:?}: {growth} bytes more");
     drop(keeping);
@@ -99,6 +110,19 @@ fn start(mode: &[&str], url: &str) -> Running {
 async fn open(edge: &Edge) -> f64 {
     let metrics = edge.proxy.metrics().await;
     metrics.sum("meshproxy_downstream_connections_active", &[])
+}
+
+/// The longest queue of bytes to be sent on connections to an address, as the system counts them.
+fn queued_bytes_max(to: SocketAddr) -> u64 {
+    let table = fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+    let port = format!(":{:04X}", to.port());
+    let queued = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_ours = fields.next()?.ends_with(&port);
+        let (unsent, _) = fields.nth(2)?.split_once(':')?;
+        is_ours.then(|| u64::from_str_radix(unsent, 16).ok())?
+    });
+    queued.max().unwrap_or_default()
 }
 
 /// That the attack was one.
