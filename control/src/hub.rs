@@ -1,8 +1,8 @@
 //! Who is connected, and who is woken by what.
 //!
-//! A generation wakes those whom it may concern and nobody else: everybody if the structure of the mesh
-//! changed, else those that have the endpoints that did. Whoever is woken finds out by itself whether
-//! there is something to tell, on its own stream and in its own time.
+//! A generation wakes those whom it may concern and nobody else: those that looked at what changed when
+//! they found out what they need, or everybody if that cannot be said. Whoever is woken finds out by
+//! itself whether there is something to tell, on its own stream and in its own time.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -192,11 +192,12 @@ impl Hub {
         let number = generation.number;
         let took = generation.since.elapsed();
         self.counters.generations.inc();
-        // First: whoever registers an interest while others are woken looks here afterwards.
-        self.latest.send_replace(Some(generation));
+        // With the seats locked: whoever sees this generation was woken by it if it concerns him, and
+        // whoever registers an interest later looks here afterwards.
         let seats = self.seats();
+        self.latest.send_replace(Some(generation));
         let mut count = 0;
-        if change.structure {
+        if change.everybody {
             for seat in seats.taken.values() {
                 count += usize::from(seat.wake(Woken::Scope));
             }
@@ -211,20 +212,14 @@ impl Hub {
         }
         drop(seats);
         self.counters.woken.inc_by(count as u64);
-        let structure = change.structure;
+        let everybody = change.everybody;
         tracing::debug!(
             number,
-            structure,
+            everybody,
             woken = count,
             ?took,
             "generation published"
         );
-    }
-
-    /// Makes a generation the latest before anybody is woken.
-    #[cfg(test)]
-    pub(crate) fn replace(&self, generation: Arc<Generation>) {
-        self.latest.send_replace(Some(generation));
     }
 
     /// Generations as they come; none before everything was listed.
@@ -420,7 +415,7 @@ impl Seat {
     }
 
     /// What it was woken by since it was last asked.
-    pub(crate) fn take_woken(&self) -> Option<Woken> {
+    fn take_woken(&self) -> Option<Woken> {
         let bits = self.woken.swap(0, Ordering::AcqRel);
         match bits {
             0 => None,
@@ -478,15 +473,27 @@ impl Place {
         &self.hub
     }
 
-    /// Has the proxy woken by whatever changes its scope, or the endpoints in it.
-    pub(crate) fn interested_in(&mut self, scope: &Scope) {
+    /// What woke the proxy since this was last asked, and the latest generation: nothing in it that did
+    /// not wake the proxy concerns it. No generation before everything was listed.
+    pub(crate) fn take_woken(&self) -> (Option<Woken>, Option<Arc<Generation>>) {
+        let seats = self.hub.seats();
+        let news = (self.seat.take_woken(), self.hub.latest());
+        drop(seats);
+        news
+    }
+
+    /// Has the proxy woken by whatever changes its scope, or the endpoints in it. Takes out of the scope
+    /// what it depends on.
+    pub(crate) fn interested_in(&mut self, scope: &mut Scope) {
         let services = scope.services.iter().cloned().map(Touched::Service);
-        let mut interests: FxHashMap<Touched, Woken> = services
-            .map(|touched| (touched, Woken::Endpoints))
-            .collect();
-        let others = scope.depends_on.iter().cloned();
-        interests.extend(others.map(|touched| (touched, Woken::Scope)));
+        let services = services.map(|touched| (touched, Woken::Endpoints));
+        let others = std::mem::take(&mut scope.depends_on).into_iter();
+        let others = others.map(|touched| (touched, Woken::Scope));
         let mut seats = self.hub.seats();
+        let interests: FxHashMap<Touched, Woken> = services
+            .chain(others)
+            .map(|(touched, reason)| (seats.shared(touched), reason))
+            .collect();
         for (touched, reason) in &self.interests {
             if interests.get(touched) != Some(reason) {
                 seats.lose_interest(touched, self.id);
@@ -517,6 +524,12 @@ impl Drop for Place {
 // === impl Seats ===
 
 impl Seats {
+    /// The same as others hold it: many are interested in the same.
+    fn shared(&self, touched: Touched) -> Touched {
+        let known = self.interested.get_key_value(&touched);
+        known.map_or(touched, |(known, _)| known.clone())
+    }
+
     fn lose_interest(&mut self, touched: &Touched, id: u64) {
         if let Some(interested) = self.interested.get_mut(touched) {
             interested.remove(&id);

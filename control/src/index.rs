@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 mod debounce;
 mod owner;
+mod reach;
 mod shards;
 mod slices;
 mod store;
@@ -70,8 +71,10 @@ pub struct Entry {
 /// What makes a generation another than the one before.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// Whether anything but endpoints and pods changed, so that anyone may need something else.
+    /// Whether anything but endpoints and pods changed, so that the mesh is another.
     pub structure: bool,
+    /// Whether what changed of it may concern anyone.
+    pub everybody: bool,
     /// What else changed.
     pub touched: FxHashSet<Touched>,
 }
@@ -85,6 +88,24 @@ pub enum Touched {
     Address(IpAddr),
     /// A pod.
     Pod(PodKey),
+    /// Routes or rules for a host, completed and in lower case.
+    Host(Arc<str>),
+    /// Routes or rules for whatever host.
+    AnyHost,
+    /// What is for workloads of a namespace.
+    Namespace(Arc<str>),
+}
+
+// === impl Touched ===
+
+impl Touched {
+    /// A completed host, in whatever case it is written.
+    pub(crate) fn host(host: &str) -> Self {
+        match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Self::Host(host.to_ascii_lowercase().into()),
+            false => Self::Host(host.into()),
+        }
+    }
 }
 
 // === impl Generation ===

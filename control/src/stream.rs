@@ -113,9 +113,9 @@ struct Driver {
     /// Given back with the stream.
     _share: Share,
     incoming: Box<Streaming<DeltaDiscoveryRequest>>,
+    /// Of the generation that last woke the proxy for it. Of generations nothing is kept: old ones would
+    /// stay for as long as nothing concerns the proxy.
     scope: Scope,
-    /// What is told: that of which the scope is, or one that differs only in endpoints.
-    generation: Arc<Generation>,
     /// Whether the scope is not of all demands.
     is_outdated: bool,
     pace: Pace,
@@ -180,11 +180,13 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
     let place = hub.take_seat(proxy, about, ends_at);
     let place = place.map_err(|none| turn_away(&hub, none))?;
     let (mut generations, mut draining) = (hub.generations(), hub.draining());
-    let generation = tokio::select! {
-        first = generations.wait_for(Option::is_some) => first.ok().and_then(|it| it.clone()),
-        () = over(&mut draining, ends_at) => None,
+    let is_ready = tokio::select! {
+        first = generations.wait_for(Option::is_some) => first.is_ok(),
+        () = over(&mut draining, ends_at) => false,
     };
-    let generation = generation.ok_or_else(|| Status::unavailable("try another"))?;
+    if !is_ready {
+        return Err(nothing_known());
+    }
     let mut driver = Box::new(Driver {
         place,
         _share: share,
@@ -192,7 +194,6 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
         scope: Scope::default(),
         is_outdated: true,
         pace: Pace::new(now),
-        generation,
         draining,
         ends_at,
         converging: None,
@@ -235,10 +236,11 @@ impl Driver {
             if self.is_outdated {
                 self.catch_up().await?;
             }
-            self.look();
-            if let Some(response) = self.tell() {
+            let generation = self.look()?;
+            if let Some(response) = self.tell(&generation) {
                 return Ok(response);
             }
+            drop(generation);
             if self.place.seat.session().is_to_come_again() {
                 return Err(None);
             }
@@ -263,27 +265,22 @@ impl Driver {
         None
     }
 
-    /// Takes in what the generation that woke it changed.
-    fn look(&mut self) {
-        let Some(woken) = self.place.seat.take_woken() else {
-            return;
-        };
-        let generation = self.latest();
-        self.converging.get_or_insert((generation.since, false));
-        // The structure may have changed by now: then the wake-up for it is on its way.
-        let is_same = Arc::ptr_eq(&generation.mesh, &self.generation.mesh);
-        match woken {
-            Woken::Endpoints if is_same => {
-                self.generation = generation;
-                self.place.seat.session().renew_endpoints();
+    /// Takes in what woke it; returns the latest generation, of which the scope is now.
+    fn look(&mut self) -> Result<Arc<Generation>, Status> {
+        let (woken, generation) = self.place.take_woken();
+        let generation = generation.ok_or_else(nothing_known)?;
+        if let Some(woken) = woken {
+            self.converging.get_or_insert((generation.since, false));
+            match woken {
+                Woken::Endpoints => self.place.seat.session().renew_endpoints(),
+                Woken::Scope => self.renew_scope(&generation),
             }
-            Woken::Endpoints | Woken::Scope => self.renew_scope(generation),
         }
+        Ok(generation)
     }
 
-    fn latest(&self) -> Arc<Generation> {
-        let latest = self.place.hub().latest();
-        latest.unwrap_or_else(|| Arc::clone(&self.generation))
+    fn latest(&self) -> Result<Arc<Generation>, Status> {
+        self.place.hub().latest().ok_or_else(nothing_known)
     }
 
     /// Finds out what the proxy needs, at a pace that leaves something for others.
@@ -300,35 +297,35 @@ impl Driver {
             self.hear(&request)?;
         }
         let begun = Instant::now();
-        self.renew_scope(self.latest());
+        let latest = self.latest()?;
+        self.renew_scope(&latest);
         self.pace.spend(begun.elapsed());
         self.is_outdated = false;
         Ok(())
     }
 
-    fn renew_scope(&mut self, generation: Arc<Generation>) {
+    fn renew_scope(&mut self, generation: &Generation) {
         let begun = std::time::Instant::now();
         let seat = &self.place.seat;
         let demands: Vec<_> = seat.session().demands().cloned().collect();
-        self.scope = scope(&generation, &seat.proxy, &demands);
-        self.generation = generation;
+        self.scope = scope(generation, &seat.proxy, &demands);
         let counters = self.place.hub().counters();
         counters
             .scope_seconds
             .observe(begun.elapsed().as_secs_f64());
-        self.place.interested_in(&self.scope);
+        self.place.interested_in(&mut self.scope);
         self.place.seat.session().renew();
-        // Something may have changed that nobody knew to be of interest. What is known by now is told
-        // first: it is a whole, and changes may not end.
-        if self.latest().number != self.generation.number {
+        // Something may have changed that nobody knew to be of interest.
+        let latest = self.place.hub().latest();
+        if latest.is_none_or(|latest| latest.number != generation.number) {
             self.place.seat.wake(Woken::Scope);
         }
     }
 
-    fn tell(&mut self) -> Option<DeltaDiscoveryResponse> {
+    fn tell(&mut self, generation: &Generation) -> Option<DeltaDiscoveryResponse> {
         let hub = self.place.hub();
         let mut session = self.place.seat.session();
-        let told = session.tell(&self.generation, &self.scope, Instant::now());
+        let told = session.tell(generation, &self.scope, Instant::now());
         let is_at_rest = session.is_at_rest();
         drop(session);
         match (&told, &mut self.converging) {
@@ -350,7 +347,7 @@ impl Driver {
 
     fn hear(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
         let seat = &self.place.seat;
-        let heard = seat.session().hear(request, &self.generation);
+        let heard = seat.session().hear(request, &*self.latest()?);
         let heard = heard.map_err(|breach| {
             let hub = self.place.hub();
             hub.counters().refused("breach");
@@ -368,6 +365,11 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Nobody is served before everything was listed.
+fn nothing_known() -> Status {
+    Status::unavailable("try another")
 }
 
 /// Waits until a stream is to end: because it is old, or the hub is drained or gone.

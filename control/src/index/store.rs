@@ -105,7 +105,9 @@ impl Index {
             refused,
             ..
         } = std::mem::take(&mut self.news);
-        change.structure |= self.mesh.is_none();
+        if self.mesh.is_none() {
+            (change.structure, change.everybody) = (true, true);
+        }
         if !change.structure && change.touched.is_empty() && !refused {
             return None;
         }
@@ -177,7 +179,22 @@ impl Index {
             self.written.insert(name, resource);
             return;
         }
-        self.news.change.structure |= self.enter(name, resource);
+        let before = self.entries.get(&name).map(|it| Arc::clone(&it.resource));
+        if self.enter(name, Arc::clone(&resource)) {
+            self.restructure(before.as_deref().into_iter().chain([&*resource]));
+        }
+    }
+
+    /// Notes that the mesh is another, and that these are what changed of it.
+    fn restructure<'r>(&mut self, resources: impl IntoIterator<Item = &'r Resource>) {
+        let change = &mut self.news.change;
+        change.structure = true;
+        match &self.mesh {
+            Some(mesh) => resources
+                .into_iter()
+                .for_each(|resource| change.concern(resource, mesh)),
+            None => change.everybody = true,
+        }
     }
 
     /// Enters what proxies are told; returns whether it is something else than before.
@@ -200,7 +217,9 @@ impl Index {
     fn remove(&mut self, name: &Name) {
         // Proxies may have one of which we never knew a good form.
         let is_known = self.entries.contains_key(name);
-        self.news.change.structure |= self.refused.contains_key(name) && !is_known;
+        if self.refused.contains_key(name) && !is_known {
+            (self.news.change.structure, self.news.change.everybody) = (true, true);
+        }
         self.accept(name);
         match &*name.kind {
             POD => {
@@ -216,7 +235,11 @@ impl Index {
                     self.news.stale.insert(name.clone());
                 }
             }
-            _ => self.news.change.structure |= self.entries.remove(name).is_some(),
+            _ => {
+                if let Some(entry) = self.entries.remove(name) {
+                    self.restructure([&*entry.resource]);
+                }
+            }
         }
     }
 

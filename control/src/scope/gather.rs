@@ -9,7 +9,7 @@ use config::{Resource, Spec};
 use rustc_hash::FxHashSet;
 
 use super::{Proxy, Scope, service_key};
-use crate::index::Generation;
+use crate::index::{Generation, Touched};
 
 /// Most hosts of one scope. A gateway that routes to every service of a mesh of the size that this is
 /// built for has some ten thousand.
@@ -32,6 +32,8 @@ pub(super) struct Gatherer<'g> {
     pub(super) proxy: &'g Proxy,
     pub(super) scope: Scope,
     hosts: FxHashSet<(Way, String)>,
+    /// Hosts whose rules were looked up, completed.
+    ruled: FxHashSet<String>,
     waiting: Vec<(Way, String)>,
     /// Services and the specs of routes by address: the mesh keeps them alive.
     services: FxHashSet<*const Service>,
@@ -49,6 +51,7 @@ impl<'g> Gatherer<'g> {
             proxy,
             scope: Scope::default(),
             hosts: FxHashSet::default(),
+            ruled: FxHashSet::default(),
             waiting: Vec::new(),
             services: FxHashSet::default(),
             routes: FxHashSet::default(),
@@ -67,7 +70,21 @@ impl<'g> Gatherer<'g> {
     /// The scope once everything is complete.
     pub(super) fn finish(mut self) -> Scope {
         self.complete();
+        self.depend();
         self.scope
+    }
+
+    /// Notes what was looked at: if something changes there, the scope may be another.
+    fn depend(&mut self) {
+        let hosts = self.hosts.iter().map(|(_, host)| host);
+        let hosts = hosts.chain(&self.ruled).map(|host| Touched::host(host));
+        let own = &self.proxy.viewer.namespace;
+        let namespaces = self.reached.iter().chain([own]);
+        let namespaces = namespaces.map(|it| Touched::Namespace(it.as_str().into()));
+        self.scope.depends_on.extend(hosts.chain(namespaces));
+        if self.hosts.len() >= HOSTS_MAX {
+            self.scope.depends_on.insert(Touched::AnyHost);
+        }
     }
 
     /// Adds a resource and nothing else.
@@ -186,6 +203,7 @@ impl<'g> Gatherer<'g> {
     }
 
     fn rules(&mut self, host: &str, namespace: &str) {
+        self.ruled.insert(self.mesh().resolve(host, namespace));
         for rule in self.mesh().host_rules(self.viewer(), host, namespace) {
             self.resource(rule);
         }

@@ -117,6 +117,7 @@ impl Gatherer<'_> {
             for routes in mesh.egress_routes(viewer, listener) {
                 self.routes(&routes, Way::Routed);
             }
+            self.scope.depends_on.insert(Touched::AnyHost);
         }
     }
 

@@ -269,28 +269,48 @@ async fn whoever_waits_for_the_first_generation_is_sent_elsewhere_when_the_hub_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_told_is_of_the_generation_that_the_scope_is_of() {
+async fn a_change_of_routes_wakes_those_who_look_at_their_hosts_and_nobody_else() {
+    let mut control = Control::new(Settings::default());
+    let mut one = control.connect("one.default").await;
+    let mut other = control.connect("other.default").await;
+    one.ask("host:reviews").await;
+    other.ask("host:ratings").await;
+    one.until_told("host:reviews").await;
+    other.until_told("host:ratings").await;
+    let before = control.hub.counters().woken.get();
+
+    control.apply(
+        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: reviews}, \
+         spec: {hosts: [reviews], http: [{timeout: 1s, route: [{destination: {host: reviews}}]}]}}",
+    );
+
+    assert_eq!(control.hub.counters().woken.get() - before, 1);
+    assert_eq!(one.settle().await, ["VirtualService/default/reviews"]);
+    assert!(other.settle().await.is_empty());
+    // Whoever was not woken follows its own endpoints as before.
+    control.apply(&MESH.replace("10.0.0.2", "10.0.0.9"));
+    assert_eq!(other.settle().await, ["EndpointSlice/default/ratings-1"]);
+    assert!(one.settle().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_while_something_is_told_brings_along_what_it_needs() {
     let mut control = Control::new(Settings::default());
     let mut client = control.connect("web-1.default").await;
     client.settle().await;
     client.ask("host:reviews").await;
     let slice = client.responses.message().await.expect("a stream");
-    assert_eq!(slice.expect("a response").type_url, ENDPOINTS);
-    let name = "Service/default/reviews".parse().expect("a name");
-    let first = control.hub.latest().expect("the first");
-    let before = first.entries.get(&name);
-    let before = before.map(|entry| entry.version.to_string());
+    let slice = slice.expect("a response");
+    assert_eq!(slice.type_url, ENDPOINTS);
 
-    // It is there, but nobody was woken yet.
-    let others = MESH.replace("port: 80}", "port: 81}");
-    control.index.apply(Event::Applied(objects(&others)));
-    let (generation, change) = next(&mut control.index);
-    control.hub.replace(generation);
-    let response = client.responses.message().await.expect("a stream");
+    control.apply(
+        "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: reviews}, \
+         spec: {hosts: [reviews], http: [{route: [{destination: {host: ratings}}]}]}}",
+    );
+    client.acknowledge(&slice, None).await;
+    client.until_told("VirtualService/default/reviews").await;
 
-    let told = &response.expect("a response").resources[0];
-    assert_eq!(Some(&told.version), before.as_ref());
-    assert!(change.structure);
+    assert!(client.held.contains_key("EndpointSlice/default/ratings-1"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,12 +4,13 @@
 mod digest;
 mod random;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use config::Resource;
 use config::load::parse;
 use config::mesh::{Mesh, MeshSettings, Viewer};
-use config::wire::Demand;
+use config::wire::{Demand, Name};
 use control::event::{Event, Object};
 use control::index::{Generation, Index};
 use control::scope::{Proxy, Scope, scope};
@@ -57,12 +58,30 @@ fn resources(documents: &[String]) -> Vec<Arc<Resource>> {
         .collect()
 }
 
-fn generation(resources: &[Arc<Resource>]) -> Arc<Generation> {
+/// An index that was told of resources, and its first generation.
+fn index(resources: &[Arc<Resource>]) -> (Index, Arc<Generation>) {
     let mut index = Index::new(MeshSettings::default());
     let objects = resources.iter().cloned().map(Object::Resource);
     index.apply(Event::Everything(objects.collect()));
     index.apply(Event::Synced);
-    index.next(Instant::now()).expect("the first").0
+    let (generation, _) = index.next(Instant::now()).expect("the first");
+    (index, generation)
+}
+
+fn generation(resources: &[Arc<Resource>]) -> Arc<Generation> {
+    index(resources).1
+}
+
+/// What a proxy is told by a scope, its endpoints aside: names and versions, and answers.
+fn told(generation: &Generation, scope: &Scope) -> (BTreeMap<String, String>, Vec<String>) {
+    let entries = scope.resources.iter().filter_map(|name| {
+        let entry = generation.entries.get(name)?;
+        Some((name.to_string(), entry.version.to_string()))
+    });
+    let mut others: Vec<String> = scope.services.iter().map(|it| format!("{it:?}")).collect();
+    others.extend(scope.found.iter().map(|it| format!("{it:?}")));
+    others.sort_unstable();
+    (entries.collect(), others)
 }
 
 /// Everything that a generation has.
@@ -153,6 +172,40 @@ proptest! {
         let part = compile(&part(&generation, &scope), &viewer, true);
         let address = address.parse().expect("an address");
         prop_assert_eq!(part.opaque_at(address), whole.opaque_at(address), "{:?}", scope);
+    }
+
+    #[test]
+    fn whoever_is_not_woken_by_a_change_needs_what_he_needed(
+        documents in random::mesh(),
+        others in random::mesh(),
+        changed in any::<proptest::sample::Index>(),
+        is_gone in any::<bool>(),
+        (namespace, app) in prop_oneof![
+            Just(("default", "web")), Just(("shop", "web")), Just(("shop", "edge"))
+        ],
+        asked in proptest::sample::subsequence(HOSTS.to_vec(), 0..3),
+    ) {
+        let others = resources(&others);
+        prop_assume!(!others.is_empty());
+        let changed = Arc::clone(&others[changed.index(others.len())]);
+        let (mut index, before) = index(&resources(&documents));
+        let proxy = proxy(&viewer(namespace, app));
+        let demands: Vec<Demand> = asked.iter().map(|it| demand(&format!("host:{it}"))).collect();
+        let had = scope(&before, &proxy, &demands);
+
+        index.apply(match is_gone {
+            true => Event::Deleted(vec![Name::of(&changed)]),
+            false => Event::Applied(vec![Object::Resource(changed)]),
+        });
+
+        if let Some((after, change)) = index.next(Instant::now()) {
+            let is_woken = change.everybody || !change.touched.is_disjoint(&had.depends_on);
+            let has = scope(&after, &proxy, &demands);
+            prop_assert!(
+                is_woken || told(&before, &had) == told(&after, &has),
+                "{:?}: {:?}, then {:?}", change, had, has
+            );
+        }
     }
 
     #[test]

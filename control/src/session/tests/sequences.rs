@@ -172,7 +172,7 @@ impl World {
             .touched
             .iter()
             .any(|it| self.scope.depends_on.contains(it));
-        if change.structure || depends {
+        if change.everybody || depends {
             self.renew();
         } else if change.touched.iter().any(touched) {
             self.session.renew_endpoints();
