@@ -130,13 +130,20 @@ impl Keeper {
                 Ring::make(NAME, self.longest, now).map_err(KeepError::Make)?
             }
         };
-        self.rotate(&mut ring, now)?;
-        let files = ring.to_files().map_err(own)?;
-        if before.as_ref() != Some(&files) {
-            let text = serde_json::to_string_pretty(&files);
-            self.dir
-                .replace(AUTHORITY, &text.map_err(|_| KeepError::Unreadable)?)?;
+        if self.dir.read(ROTATE)?.is_some() {
+            ring.ask();
+            // What is asked for is written down before the file goes, so that no crash loses it, and
+            // done after, so that one that cannot be removed does not replace root after root.
+            self.keep(before.as_ref(), &ring.to_files().map_err(own)?)?;
+            self.dir.remove(ROTATE)?;
         }
+        let mut changes = Vec::new();
+        while let Some(change) = ring.step(self.longest, now).map_err(KeepError::Make)? {
+            changes.push(change);
+        }
+        let files = ring.to_files().map_err(own)?;
+        self.keep(before.as_ref(), &files)?;
+        changes.into_iter().for_each(Change::tell);
         if self.used.as_ref() == Some(&files) {
             return Ok(None);
         }
@@ -144,19 +151,12 @@ impl Keeper {
         self.take(files, trust).map(Some)
     }
 
-    /// Does what is due of a rotation.
-    fn rotate(&self, ring: &mut Ring, now: SystemTime) -> Result<(), KeepError> {
-        let mut asked = self.dir.read(ROTATE)?.is_some();
-        if asked {
-            // First, so that one that cannot be removed does not replace root after root.
-            self.dir.remove(ROTATE)?;
-        }
-        while let Some(change) = ring
-            .step(asked, self.longest, now)
-            .map_err(KeepError::Make)?
-        {
-            asked &= change == Change::Longest;
-            change.tell();
+    /// Writes our own authority if it is another than before.
+    fn keep(&self, before: Option<&Files>, files: &Files) -> Result<(), KeepError> {
+        if before != Some(files) {
+            let text = serde_json::to_string_pretty(files);
+            let text = text.map_err(|_| KeepError::Unreadable)?;
+            self.dir.replace(AUTHORITY, &text)?;
         }
         Ok(())
     }
@@ -241,6 +241,23 @@ mod tests {
         );
         assert!(!ask.exists());
         assert!(keeper.look(now + HOUR).expect("no error").is_none());
+    }
+
+    #[test]
+    fn a_new_root_that_cannot_be_written_down_is_still_asked_for() {
+        let (folder, now) = (TempDir::new().expect("a folder"), SystemTime::now());
+        let mut keeper = keeper(&folder);
+        keeper.start(now).expect("made");
+        fs::write(folder.path().join("state/rotate-root"), "").expect("written");
+        // Where it is written first there is something else, as if the disk were full.
+        let in_the_way = folder.path().join("state/.authority.json.new");
+        fs::create_dir(&in_the_way).expect("made");
+
+        keeper.look(now).expect_err("it cannot be written");
+
+        fs::remove_dir(&in_the_way).expect("removed");
+        let trust = keeper.look(now).expect("no error").expect("it changed");
+        assert_eq!(trust.roots.roots().len(), 2);
     }
 
     #[test]

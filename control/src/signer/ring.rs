@@ -45,6 +45,8 @@ pub(crate) struct Ring {
     turn: Turn,
     /// The longest that certificates below these roots were ever allowed to live.
     longest: Duration,
+    /// Whether another root was asked for. During a rotation that waits until it is over.
+    asked: bool,
     name: String,
 }
 
@@ -87,6 +89,9 @@ struct Rotation {
     /// Until when the old root is believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     old_until: Option<u64>,
+    /// See [`Ring::asked`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    asked: bool,
 }
 
 // === impl Ring ===
@@ -102,15 +107,20 @@ impl Ring {
             current: Authority::root(name, now, ROOT_LIFETIME)?,
             turn: Turn::None,
             longest,
+            asked: false,
             name: name.to_owned(),
         })
     }
 
+    /// Asks for another root. One that was asked for and has not come yet is the same.
+    pub(crate) fn ask(&mut self) {
+        self.asked = true;
+    }
+
     /// Does the next step of a rotation if it is time for it. One begins when the root is old, or
-    /// when it is `asked` for. Steps follow one another: call it until there is none.
+    /// when it was asked for. Steps follow one another: call it until there is none.
     pub(crate) fn step(
         &mut self,
-        asked: bool,
         longest: Duration,
         now: SystemTime,
     ) -> Result<Option<Change>, AuthorityError> {
@@ -118,13 +128,14 @@ impl Ring {
             self.longest = longest;
             return Ok(Some(Change::Longest));
         }
-        if !self.is_due(asked, now) {
+        if !self.is_due(now) {
             return Ok(None);
         }
         let change = match std::mem::replace(&mut self.turn, Turn::None) {
             Turn::None => {
                 let next = Box::new(Authority::root(&self.name, now, ROOT_LIFETIME)?);
                 self.turn = Turn::Announced { next, since: now };
+                self.asked = false;
                 Change::Announced
             }
             Turn::Announced { next, .. } => {
@@ -142,9 +153,9 @@ impl Ring {
     }
 
     /// Whether it is time for the next step.
-    fn is_due(&self, asked: bool, now: SystemTime) -> bool {
+    fn is_due(&self, now: SystemTime) -> bool {
         match &self.turn {
-            Turn::None => asked || now >= self.replaced_at(),
+            Turn::None => self.asked || now >= self.replaced_at(),
             // Nobody believes what an expired root signed, so that there is nothing to wait for.
             Turn::Announced { since, .. } => {
                 now >= *since + self.longest + MARGIN || now > self.current.validity().not_after
@@ -185,6 +196,7 @@ impl Ring {
     pub(crate) fn to_files(&self) -> Result<Files, TrustError> {
         let mut rotation = Rotation {
             longest_lifetime_seconds: self.longest.as_secs(),
+            asked: self.asked,
             ..Rotation::default()
         };
         let mut files = Files::from([
@@ -237,6 +249,7 @@ impl Ring {
             current,
             turn,
             longest: if kept.is_zero() { longest } else { kept },
+            asked: rotation.asked,
             name: name.to_owned(),
         })
     }

@@ -4,7 +4,7 @@
 //! our own in `meshcontrol-ca`, made at the first start by whichever replica comes first. All
 //! replicas see both by a watch, and each write is on top of what was seen, so that of several that
 //! want to write the same time one does and the others take what it wrote. The annotation
-//! `meshproxy.io/rotate-root` on our own has its root replaced.
+//! `meshproxy.io/rotate-root` on our own has its root replaced, after a rotation that is under way.
 //!
 //! If `cacerts` vanishes what it had goes on signing, and that is told: another root would be believed
 //! by nobody. Only a start without it takes our own.
@@ -191,13 +191,11 @@ impl Keeper {
         let mut ring = Ring::from_files(&before, NAME, self.longest).map_err(own)?;
         let asked = secret.metadata.annotations.as_ref();
         let asked = asked.is_some_and(|annotations| annotations.contains_key(ROTATE));
+        if asked {
+            ring.ask();
+        }
         let mut changes = Vec::new();
-        let mut wanted = asked;
-        while let Some(change) = ring
-            .step(wanted, self.longest, now)
-            .map_err(KeepError::Make)?
-        {
-            wanted &= change == Change::Longest;
+        while let Some(change) = ring.step(self.longest, now).map_err(KeepError::Make)? {
             changes.push(change);
         }
         let after = ring.to_files().map_err(own)?;

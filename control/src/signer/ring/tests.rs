@@ -21,14 +21,15 @@ fn believed(ring: &Ring) -> Vec<CertificateDer<'static>> {
 }
 
 /// Every step that is due at a time.
-fn steps(ring: &mut Ring, asked: bool, now: SystemTime) -> Vec<Change> {
-    let mut asked = asked;
-    let next = || {
-        let change = ring.step(asked, DAY, now).expect("a sound clock");
-        asked = false;
-        change
-    };
+fn steps(ring: &mut Ring, now: SystemTime) -> Vec<Change> {
+    let next = || ring.step(DAY, now).expect("a sound clock");
     std::iter::from_fn(next).collect()
+}
+
+/// The same after another root was asked for.
+fn steps_when_asked(ring: &mut Ring, now: SystemTime) -> Vec<Change> {
+    ring.ask();
+    steps(ring, now)
 }
 
 #[test]
@@ -36,20 +37,20 @@ fn a_new_root_is_believed_for_longer_than_a_certificate_lives_before_it_signs() 
     let mut ring = ring();
     let first = ring.current.certificate().clone();
 
-    assert_eq!(steps(&mut ring, true, start()), [Change::Announced]);
+    assert_eq!(steps_when_asked(&mut ring, start()), [Change::Announced]);
     let both = believed(&ring);
     assert_eq!((both.len(), &both[0]), (2, &first));
     assert_eq!(ring.current.certificate(), &first);
 
-    assert_eq!(steps(&mut ring, false, start() + DAY), []);
+    assert_eq!(steps(&mut ring, start() + DAY), []);
     let turned = start() + DAY + HOUR;
-    assert_eq!(steps(&mut ring, false, turned), [Change::Turned]);
+    assert_eq!(steps(&mut ring, turned), [Change::Turned]);
     assert_eq!(ring.current.certificate(), &both[1]);
     assert_eq!(believed(&ring).len(), 2);
 
-    assert_eq!(steps(&mut ring, false, turned + DAY), []);
+    assert_eq!(steps(&mut ring, turned + DAY), []);
     let left = turned + DAY + CLOCK_SKEW * 2;
-    assert_eq!(steps(&mut ring, false, left), [Change::Left]);
+    assert_eq!(steps(&mut ring, left), [Change::Left]);
     assert_eq!(believed(&ring), [both[1].clone()]);
 }
 
@@ -58,8 +59,8 @@ fn a_root_is_replaced_by_itself_long_before_it_is_over() {
     let mut ring = ring();
     let years = |number: u32| start() + DAY * 365 * number;
 
-    assert_eq!(steps(&mut ring, false, years(7)), []);
-    assert_eq!(steps(&mut ring, false, years(8)), [Change::Announced]);
+    assert_eq!(steps(&mut ring, years(7)), []);
+    assert_eq!(steps(&mut ring, years(8)), [Change::Announced]);
 }
 
 #[test]
@@ -67,30 +68,46 @@ fn after_a_long_absence_no_time_is_lost() {
     let mut ring = ring();
     let now = start() + ROOT_LIFETIME + DAY;
 
-    let steps = steps(&mut ring, false, now);
+    let steps = steps(&mut ring, now);
 
     assert_eq!(steps, [Change::Announced, Change::Turned]);
     ring.trust(now).expect("it signs");
 }
 
 #[test]
-fn a_second_wish_during_a_rotation_starts_none() {
+fn what_is_asked_for_during_a_rotation_begins_when_it_is_over() {
     let mut ring = ring();
-    steps(&mut ring, true, start());
+    steps_when_asked(&mut ring, start());
 
-    assert_eq!(steps(&mut ring, true, start() + HOUR), []);
+    for hour in [1, 2] {
+        assert_eq!(steps_when_asked(&mut ring, start() + HOUR * hour), []);
+    }
     assert_eq!(believed(&ring).len(), 2);
+    let turned = start() + DAY + HOUR;
+    assert_eq!(steps(&mut ring, turned), [Change::Turned]);
+    // It outlives a restart.
+    let files = ring.to_files().expect("files");
+    let mut ring = Ring::from_files(&files, "test", DAY).expect("the same");
+    let left = turned + DAY + CLOCK_SKEW * 2;
+    let both = [Change::Left, Change::Announced];
+    assert_eq!(steps(&mut ring, left), both);
+
+    // Twice asked for is once asked for.
+    let turned = left + DAY + HOUR;
+    assert_eq!(steps(&mut ring, turned), [Change::Turned]);
+    let left = turned + DAY + CLOCK_SKEW * 2;
+    assert_eq!(steps(&mut ring, left), [Change::Left]);
 }
 
 #[test]
 fn certificates_that_may_live_longer_have_the_rotation_last_longer() {
     let mut ring = ring();
-    steps(&mut ring, true, start());
+    steps_when_asked(&mut ring, start());
 
-    let change = ring.step(false, DAY * 3, start()).expect("a sound clock");
+    let change = ring.step(DAY * 3, start()).expect("a sound clock");
 
     assert_eq!(change, Some(Change::Longest));
-    let step = |ring: &mut Ring, longest, now| ring.step(false, longest, now).expect("sound");
+    let step = |ring: &mut Ring, longest, now| ring.step(longest, now).expect("sound");
     assert_eq!(step(&mut ring, DAY * 3, start() + DAY * 2), None);
     // Those that were signed for three days stay so, whatever new ones are signed for.
     assert_eq!(step(&mut ring, DAY, start() + DAY * 2), None);
@@ -131,7 +148,10 @@ proptest! {
         for (hours, asked, late) in ticks {
             for hour in 0..hours {
                 now += HOUR;
-                steps(&mut ring, asked && hour == 0, now);
+                if asked && hour == 0 {
+                    ring.ask();
+                }
+                steps(&mut ring, now);
                 for (workload, late) in workloads.iter_mut().zip(late) {
                     if now >= workload.renewed + HOUR * late {
                         *workload = Workload::renew(&ring, now);

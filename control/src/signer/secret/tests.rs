@@ -93,3 +93,39 @@ async fn our_own_is_written_again_as_it_was() {
     let roots = files(&secret).remove(ring::ROOTS);
     assert_eq!(roots, Some(first.roots_pem()));
 }
+
+#[tokio::test]
+async fn a_root_that_is_asked_for_during_a_rotation_is_not_forgotten() {
+    let now = SystemTime::now();
+    let (mut keeper, requests) = keeper();
+    let mut ring = Ring::make(NAME, DAY, now).expect("a root");
+    ring.ask();
+    ring.step(DAY, now).expect("sound").expect("it begins");
+    let rotating = ring.to_files().expect("files");
+    keeper.plugged = Seen::Absent;
+    let mut seen = there(&rotating);
+    if let Seen::There(secret) = &mut seen {
+        let wish = (ROTATE.to_owned(), "again".to_owned());
+        secret.metadata.annotations = Some(BTreeMap::from([wish]));
+    }
+    keeper.own = seen;
+
+    keeper.look(now).await.expect("written");
+
+    let written = requests.lock().expect("no panic").pop().expect("a request");
+    let secret: Secret = serde_json::from_slice(&written).expect("a Secret");
+    let annotations = secret.metadata.annotations.unwrap_or_default();
+    assert!(!annotations.contains_key(ROTATE), "{annotations:?}");
+    let kept = files(&Secret {
+        data: secret.data,
+        ..Secret::default()
+    });
+    let mut kept = Ring::from_files(&kept, NAME, DAY).expect("a ring");
+    let mut changes = Vec::new();
+    for hours in 0..100 {
+        let at = now + Duration::from_secs(3_600 * hours);
+        changes.extend(kept.step(DAY, at).expect("sound"));
+    }
+    let again = [Change::Turned, Change::Left, Change::Announced];
+    assert_eq!(changes[..3], again);
+}
