@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::load::split_documents;
-use crate::problem::{Problem, Severity};
+use crate::problem::Problem;
 use crate::yaml;
 
 /// A document.
@@ -35,15 +35,7 @@ pub fn read(path: &FilePath, text: &str) -> Result<Vec<Document>, Vec<Problem>> 
                 value,
                 text: document.text.to_owned(),
             }),
-            Err(error) => problems.push(Problem {
-                severity: Severity::Error,
-                file: Arc::clone(&file),
-                line: document.line + error.place.line - 1,
-                column: error.place.column,
-                resource: String::new(),
-                path: String::new(),
-                message: error.message,
-            }),
+            Err(error) => problems.push(error.problem(&file, document.line)),
         }
     }
     match problems.is_empty() {

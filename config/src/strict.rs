@@ -74,7 +74,7 @@ pub fn parse<T: DeserializeOwned>(
         }
     };
     let value = yaml::parse(&document.text)
-        .map_err(|error| vec![document.problem(error.place, &[], error.message)])?;
+        .map_err(|error| vec![error.problem(&document.file, document.line)])?;
     let report = Report::default();
     let decoded = decode(&value, &Path::Root, Unknown::Refuse, &report);
     let found = report.into_found();

@@ -7,9 +7,13 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use crate::problem::{Problem, Severity};
 
 mod emit;
 mod places;
@@ -160,6 +164,23 @@ struct NodeSeed<'s> {
 struct KeySeed<'s> {
     state: &'s State,
     seen: &'s Map<String, Value>,
+}
+
+// === impl SyntaxError ===
+
+impl SyntaxError {
+    /// The problem of a document that begins in a line of a file, from 1.
+    pub(crate) fn problem(self, file: &Arc<Path>, line: u32) -> Problem {
+        Problem {
+            severity: Severity::Error,
+            file: Arc::clone(file),
+            line: line + self.place.line - 1,
+            column: self.place.column,
+            resource: String::new(),
+            path: String::new(),
+            message: self.message,
+        }
+    }
 }
 
 // === impl State ===

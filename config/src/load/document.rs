@@ -62,18 +62,9 @@ pub(super) fn parse(text: &str, origin: Origin<'_>) -> Parsed {
     let value = match yaml::parse(text) {
         Ok(value) => value,
         Err(error) => {
-            let problem = Problem {
-                severity: Severity::Error,
-                file: Arc::clone(origin.file),
-                line: error.place.line,
-                column: error.place.column,
-                resource: String::new(),
-                path: String::new(),
-                message: error.message,
-            };
             return Parsed {
                 items: Vec::new(),
-                problems: vec![problem],
+                problems: vec![error.problem(origin.file, 1)],
             };
         }
     };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Input;
 use crate::load::split_documents;
-use crate::problem::{Problem, Severity};
+use crate::problem::Problem;
 use crate::strict;
 use crate::yaml;
 
@@ -97,15 +97,7 @@ pub(super) fn read(
                 let whole = Document::new(&file, document.line, document.text, value);
                 documents.extend(whole.with(comments).parts());
             }
-            Err(error) => problems.push(Problem {
-                severity: Severity::Error,
-                file: Arc::clone(&file),
-                line: document.line + error.place.line - 1,
-                column: error.place.column,
-                resource: String::new(),
-                path: String::new(),
-                message: error.message,
-            }),
+            Err(error) => problems.push(error.problem(&file, document.line)),
         }
     }
     if let Some(last) = documents.last_mut() {
