@@ -5,8 +5,8 @@
 //! `audit`.
 
 pub(crate) mod announce;
-mod failure;
 pub(crate) mod folder;
+mod outlet;
 pub(crate) mod ring;
 pub(crate) mod secret;
 pub(crate) mod trust;

@@ -11,7 +11,7 @@ use authority::AuthorityError;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::failure::Failure;
+use super::outlet::Outlet;
 use super::ring::{self, Change, Files, Ring};
 use super::trust::{Trust, TrustError};
 use crate::state_dir::{StateDir, StateError};
@@ -39,7 +39,6 @@ pub(crate) struct Keeper {
     longest: Duration,
     /// What was read last and is in use.
     used: Option<Files>,
-    failure: Failure,
 }
 
 /// Why there is no authority.
@@ -63,7 +62,6 @@ impl Keeper {
             dir,
             longest,
             used: None,
-            failure: Failure::default(),
         }
     }
 
@@ -80,6 +78,7 @@ impl Keeper {
     /// Follows what changes in the folder and does what is due, for ever. With something that cannot be
     /// used what was before stays.
     pub(crate) async fn run(mut self, trust: watch::Sender<Option<Arc<Trust>>>) {
+        let mut outlet = Outlet::new(trust);
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -93,16 +92,7 @@ impl Keeper {
                 return;
             };
             self = keeper;
-            match looked {
-                Ok(Some(new)) => {
-                    self.failure.is_over();
-                    trust.send_replace(Some(Arc::new(new)));
-                }
-                Ok(None) => self.failure.is_over(),
-                Err(error) => self
-                    .failure
-                    .tell("the authority stays as it was", error.into()),
-            }
+            outlet.take(looked);
         }
     }
 

@@ -24,7 +24,7 @@ use prometheus::{IntGauge, Registry};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, error::Elapsed, interval, timeout};
 
-use super::failure::Failure;
+use super::outlet::Outlet;
 use super::ring::{self, Change, Files, Ring};
 use super::trust::{Trust, TrustError};
 
@@ -55,7 +55,6 @@ pub(crate) struct Keeper {
     plugged: Seen,
     own: Seen,
     used: Option<Used>,
-    failure: Failure,
     failing: IntGauge,
 }
 
@@ -113,7 +112,6 @@ impl Keeper {
             plugged: Seen::Unknown,
             own: Seen::Unknown,
             used: None,
-            failure: Failure::default(),
             failing,
         })
     }
@@ -121,6 +119,7 @@ impl Keeper {
     /// Follows both Secrets and does what is due, for ever. With something that cannot be used what
     /// was before stays.
     pub(crate) async fn run(mut self, trust: watch::Sender<Option<Arc<Trust>>>) {
+        let mut outlet = Outlet::new(trust);
         let mut plugged = std::pin::pin!(self.follow(PLUGGED));
         let mut own = std::pin::pin!(self.follow(OWN));
         let mut ticks = interval(LOOK_EVERY);
@@ -133,16 +132,7 @@ impl Keeper {
             }
             let looked = self.look(SystemTime::now()).await;
             self.failing.set(i64::from(looked.is_err()));
-            match looked {
-                Ok(Some(new)) => {
-                    self.failure.is_over();
-                    trust.send_replace(Some(Arc::new(new)));
-                }
-                Ok(None) => self.failure.is_over(),
-                Err(error) => self
-                    .failure
-                    .tell("the authority stays as it was", error.into()),
-            }
+            outlet.take(looked);
         }
     }
 
