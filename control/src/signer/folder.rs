@@ -3,11 +3,14 @@
 //! `cacerts/` has an authority from elsewhere, in the files of Istio's Secret of that name. Without it
 //! there is one of our own in `authority.json`, made at the first start. A file `rotate-root` has its
 //! root replaced. What workloads are to believe is in `root-cert.pem`.
+//!
+//! If `cacerts/` vanishes what it had goes on signing, and that is told: another root would be believed by
+//! nobody. Only a start without it takes our own.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use authority::AuthorityError;
+use authority::{AuthorityError, Bundle};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -37,8 +40,14 @@ pub(crate) struct Keeper {
     dir: StateDir,
     /// The longest that certificates may live.
     longest: Duration,
-    /// What was read last and is in use.
-    used: Option<Files>,
+    used: Option<Used>,
+}
+
+/// What was read last and is in use, by where it is from.
+#[derive(Debug, PartialEq, Eq)]
+enum Used {
+    Plugged(Files),
+    Own(Files),
 }
 
 /// Why there is no authority.
@@ -48,6 +57,8 @@ pub(crate) enum KeepError {
     State(#[from] StateError),
     #[error("{0}")]
     Trust(&'static str, #[source] TrustError),
+    #[error("{PLUGGED}/ is gone, and what it had is in use until a restart")]
+    Gone,
     #[error("{AUTHORITY} cannot be read")]
     Unreadable,
     #[error("cannot make a root")]
@@ -98,14 +109,22 @@ impl Keeper {
 
     /// What is to be used from now on, if it is not what was used before.
     fn look(&mut self, now: SystemTime) -> Result<Option<Trust>, KeepError> {
-        if let Some(files) = self.plugged()? {
-            if self.used.as_ref() == Some(&files) {
-                return Ok(None);
+        match (self.plugged()?, &self.used) {
+            (Some(files), used) => {
+                let read = Used::Plugged(files.clone());
+                if used.as_ref() == Some(&read) {
+                    return Ok(None);
+                }
+                let trust = ring::plugged(&files, now);
+                let trust = trust.map_err(|error| KeepError::Trust(PLUGGED, error))?;
+                self.take(read, trust).map(Some)
             }
-            let trust = ring::plugged(&files, now);
-            let trust = trust.map_err(|error| KeepError::Trust(PLUGGED, error))?;
-            return self.take(files, trust).map(Some);
+            (None, Some(Used::Plugged(_))) => Err(KeepError::Gone),
+            (None, Some(Used::Own(_)) | None) => self.look_at_own(now),
         }
+    }
+
+    fn look_at_own(&mut self, now: SystemTime) -> Result<Option<Trust>, KeepError> {
         let own = |error| KeepError::Trust(AUTHORITY, error);
         let _lock = self.dir.lock()?;
         let kept = self.dir.read(AUTHORITY)?;
@@ -134,11 +153,12 @@ impl Keeper {
         let files = ring.to_files().map_err(own)?;
         self.keep(before.as_ref(), &files)?;
         changes.into_iter().for_each(Change::tell);
-        if self.used.as_ref() == Some(&files) {
+        let read = Used::Own(files);
+        if self.used.as_ref() == Some(&read) {
             return Ok(None);
         }
         let trust = ring.trust(now).map_err(own)?;
-        self.take(files, trust).map(Some)
+        self.take(read, trust).map(Some)
     }
 
     /// Writes our own authority if it is another than before.
@@ -151,12 +171,20 @@ impl Keeper {
         Ok(())
     }
 
-    fn take(&mut self, files: Files, trust: Trust) -> Result<Trust, KeepError> {
+    fn take(&mut self, read: Used, trust: Trust) -> Result<Trust, KeepError> {
         let roots = trust.roots_pem();
-        if self.dir.read(ROOTS)?.as_ref() != Some(&roots) {
+        let before = self.dir.read(ROOTS)?;
+        if before.as_ref() != Some(&roots) {
             self.dir.replace(ROOTS, &roots)?;
         }
-        self.used = Some(files);
+        let believed = before.and_then(|text| Bundle::from_pem(&text).ok());
+        if believed.is_some_and(|before| !trust.shares_root(&before)) {
+            tracing::warn!(
+                target: "audit",
+                "another authority than before: who believes only {ROOTS} as it was believes nothing of it"
+            );
+        }
+        self.used = Some(read);
         Ok(trust)
     }
 
@@ -287,5 +315,16 @@ mod tests {
 
         assert_eq!(trust.roots_pem(), root.chain_pem());
         assert_eq!(trust.authority.certificate(), below.certificate());
+        let believed = || fs::read_to_string(folder.path().join("state/root-cert.pem"));
+        assert_eq!(believed().expect("written"), root.chain_pem());
+
+        // When it vanishes nothing else is taken, and its coming back is no news.
+        let aside = folder.path().join("aside");
+        fs::rename(&plugged, &aside).expect("moved away");
+        let error = keeper.look(now).expect_err("it is told");
+        assert!(matches!(error, KeepError::Gone), "{error}");
+        assert_eq!(believed().expect("written"), root.chain_pem());
+        fs::rename(&aside, &plugged).expect("moved back");
+        assert!(keeper.look(now).expect("it is back").is_none());
     }
 }

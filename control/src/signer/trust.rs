@@ -69,6 +69,12 @@ impl Trust {
         }
     }
 
+    /// Whether one of these roots is still believed.
+    pub(crate) fn shares_root(&self, roots: &Bundle) -> bool {
+        let mut roots = roots.roots().iter();
+        roots.any(|root| self.roots.roots().contains(root))
+    }
+
     fn verifies(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), rustls::Error> {
         let none = rustls::Error::NoCertificatesPresented;
         let (leaf, above) = chain.split_first().ok_or(none)?;
