@@ -32,7 +32,7 @@ pub use feed::Acknowledged;
 use feed::{Feed, Removals};
 use remarks::Remarks;
 
-/// Most names in one request. A proxy that comes back says what it has in one.
+/// Most names in one request. A proxy that comes back with more than fits says what it has in several.
 const NAMES_MAX: usize = 100_000;
 /// Most bytes of a name: kind, namespace and name with what Kubernetes allows of each.
 const NAME_BYTES_MAX: usize = 600;

@@ -31,8 +31,7 @@ mod tests;
 use node::{Peer, Refused};
 use pace::Pace;
 
-/// Most bytes of a request. A proxy that comes back names all that it has: ten thousand resources with the
-/// longest names that Kubernetes allows, or some forty thousand with usual ones.
+/// Most bytes of a request. A proxy that comes back names all that it has, in several requests if need be.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a stream may take to say who it is for.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -25,6 +25,8 @@ const STRANGERS_MAX: usize = 4_096;
 pub(super) struct Feed {
     is_subscribed: bool,
     has: FxHashMap<Name, Arc<str>>,
+    /// How many of those that the proxy came with there are not.
+    strangers: usize,
     on_its_way: Option<OnItsWay>,
     /// Whether there may be something to tell.
     is_stale: bool,
@@ -67,16 +69,19 @@ pub(super) enum Removals {
 // === impl Feed ===
 
 impl Feed {
-    /// Takes a request in. The first says what the proxy has from before.
+    /// Takes a request in. Until it subscribes they say what the proxy has from before: in parts, if that is
+    /// more than fits into one.
     pub(super) fn hear(
         &mut self,
         request: &DeltaDiscoveryRequest,
         generation: &Generation,
     ) -> Option<Acknowledged> {
         if !self.is_subscribed {
-            self.is_subscribed = true;
+            let versions = &request.initial_resource_versions;
+            self.begin_with(versions, generation);
+            self.is_subscribed =
+                versions.is_empty() || !request.resource_names_subscribe.is_empty();
             self.is_stale = true;
-            self.begin_with(&request.initial_resource_versions, generation);
         }
         let acknowledged = acknowledge(&mut self.on_its_way, &request.response_nonce)?;
         if acknowledged.is_complete {
@@ -87,7 +92,6 @@ impl Feed {
 
     /// Takes in what the proxy has from before, sharing with everyone what is the same.
     fn begin_with(&mut self, versions: &HashMap<String, String>, generation: &Generation) {
-        let mut strangers = 0;
         for (name, version) in versions {
             let Ok(name) = name.parse::<Name>() else {
                 continue;
@@ -98,8 +102,10 @@ impl Feed {
                     let version = is_same.then(|| Arc::clone(&entry.version));
                     self.has.insert(name.clone(), version.unwrap_or_default());
                 }
-                None if strangers < STRANGERS_MAX || generation.refused.contains_key(&name) => {
-                    strangers += 1;
+                None if self.strangers < STRANGERS_MAX
+                    || generation.refused.contains_key(&name) =>
+                {
+                    self.strangers += 1;
                     self.has.insert(name, Arc::from(version.as_str()));
                 }
                 None => self.has_more = true,
@@ -112,7 +118,7 @@ impl Feed {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.has_more
+        self.is_subscribed && self.has_more
     }
 
     pub(super) fn is_subscribed(&self) -> bool {

@@ -57,6 +57,7 @@ impl Table {
             .map(|(name, version)| ((*name).to_owned(), (*version).to_owned()));
         self.hear(&DeltaDiscoveryRequest {
             type_url: type_url.to_owned(),
+            resource_names_subscribe: vec!["*".to_owned()],
             initial_resource_versions: has.collect(),
             ..DeltaDiscoveryRequest::default()
         });
@@ -201,6 +202,50 @@ fn whoever_comes_back_is_told_the_difference() {
             "+host:reviews".to_owned()
         ]
     );
+}
+
+#[test]
+fn what_a_proxy_has_may_be_said_in_several_requests() {
+    let mut first = Table::new(MESH);
+    first.ask(&["host:reviews"]);
+    first.subscribe(RESOURCES, &[]);
+    first.subscribe(ENDPOINTS, &[]);
+    let endpoints = versions(&first.tell().expect("endpoints"));
+    let resources = versions(&first.tell().expect("resources"));
+    let mut again = Table::new(MESH);
+    again.ask(&["host:reviews"]);
+    let part = |version: &str, names: std::ops::Range<usize>| DeltaDiscoveryRequest {
+        type_url: RESOURCES.to_owned(),
+        initial_resource_versions: names
+            .map(|it| {
+                (
+                    format!("VirtualService/default/gone-{it}"),
+                    version.to_owned(),
+                )
+            })
+            .collect(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    again.subscribe(ENDPOINTS, &[(SLICE, &endpoints[SLICE])]);
+    again.settle();
+
+    for begin in [0, 3_000, 6_000] {
+        again.hear(&part("1", begin..begin + 3_000));
+        assert_eq!(again.told(), [ENDPOINTS; 0], "it has more to say");
+        assert!(!again.session.is_to_come_again(), "it has more to say");
+    }
+    again.subscribe(RESOURCES, &[(SERVICE, &resources[SERVICE])]);
+
+    // However it is said, only so much is kept of what there is not.
+    assert_eq!(again.session.has().count(), 4_096 + 2);
+    let told = again.settle();
+    assert!(
+        told.iter()
+            .all(|it| !it.starts_with(&format!("+{SERVICE}")))
+    );
+    let gone = told.iter().filter(|it| it.contains("/gone-"));
+    assert_eq!(gone.count(), 4_096);
+    assert!(again.session.is_to_come_again());
 }
 
 #[test]

@@ -425,7 +425,7 @@ fn not_every_refusal_is_logged() {
 }
 
 #[test]
-fn a_proxy_with_ten_thousand_resources_of_the_longest_names_can_come_back() {
+fn ten_thousand_resources_of_the_longest_names_fit_into_a_request() {
     let versions = (0..10_000).map(|number| {
         let (namespace, name) = ("n".repeat(63), "r".repeat(248));
         let name = format!("RequestAuthentication/{namespace}/{name}{number:05}");

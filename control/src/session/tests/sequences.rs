@@ -268,6 +268,7 @@ impl World {
             let versions = held.map(|(name, (version, _))| (name.clone(), version.clone()));
             self.hear(&DeltaDiscoveryRequest {
                 type_url: type_url.to_owned(),
+                resource_names_subscribe: vec!["*".to_owned()],
                 initial_resource_versions: versions.collect(),
                 ..DeltaDiscoveryRequest::default()
             });

@@ -1,6 +1,7 @@
 //! Following one control plane after another: what is subscribed, what is received, and what is said
 //! of it.
 
+mod open;
 mod receive;
 
 use std::convert::Infallible;
@@ -154,8 +155,11 @@ impl Follower {
         let mut connection = self.connector.connect(target).await?;
         let (sender, messages) = Messages::channel();
         let mut stream = Stream::new(sender);
-        self.open(&mut stream).await?;
-        let mut body = self.connector.call(&mut connection, PATH, messages).await?;
+        // Together, as more may be to be said than may wait until somebody reads it.
+        let called = self.connector.call(&mut connection, PATH, messages);
+        let (opened, called) = tokio::join!(self.open(&mut stream), called);
+        let mut body = called?;
+        opened?;
         self.connected(target);
         let mut frames = Frames::new(MESSAGE_BYTES_MAX);
         loop {
@@ -183,39 +187,6 @@ impl Follower {
                 () = until(stream.hangs_at()) => return Err(Ended::Silent),
             }
         }
-    }
-
-    /// Subscribes on a new stream. Demands come first: what is needed to meet them is not to be taken
-    /// away because the control plane does not know of them yet.
-    async fn open(&mut self, stream: &mut Stream) -> Result<(), Ended> {
-        self.take_demands();
-        let demands: Vec<String> = {
-            let state = self.shared.locked();
-            state.book.iter().map(|(it, _)| it.to_string()).collect()
-        };
-        let mut node = Some(&self.node);
-        if !demands.is_empty() {
-            stream.awaits = Some(Instant::now());
-            let request = Request {
-                node: node.take(),
-                type_url: wire::DEMANDS,
-                subscribe: demands,
-                ..Request::default()
-            };
-            stream.send(&request).await?;
-        }
-        for share in SHARES {
-            let versions = self.shared.locked().store.versions(share);
-            let request = Request {
-                node: node.take(),
-                type_url: share.type_url(),
-                subscribe: vec!["*".to_owned()],
-                versions,
-                ..Request::default()
-            };
-            stream.send(&request).await?;
-        }
-        Ok(())
     }
 
     fn connected(&mut self, target: &Target) {
