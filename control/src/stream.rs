@@ -33,6 +33,8 @@ use pace::Pace;
 
 /// Most bytes of a request. A proxy that comes back names all that it has, in several requests if need be.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most requests that are answered together. A proxy that asks without end is not to occupy a thread.
+const REQUESTS_AT_ONCE_MAX: usize = 256;
 /// How long a stream may take to say who it is for.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -291,7 +293,10 @@ impl Driver {
             }
         }
         // Those that came together are answered together.
-        while let Some(request) = self.incoming.message().now_or_never() {
+        for _ in 0..REQUESTS_AT_ONCE_MAX {
+            let Some(request) = self.incoming.message().now_or_never() else {
+                break;
+            };
             let request = request.map_err(|_| None)?.ok_or(None)?;
             self.hear(&request)?;
         }
