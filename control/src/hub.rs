@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::event::Event;
+use crate::identity::Counted;
 use crate::index::{self, Change, Generation, Touched};
 use crate::limit::{Limiter, Rate};
 use crate::scope::{Proxy, Scope};
@@ -47,8 +48,9 @@ const TEND_EVERY: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Most streams at once.
     pub streams_max: usize,
-    /// Most streams at once of one identity from one address; without TLS, from one address. A pod has one,
-    /// and another while it connects anew; on a host several proxies may have one identity.
+    /// Most streams at once of one pod that showed its token; else of one identity from one address, and
+    /// without TLS from one address. A pod has one, and another while it connects anew; on a host several
+    /// proxies may have one identity.
     pub streams_each_max: usize,
     /// Age at which a stream is ended so that its proxy connects anew, perhaps elsewhere: after a
     /// replica came back nobody would otherwise. A tenth of it is left to chance.
@@ -292,14 +294,9 @@ impl Hub {
         self.draining.subscribe()
     }
 
-    /// Counts a stream of somebody, by what he proved and where he is.
-    pub(crate) fn take_share(
-        &self,
-        identity: &str,
-        address: Option<SocketAddr>,
-    ) -> Result<Share, NoSeat> {
-        let address = address.map(|it| it.ip().to_canonical());
-        self.shares.take(identity, address).ok_or(NoSeat::Share)
+    /// Counts a stream for somebody.
+    pub(crate) fn take_share(&self, of: Counted) -> Result<Share, NoSeat> {
+        self.shares.take(of).ok_or(NoSeat::Share)
     }
 
     /// A seat for a proxy, until some time.

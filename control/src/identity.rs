@@ -41,6 +41,19 @@ pub enum Proof {
     Token,
 }
 
+/// Whom it is counted for what a caller does and has.
+///
+/// An identity at an address is one pod, mostly. But there may be hundreds of one Deployment behind one
+/// address, on the network of their node or behind address translation: they are told apart by tokens that
+/// are bound to them. Certificates say nothing of pods.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Counted {
+    /// A pod: its identity and its name.
+    Pod(Arc<str>, Arc<str>),
+    /// Whoever has an identity at an address. It is empty where none was proved.
+    At(Arc<str>, Option<IpAddr>),
+}
+
 /// Why nobody is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -118,6 +131,18 @@ const ATTEMPTS: Rate = Rate {
 const ADDRESSES_MAX: usize = 16_384;
 /// Longest token; Kubernetes' have 1 to 2 KiB.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+// === impl Counted ===
+
+impl Counted {
+    pub(crate) fn of(id: Option<&SpiffeId>, pod: Option<&Arc<str>>, from: Option<IpAddr>) -> Self {
+        let id = id.map(SpiffeId::shared).unwrap_or_default();
+        match pod {
+            Some(pod) => Self::Pod(id, Arc::clone(pod)),
+            None => Self::At(id, from.map(|ip| ip.to_canonical())),
+        }
+    }
+}
 
 // === impl Identifier ===
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 use x509_parser::parse_x509_certificate;
 
-use crate::identity::Caller;
+use crate::identity::{Caller, Counted};
 use crate::limit::{Limiter, Rate};
 use crate::proto::ca::istio_certificate_service_server::IstioCertificateService;
 use crate::proto::ca::{IstioCertificateRequest, IstioCertificateResponse};
@@ -42,7 +42,7 @@ pub(crate) struct Signer {
     trust: watch::Receiver<Option<Arc<Trust>>>,
     lifetimes: Lifetimes,
     overall: Limiter<()>,
-    each: Limiter<(Arc<str>, IpAddr)>,
+    each: Limiter<Counted>,
     refusals_told: Limiter<()>,
     signed: IntCounter,
     refused: IntCounterVec,
@@ -76,14 +76,14 @@ const OVERALL: Rate = Rate {
     burst: 5_000,
     every: Duration::from_millis(2),
 };
-/// How often one identity may ask from one address: again when an attempt failed, or a pod starts
-/// anew; in the end twice in the life of a certificate.
+/// How often one pod may ask that shows its token, else one identity from one address: again when an attempt
+/// failed, or a pod starts anew; in the end twice in the life of a certificate.
 const EACH: Rate = Rate {
     burst: 20,
     every: Duration::from_secs(3),
 };
-/// Pairs of identity and address that are told apart.
-const PAIRS_MAX: usize = 32_768;
+/// How many of them are told apart.
+const CALLERS_MAX: usize = 32_768;
 /// How often a refusal is logged, so that nobody fills a disk; the counter has all.
 const TOLD: Rate = Rate {
     burst: 50,
@@ -115,7 +115,7 @@ impl Signer {
             trust,
             lifetimes,
             overall: Limiter::new(OVERALL, 1),
-            each: Limiter::new(EACH, PAIRS_MAX),
+            each: Limiter::new(EACH, CALLERS_MAX),
             refusals_told: Limiter::new(TOLD, 1),
             signed,
             refused,
@@ -131,7 +131,8 @@ impl Signer {
         now: SystemTime,
     ) -> Result<(Issued, Arc<Trust>), SignError> {
         let instant = Instant::now();
-        let admitted = self.each.admit((caller.id.shared(), from), instant);
+        let counted = Counted::of(Some(&caller.id), caller.pod.as_ref(), Some(from));
+        let admitted = self.each.admit(counted, instant);
         let admitted = admitted.and_then(|()| self.overall.admit((), instant));
         admitted.map_err(|_| SignError::TooMany)?;
         let lifetime = self.lifetimes.grant(asked.validity_duration)?;

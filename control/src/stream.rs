@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::hub::{About, Hub, NoSeat, Place, Share, Woken};
+use crate::identity::Proof;
 use crate::index::Generation;
 use crate::proto::discovery::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
@@ -78,8 +79,8 @@ impl AggregatedDiscoveryService for Discovery {
         }
         let peer = Peer::of(&request);
         // Before anything is read, so that those that say nothing count.
-        let share = self.hub.take_share(&peer.identity(), peer.address);
-        let share = share.map_err(|none| turn_away(&self.hub, none))?;
+        let share = self.hub.take_share(peer.counted());
+        let share = share.map_err(|none| turn_away(&self.hub, &peer, none))?;
         let opening = Opening {
             hub: Arc::clone(&self.hub),
             peer,
@@ -179,7 +180,7 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
     let age_max = hub.settings().stream_age_max;
     let ends_at = now + age_max.mul_f64(0.9 + fastrand::f64() / 10.0);
     let place = hub.take_seat(proxy, about, ends_at);
-    let place = place.map_err(|none| turn_away(&hub, none))?;
+    let place = place.map_err(|none| turn_away(&hub, &peer, none))?;
     let (mut generations, mut draining) = (hub.generations(), hub.draining());
     let is_ready = tokio::select! {
         first = generations.wait_for(Option::is_some) => first.is_ok(),
@@ -203,10 +204,16 @@ async fn open(opening: Opening) -> Result<Box<Driver>, Status> {
     Ok(driver)
 }
 
-/// Whoever finds no room here may find some elsewhere.
-fn turn_away(hub: &Hub, none: NoSeat) -> Status {
+/// Whoever finds no room here may find some elsewhere. Of several pods that nothing but their tokens tells
+/// apart, one that showed a certificate is to come again with its token.
+fn turn_away(hub: &Hub, peer: &Peer, none: NoSeat) -> Status {
     hub.counters().refused(none.reason());
-    Status::unavailable("try another")
+    match none {
+        NoSeat::Share if peer.proof == Some(Proof::Certificate) => {
+            Status::unauthenticated("too many of this identity at this address: show a token")
+        }
+        NoSeat::Share | NoSeat::Full | NoSeat::Draining => Status::unavailable("try another"),
+    }
 }
 
 /// Who is refused learns that he is; the log says why.

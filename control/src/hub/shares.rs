@@ -1,26 +1,24 @@
 //! How many streams one caller has, so that none takes the room of all others.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-/// Who has a stream: what he proved, empty if nothing, and his address.
-type Caller = (String, Option<IpAddr>);
+use crate::identity::Counted;
 
 /// Streams by who has them.
 #[derive(Debug)]
 pub(crate) struct Shares {
     each_max: usize,
     /// Held only while a stream comes or goes.
-    taken: Mutex<FxHashMap<Caller, usize>>,
+    taken: Mutex<FxHashMap<Counted, usize>>,
 }
 
 /// One stream that is counted; no longer when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     shares: Arc<Shares>,
-    of: Caller,
+    of: Counted,
 }
 
 // === impl Shares ===
@@ -34,8 +32,7 @@ impl Shares {
     }
 
     /// Counts one more; none if that is too many.
-    pub(super) fn take(self: &Arc<Self>, identity: &str, address: Option<IpAddr>) -> Option<Share> {
-        let of = (identity.to_owned(), address);
+    pub(super) fn take(self: &Arc<Self>, of: Counted) -> Option<Share> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.get(&of).copied().unwrap_or_default();
         if count >= self.each_max {
@@ -65,21 +62,28 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+
+    fn at(identity: &str, last: u8) -> Counted {
+        let address = IpAddr::from([10, 0, 0, last]);
+        Counted::At(identity.into(), Some(address))
+    }
 
     #[test]
     fn one_caller_takes_no_more_than_his_share() {
         let shares = Shares::new(2);
-        let [here, there] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
-        let first = shares.take("a", here).expect("room");
-        let second = shares.take("a", here).expect("room");
+        let first = shares.take(at("a", 1)).expect("room");
+        let second = shares.take(at("a", 1)).expect("room");
 
-        assert!(shares.take("a", here).is_none());
-        let others = [("a", there), ("b", here), ("", here)];
-        let others = others.map(|(identity, at)| shares.take(identity, at));
+        assert!(shares.take(at("a", 1)).is_none());
+        let pod = Counted::Pod("a".into(), "a-1".into());
+        let others = [at("a", 2), at("b", 1), at("", 1), pod];
+        let others = others.map(|it| shares.take(it));
         assert!(others.iter().all(Option::is_some));
         drop(first);
-        let again = shares.take("a", here).expect("given back");
+        let again = shares.take(at("a", 1)).expect("given back");
         drop((second, again, others));
         assert!(shares.taken.lock().expect("nobody panicked").is_empty());
     }

@@ -127,4 +127,12 @@ fn whoever_asks_too_often_is_refused_and_nobody_else_is() {
     issue(2).expect("another pod of the same account");
     let other = signer.issue(&caller("db"), from(1), &asks("db", 0), now);
     other.expect("another account on the same host");
+    // Behind address translation all pods of a Deployment come from one address.
+    let pod = Caller {
+        pod: Some("web-2".into()),
+        proof: Proof::Token,
+        ..caller("web")
+    };
+    let other = signer.issue(&pod, from(1), &asked, now);
+    other.expect("a pod that its token tells from others");
 }

@@ -10,7 +10,7 @@ use prost_types::Struct;
 use prost_types::value::Kind;
 use tonic::Request;
 
-use crate::identity::Caller;
+use crate::identity::{Caller, Counted, Proof};
 use crate::proto::discovery::Node;
 use crate::scope::Proxy;
 
@@ -27,6 +27,8 @@ pub(super) struct Peer {
     pub(super) identity: Option<SpiffeId>,
     /// The pod that its token is bound to, if it is to one.
     pub(super) pod: Option<Arc<str>>,
+    /// How it proved all that.
+    pub(super) proof: Option<Proof>,
     /// Its address.
     pub(super) address: Option<SocketAddr>,
 }
@@ -56,8 +58,15 @@ impl Peer {
         Self {
             identity: caller.map(|it| it.id.clone()),
             pod: caller.and_then(|it| it.pod.clone()),
+            proof: caller.map(|it| it.proof),
             address: request.remote_addr(),
         }
+    }
+
+    /// Whom its streams are counted for.
+    pub(super) fn counted(&self) -> Counted {
+        let address = self.address.map(|it| it.ip());
+        Counted::of(self.identity.as_ref(), self.pod.as_ref(), address)
     }
 
     /// What it proved, as text; empty if nothing.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use config::spiffe::SpiffeId;
 use config::wire::{DEMANDS, ENDPOINTS, RESOURCES};
 use prometheus::Registry;
 use prost_types::Struct;
@@ -15,6 +16,7 @@ use super::*;
 use crate::event::Event;
 use crate::fixture::{index, next, objects};
 use crate::hub::Settings;
+use crate::identity::Caller;
 use crate::index::Index;
 use crate::proto::discovery::Node;
 use crate::proto::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -366,6 +368,42 @@ async fn nobody_has_more_streams_than_his_share_even_if_they_say_nothing() {
     let mut again = control.connect("web-2.default").await;
     again.settle().await;
     assert_eq!(control.hub.proxies().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_one_identity_behind_one_address_are_told_apart_by_their_tokens() {
+    let control = Control::new(Settings {
+        streams_each_max: 2,
+        ..Settings::default()
+    });
+    let mut senders = Vec::new();
+    let mut call = async |proof, pod: Option<&str>| {
+        let (sender, requests) = mpsc::channel::<DeltaDiscoveryRequest>(1);
+        senders.push(sender);
+        let mut request = Request::new(ReceiverStream::new(requests));
+        request.extensions_mut().insert(Caller {
+            id: SpiffeId::workload("cluster.local", "default", "web").expect("an identity"),
+            pod: pod.map(Into::into),
+            proof,
+        });
+        let mut service = AggregatedDiscoveryServiceClient::new(service(Arc::clone(&control.hub)));
+        service.delta_aggregated_resources(request).await
+    };
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(call(Proof::Certificate, None).await.expect("room"));
+    }
+
+    let by_certificate = call(Proof::Certificate, None).await.expect_err("too many");
+
+    assert_eq!(by_certificate.code(), tonic::Code::Unauthenticated);
+    for pod in ["web-1", "web-1", "web-2", "web-2"] {
+        held.push(call(Proof::Token, Some(pod)).await.expect("room"));
+    }
+    let by_token = call(Proof::Token, Some("web-1"))
+        .await
+        .expect_err("one pod");
+    assert_eq!(by_token.code(), tonic::Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ fn peer(identity: &str, pod: Option<&str>) -> Peer {
     Peer {
         identity: Some(SpiffeId::parse(identity).expect("an identity")),
         pod: pod.map(Into::into),
+        proof: None,
         address: None,
     }
 }
