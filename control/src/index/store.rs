@@ -343,15 +343,18 @@ impl Index {
         let at = |it: Option<&Resource>| it.map(addresses).unwrap_or_default();
         let (left, taken) = (at(before), at(after));
         let moved = was != is;
-        for ip in left.iter().filter(|ip| moved || !taken.contains(*ip)) {
-            if let Some(key) = &was {
-                // Another slice of the service may have it too.
-                if !self.has_endpoint_at(key, *ip) {
-                    remove_from(&mut self.served_at, ip, key);
-                }
+        let gone = left.iter().filter(|ip| moved || !taken.contains(*ip));
+        let gone: Vec<&IpAddr> = gone.collect();
+        if let Some(key) = was.as_ref().filter(|_| !gone.is_empty()) {
+            // Another slice of the service may have it too. Each of them is read once, not once for each
+            // address: a large service has hundreds of slices with a hundred addresses.
+            let others = self.addresses_of(key);
+            for ip in gone.iter().filter(|ip| !others.contains(**ip)) {
+                remove_from(&mut self.served_at, ip, key);
             }
-            self.news.change.touched.insert(Touched::Address(*ip));
         }
+        let touched = gone.into_iter().map(|ip| Touched::Address(*ip));
+        self.news.change.touched.extend(touched);
         for ip in taken.iter().filter(|ip| moved || !left.contains(*ip)) {
             if let Some(key) = &is {
                 add_to(&mut self.served_at, ip, key);
@@ -362,14 +365,14 @@ impl Index {
         self.news.change.touched.extend(services);
     }
 
-    fn has_endpoint_at(&self, service: &ServiceKey, ip: IpAddr) -> bool {
-        let slices = self
-            .slices
-            .get(service)
-            .into_iter()
-            .flat_map(|it| it.iter());
-        let mut entries = slices.filter_map(|name| self.entries.get(name));
-        entries.any(|entry| addresses(&entry.resource).contains(&ip))
+    /// Addresses of all endpoints of a service.
+    fn addresses_of(&self, service: &ServiceKey) -> FxHashSet<IpAddr> {
+        let slices = self.slices.get(service);
+        let slices = slices.into_iter().flat_map(|it| it.iter());
+        let entries = slices.filter_map(|name| self.entries.get(name));
+        entries
+            .flat_map(|entry| addresses(&entry.resource))
+            .collect()
     }
 }
 
