@@ -154,12 +154,25 @@ impl<'g> Gatherer<'g> {
         }
     }
 
+    /// Adds a service, and those without which it would be another.
+    pub(super) fn service(&mut self, service: &Arc<Service>) {
+        let (mesh, viewer) = (self.mesh(), self.viewer());
+        // No recursion: whoever may write services can have any number of them bring along each other.
+        let mut waiting = vec![service];
+        while let Some(service) = waiting.pop() {
+            if !self.services.insert(Arc::as_ptr(service)) {
+                continue;
+            }
+            self.service_alone(service);
+            waiting.extend(mesh.sharing_addresses(viewer, service));
+            // Its address has to be the same in every part of the mesh.
+            waiting.extend(mesh.rivals(viewer, service));
+        }
+    }
+
     /// Adds a service: what it is made of, its endpoints, the rules for it, what its workloads take, and
     /// all that governs traffic by its name.
-    pub(super) fn service(&mut self, service: &Arc<Service>) {
-        if !self.services.insert(Arc::as_ptr(service)) {
-            return;
-        }
+    fn service_alone(&mut self, service: &Service) {
         let mesh = self.mesh();
         for source in &service.sources {
             self.resource(source);
@@ -175,13 +188,6 @@ impl<'g> Gatherer<'g> {
                 }
                 _ => {}
             }
-        }
-        for other in mesh.sharing_addresses(self.viewer(), service) {
-            self.service(other);
-        }
-        // Its address has to be the same in every part of the mesh.
-        for rival in mesh.rivals(self.viewer(), service) {
-            self.service(rival);
         }
         self.rules(&service.host, &service.namespace);
         if self.reached.insert(service.namespace.clone()) {

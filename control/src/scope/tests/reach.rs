@@ -288,3 +288,29 @@ spec: {hosts: [Api.example.com], http: [{route: [{destination: {host: API.Exampl
     let needed = needed(entry, &web, &["host:api.example.com"]);
     assert_eq!(needed, ["ServiceEntry/api", "VirtualService/api"]);
 }
+
+#[test]
+fn any_number_of_services_may_have_one_address() {
+    let entry = |number| {
+        format!(
+            "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: e{number}}}
+spec: {{hosts: [e{number}.test], addresses: [240.240.0.1], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: DNS}}
+"
+        )
+    };
+    let entries: Vec<String> = (0..1_000).map(entry).collect();
+    let generation = generation(&entries.join("---\n"));
+    let web = proxy("default", &["app=web"]);
+    let asked = demand("host:e0.test");
+    // Indexes are made when they are first asked for, whoever asks.
+    scope(&generation, &web, []);
+
+    // Of a thread's memory it needs no more than for one.
+    let small = std::thread::Builder::new().stack_size(256 * 1024);
+    let found = small.spawn(move || scope(&generation, &web, [&asked]).resources.len());
+
+    let found = found.expect("a thread").join().expect("no panic");
+    assert_eq!(found, 1_000);
+}
