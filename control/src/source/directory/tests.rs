@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -208,6 +209,95 @@ fn a_file_that_vanishes_takes_its_resources_away_once_the_folder_rests() {
     written.remove("b.yaml");
     assert_eq!(written.look(9_000), None, "an empty folder is no mesh");
     assert_eq!(written.host("b").as_deref(), Some("b.test"));
+}
+
+#[test]
+fn a_folder_that_is_gone_takes_nothing_away_however_long() {
+    let outer = tempfile::tempdir().expect("a folder for the test");
+    let (path, aside) = (outer.path().join("mesh"), outer.path().join("aside"));
+    fs::create_dir(&path).expect("a folder for the test");
+    fs::write(path.join("a.yaml"), entry("a", "a.test")).expect("written");
+    let (mut folder, start) = (Folder::new(path.clone()), Instant::now());
+    let mut look = |trigger, seconds| {
+        let looked = folder.look(trigger, start + Duration::from_secs(seconds));
+        let told = folder.told.as_ref().map(|it| it.resources.len());
+        (looked.map(|it| it.len()), told)
+    };
+    assert_eq!(look(Trigger::Operator, 0), (Some(1), Some(1)));
+
+    fs::rename(&path, &aside).expect("moved away");
+    for seconds in [1, 10, 100] {
+        assert_eq!(look(Trigger::Files, seconds), (None, Some(1)));
+    }
+    // Neither does a file in its place that says nothing.
+    fs::write(&path, "").expect("written");
+    assert_eq!(look(Trigger::Files, 200), (None, Some(1)));
+    fs::remove_file(&path).expect("removed");
+
+    fs::write(aside.join("b.yaml"), entry("b", "b.test")).expect("written");
+    fs::rename(&aside, &path).expect("moved back");
+    assert_eq!(look(Trigger::Files, 300), (Some(2), Some(2)));
+}
+
+#[test]
+fn a_mounted_config_map_is_followed_when_its_links_turn() {
+    let mut written = Written::new(&[]);
+    let version = |name: &str, host: &str| {
+        let folder = written.path(name);
+        fs::create_dir(&folder).expect("a folder for the test");
+        fs::write(folder.join("a.yaml"), entry("a", host)).expect("written");
+    };
+    version("..first", "first.test");
+    version("..second", "second.test");
+    symlink("..first", written.path("..data")).expect("linked");
+    symlink("..data/a.yaml", written.path("a.yaml")).expect("linked");
+    assert_eq!(written.look(0), Some(vec!["ServiceEntry/default/a".into()]));
+
+    // As kubelet does it: the link is replaced by another, then what it led to goes.
+    symlink("..second", written.path("..new")).expect("linked");
+    fs::rename(written.path("..new"), written.path("..data")).expect("replaced");
+    fs::remove_dir_all(written.path("..first")).expect("removed");
+
+    assert_eq!(
+        written.look(10),
+        Some(vec!["ServiceEntry/default/a".into()])
+    );
+    assert_eq!(written.host("a").as_deref(), Some("second.test"));
+    // Half of it: the file's link leads nowhere.
+    fs::remove_file(written.path("..data")).expect("removed");
+    assert_eq!(written.look(20), None);
+    assert_eq!(written.look(100_000), None);
+    assert_eq!(written.host("a").as_deref(), Some("second.test"));
+}
+
+#[test]
+fn a_file_that_is_too_large_is_told_and_what_it_had_stays() {
+    let mut written = Written::new(&[
+        ("a.yaml", &entry("a", "a.test")),
+        ("b.yaml", &entry("b", "b.test")),
+    ]);
+    written.look(0);
+
+    // It has no blocks: only its length is large.
+    let file = File::create(written.path("a.yaml")).expect("made");
+    file.set_len(64 * 1024 * 1024 + 1).expect("longer");
+    written.write("b.yaml", &entry("b", "new.test"));
+    let told = written.look(10);
+
+    assert_eq!(told.map(|it| it.len()), Some(2));
+    assert_eq!(written.host("a").as_deref(), Some("a.test"));
+    assert_eq!(written.host("b").as_deref(), Some("new.test"));
+    let problems: Vec<String> = written
+        .folder
+        .problems
+        .iter()
+        .map(Problem::to_string)
+        .collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].ends_with("is larger than 64 MiB"),
+        "{problems:?}"
+    );
 }
 
 #[test]
