@@ -88,7 +88,9 @@ impl Gatherer<'_> {
     }
 
     /// Everybody who may call, as a proxy that tells its callers apart knows them by the endpoints that
-    /// have their addresses. Such a proxy has the mesh as far as it sees it.
+    /// have their addresses. Such a proxy has the mesh as far as it sees it. Services of the callers that its
+    /// limits name would not do: an address that workloads of others have, too, is nobody's, which only
+    /// whoever knows all of them can tell.
     fn callers(&mut self) {
         let (mesh, viewer) = (self.mesh(), self.viewer());
         for service in mesh.services().filter(|it| it.visible_to(viewer)) {
