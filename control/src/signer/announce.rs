@@ -3,6 +3,9 @@
 //!
 //! One replica writes. A ConfigMap of that name that somebody else made is left alone: two control
 //! planes that correct each other would leave workloads with neither's roots.
+//!
+//! It is written by server-side apply, also where there is none. Such a request has the name in its path,
+//! so that the right to create can be limited to it; that of a `POST` cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Client;
-use kube::api::{Api, ObjectMeta, PartialObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta, PartialObjectMeta, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt as _, watcher::Error as WatchError};
 use tokio::sync::watch;
@@ -26,6 +29,8 @@ const NAME: &str = "istio-ca-root-cert";
 const ROOTS: &str = "root-cert.pem";
 /// Label that says whose it is: the namespace of the control plane.
 const OWNER: &str = "meshproxy.io/control-plane";
+/// How the writer calls itself to the API server.
+const MANAGER: &str = "meshcontrol";
 /// Namespaces of Kubernetes itself, where no workload of a mesh is.
 const IGNORED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 /// How often is looked whether something is to be done.
@@ -132,11 +137,18 @@ impl Announcer {
                 return;
             }
             let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
-            let parameters = PostParams::default();
-            let own = &self.own;
-            let map = match work {
-                Work::Create => map(own, &namespace, roots),
-                Work::Replace(before) => with_roots(*before, roots),
+            let (map, parameters) = match work {
+                Work::Create => {
+                    let map = map(&self.own, &namespace, roots, None);
+                    // If somebody made one meanwhile who has other roots, he keeps it.
+                    (map, PatchParams::apply(MANAGER))
+                }
+                Work::Replace(before) => {
+                    let seen = before.metadata.resource_version;
+                    let map = map(&self.own, &namespace, roots, seen);
+                    // What somebody else wrote into ours is undone, unless it came after what was seen.
+                    (map, PatchParams::apply(MANAGER).force())
+                }
                 Work::LeaveAlone => {
                     if self.told.insert(namespace.clone()) {
                         tracing::warn!(
@@ -147,12 +159,8 @@ impl Announcer {
                     continue;
                 }
             };
-            let written = async {
-                match map.metadata.resource_version {
-                    Some(_) => maps.replace(NAME, &parameters, &map).await,
-                    None => maps.create(&parameters, &map).await,
-                }
-            };
+            let apply = Patch::Apply(&map);
+            let written = maps.patch(NAME, &parameters, &apply);
             match timeout(REQUEST_TIMEOUT, written).await {
                 Ok(Ok(map)) => {
                     self.known.maps.insert(namespace, map);
@@ -245,25 +253,18 @@ fn owner(map: &ConfigMap) -> Option<&str> {
     labels.get(OWNER).map(String::as_str)
 }
 
-/// The ConfigMap of a namespace.
-fn map(own: &str, namespace: &str, roots: &str) -> ConfigMap {
-    let labels = BTreeMap::from([(OWNER.to_owned(), own.to_owned())]);
-    let empty = ConfigMap {
+/// The ConfigMap of a namespace, to be written on top of the version that was seen, if there was one.
+fn map(own: &str, namespace: &str, roots: &str, seen: Option<String>) -> ConfigMap {
+    ConfigMap {
         metadata: ObjectMeta {
             name: Some(NAME.to_owned()),
             namespace: Some(namespace.to_owned()),
-            labels: Some(labels),
+            labels: Some(BTreeMap::from([(OWNER.to_owned(), own.to_owned())])),
+            resource_version: seen,
             ..ObjectMeta::default()
         },
-        ..ConfigMap::default()
-    };
-    with_roots(empty, roots)
-}
-
-fn with_roots(map: ConfigMap, roots: &str) -> ConfigMap {
-    ConfigMap {
         data: Some(BTreeMap::from([(ROOTS.to_owned(), roots.to_owned())])),
-        ..map
+        ..ConfigMap::default()
     }
 }
 
@@ -303,8 +304,9 @@ mod tests {
 
     #[test]
     fn each_namespace_gets_the_roots_and_nothing_is_written_that_is_there() {
-        let (right, old) = (map("own", "right", "roots"), map("own", "old", "before"));
-        let foreign = map("other", "foreign", "theirs");
+        let right = map("own", "right", "roots", None);
+        let old = map("own", "old", "before", None);
+        let foreign = map("other", "foreign", "theirs", None);
         let names = ["right", "old", "foreign", "new", "kube-system"];
         let mut known = known(&names, &[right, old.clone(), foreign]);
 
@@ -320,7 +322,7 @@ mod tests {
         goes.metadata.deletion_timestamp =
             Some(serde_json::from_str("\"2026-01-01T00:00:00Z\"").expect("a time"));
         known.see_namespace(Ok(Event::Apply(goes)));
-        known.see_map(Ok(Event::Delete(map("own", "right", "roots"))));
+        known.see_map(Ok(Event::Delete(map("own", "right", "roots", None))));
         let work: Vec<String> = known
             .work("own", "roots")
             .into_iter()

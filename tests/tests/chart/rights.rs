@@ -65,11 +65,11 @@ fn what_may_be_changed_is_named() {
     assert_eq!(
         changing,
         [
-            "ClusterRole: create configmaps ",
+            "ClusterRole: create configmaps istio-ca-root-cert",
             "ClusterRole: create tokenreviews ",
+            "ClusterRole: patch configmaps istio-ca-root-cert",
             "ClusterRole: patch mutatingwebhookconfigurations meshcontrol-istio-system",
             "ClusterRole: patch validatingwebhookconfigurations meshcontrol-istio-system",
-            "ClusterRole: update configmaps istio-ca-root-cert",
             "Role: create leases ",
             "Role: create secrets ",
             "Role: update leases meshcontrol",

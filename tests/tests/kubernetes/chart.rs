@@ -112,7 +112,7 @@ async fn the_rights_of_the_control_plane_are_no_more_than_it_needs() {
         &["list", "secrets", "-n", "edge"],
         &["watch", "secret/cacerts", "-n", NAMESPACE],
         &["update", "secret/meshcontrol-ca", "-n", NAMESPACE],
-        &["update", "configmap/istio-ca-root-cert", "-n", "shop"],
+        &["patch", "configmap/istio-ca-root-cert", "-n", "shop"],
         &[
             "patch",
             "virtualservices.networking.istio.io/a",
@@ -130,7 +130,9 @@ async fn the_rights_of_the_control_plane_are_no_more_than_it_needs() {
         &["get", "secret/another", "-n", NAMESPACE],
         &["update", "secret/another", "-n", NAMESPACE],
         &["create", "secrets", "-n", "edge"],
-        &["update", "configmap/another", "-n", "shop"],
+        &["create", "configmaps", "-n", "shop"],
+        &["patch", "configmap/another", "-n", "shop"],
+        &["update", "configmap/istio-ca-root-cert", "-n", "shop"],
         &["list", "configmaps", "-n", NAMESPACE],
         &[
             "update",
