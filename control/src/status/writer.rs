@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::wire::{document, version};
+use config::wire::{Name, document, version};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -137,11 +137,7 @@ async fn write_on(client: &Client, known: &Arc<Known>, metrics: &Metrics) {
 
 async fn write(client: &Client, due: &Due) -> Result<Outcome, kube::Error> {
     let name = &due.status.name;
-    let Some(resource) = written::api(&name.kind) else {
-        return Ok(Outcome::Other);
-    };
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &name.namespace, &resource);
-    let Some(object) = api.get_opt(&name.name).await? else {
+    let Some((api, object)) = find(client, name).await? else {
         return Ok(Outcome::Other);
     };
     let value = serde_json::to_value(&object).map_err(kube::Error::SerdeError)?;
@@ -168,6 +164,24 @@ async fn write(client: &Client, due: &Due) -> Result<Outcome, kube::Error> {
     };
     api.patch_status(&name.name, &parameters, &patch).await?;
     Ok(Outcome::Written)
+}
+
+/// The object of a name, in the first version that has it: of one that is not served nothing is found.
+async fn find(
+    client: &Client,
+    name: &Name,
+) -> Result<Option<(Api<DynamicObject>, DynamicObject)>, kube::Error> {
+    for resource in written::apis(&name.kind) {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client.clone(), &name.namespace, &resource);
+        match api.get(&name.name).await {
+            Ok(object) => return Ok(Some((api, object))),
+            // Of a version that is not served it says so in no form of its own.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an object says what is known of it here.

@@ -16,6 +16,8 @@ use tests::{Cluster, eventually};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::definitions::virtual_services;
+
 /// Events that may wait to be taken.
 const EVENTS_MAX: usize = 64;
 
@@ -196,4 +198,26 @@ async fn conditions_of_others_stay() {
     ];
     let object = until(&kubectl, (&namespace, "a"), &expected).await;
     assert_eq!(object["status"]["observedBy"], "them");
+}
+
+#[tokio::test]
+async fn a_cluster_that_knows_only_an_older_version_of_a_kind_is_told_too() {
+    let cluster = Cluster::start().await;
+    let kubectl = cluster.kubectl();
+    kubectl.apply(&virtual_services(&["v1beta1"])).await;
+    let wait = ["wait", "--for=condition=Established", "--all", "crd"];
+    kubectl.done(&wait, "").await;
+    let namespace = cluster.namespace("older").await;
+    let older = route("a", "older.test").replace("istio.io/v1", "istio.io/v1beta1");
+    let arguments = ["apply", "-n", &namespace, "-f", "-"];
+    kubectl.done(&arguments, &older).await;
+
+    let _replica = Replica::start(&cluster, &namespace).await;
+
+    let expected = [
+        "Accepted=True Valid: ",
+        "Conflicted=False None: ",
+        "Programmed=True NotNeededHere: no proxy of this replica needs it",
+    ];
+    until(&kubectl, (&namespace, "a"), &expected).await;
 }

@@ -9,7 +9,15 @@ pub(crate) fn loose(group: &str, kind: &str, plural: &str, versions: &[&str]) ->
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,
     }});
-    let version = |(index, name): (usize, &&str)| json!({"name": name, "served": true, "storage": index == 0, "schema": schema});
+    let version = |(index, name): (usize, &&str)| {
+        json!({
+            "name": name,
+            "served": true,
+            "storage": index == 0,
+            "schema": schema,
+            "subresources": {"status": {}},
+        })
+    };
     let versions: Vec<Value> = versions.iter().enumerate().map(version).collect();
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -15,11 +15,11 @@ pub(crate) fn has_conditions(kind: &str) -> bool {
     find(kind).is_some()
 }
 
-/// How the API server is asked for objects of a kind; in the first of its versions, which is the one that
-/// our definitions keep.
-pub(crate) fn api(kind: &str) -> Option<ApiResource> {
-    let kind = find(kind)?;
-    Some(kind.api(kind.versions.first()?))
+/// How the API server may be asked for objects of a kind: in each of its versions, of which it may serve
+/// only some. The one that our definitions keep comes first.
+pub(crate) fn apis(kind: &str) -> impl Iterator<Item = ApiResource> {
+    let kind = find(kind).into_iter();
+    kind.flat_map(|kind| kind.versions.iter().map(|version| kind.api(version)))
 }
 
 /// What an object of a kind says, as the watch would tell it.
@@ -54,9 +54,9 @@ mod tests {
         ] {
             assert!(!has_conditions(kind), "{kind}");
         }
-        let api = api("Gateway").expect("a kind of the mesh");
+        let first = apis("Gateway").next().expect("a kind of the mesh");
         assert_eq!(
-            (api.api_version.as_str(), api.plural.as_str()),
+            (first.api_version.as_str(), first.plural.as_str()),
             ("networking.istio.io/v1", "gateways")
         );
     }
