@@ -111,7 +111,8 @@ async fn until(kubectl: &Kubectl, (namespace, name): (&str, &str), expected: &[&
 
 #[tokio::test]
 async fn each_resource_tells_what_became_of_it() {
-    let cluster = Cluster::shared().await;
+    // Its own: another test's replica would write some of it.
+    let cluster = Cluster::start().await;
     let kubectl = cluster.kubectl();
     let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/meshproxy/crds");
     kubectl.apply_definitions(&charts).await;
@@ -121,7 +122,7 @@ async fn each_resource_tells_what_became_of_it() {
         kubectl.done(&arguments, yaml).await;
     };
     apply(&route("a", "a.test")).await;
-    let replica = Replica::start(cluster, &namespace).await;
+    let replica = Replica::start(&cluster, &namespace).await;
 
     let fine = [
         "Accepted=True Valid: ",
