@@ -349,3 +349,20 @@ fn a_slice_that_moves_to_another_service_is_a_change_of_both() {
         .get(&"10.0.0.1".parse::<IpAddr>().expect("an address"));
     assert_eq!(at.map(|it| it.to_vec()), Some(vec![shop]));
 }
+
+#[test]
+fn an_address_in_two_slices_of_a_service_is_served_until_both_are_gone() {
+    let other = SLICE.replace("name: web-1", "name: web-2");
+    let mut index = index(&[SERVICE, SLICE, &other].join("---"));
+    let at: IpAddr = "10.0.0.2".parse().expect("an address");
+    let serving = |index: &mut Index| next(index).0.served_at.get(&at).cloned();
+    let key: Arc<[ServiceKey]> = [service_key()].into();
+    assert_eq!(serving(&mut index), Some(Arc::clone(&key)));
+
+    let elsewhere = SLICE.replace("10.0.0.", "10.0.1.");
+    index.apply(Event::Applied(objects(&elsewhere)));
+    assert_eq!(serving(&mut index), Some(key), "the other slice has it");
+    let gone = Name::new("EndpointSlice", "default", "web-2");
+    index.apply(Event::Deleted(vec![gone]));
+    assert_eq!(serving(&mut index), None);
+}
