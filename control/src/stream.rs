@@ -300,12 +300,16 @@ impl Driver {
             }
         }
         // Those that came together are answered together.
-        for _ in 0..REQUESTS_AT_ONCE_MAX {
-            let Some(request) = self.incoming.message().now_or_never() else {
-                break;
-            };
+        let mut heard = 0;
+        while let Some(request) = self.incoming.message().now_or_never() {
             let request = request.map_err(|_| None)?.ok_or(None)?;
             self.hear(&request)?;
+            heard += 1;
+            if heard == REQUESTS_AT_ONCE_MAX {
+                // Others have a turn, and what was told before goes out.
+                yield_now().await;
+                break;
+            }
         }
         let begun = Instant::now();
         let latest = self.latest()?;

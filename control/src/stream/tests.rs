@@ -2,7 +2,7 @@
 //! any other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use config::spiffe::SpiffeId;
 use config::wire::{DEMANDS, ENDPOINTS, RESOURCES};
@@ -77,15 +77,6 @@ impl Control {
     async fn connect(&self, id: &str) -> Client {
         let (sender, requests) = mpsc::channel(64);
         let mut service = AggregatedDiscoveryServiceClient::new(service(Arc::clone(&self.hub)));
-        let text = Kind::StringValue("default".to_owned());
-        let namespace = prost_types::Value { kind: Some(text) };
-        let node = Node {
-            id: id.to_owned(),
-            metadata: Some(Struct {
-                fields: [("NAMESPACE".to_owned(), namespace)].into(),
-            }),
-            ..Node::default()
-        };
         let answer = service.delta_aggregated_resources(ReceiverStream::new(requests));
         let responses = answer.await.expect("an answer").into_inner();
         let client = Client {
@@ -93,15 +84,30 @@ impl Control {
             responses,
             held: HashMap::new(),
         };
-        let request = |type_url: &str, node: Option<Node>| DeltaDiscoveryRequest {
-            node,
-            type_url: type_url.to_owned(),
-            ..DeltaDiscoveryRequest::default()
-        };
-        client.send(request(RESOURCES, Some(node))).await;
-        client.send(request(ENDPOINTS, None)).await;
+        for request in beginning(id) {
+            client.send(request).await;
+        }
         client
     }
+}
+
+/// What a proxy begins with.
+fn beginning(id: &str) -> [DeltaDiscoveryRequest; 2] {
+    let text = Kind::StringValue("default".to_owned());
+    let namespace = prost_types::Value { kind: Some(text) };
+    let node = Node {
+        id: id.to_owned(),
+        metadata: Some(Struct {
+            fields: [("NAMESPACE".to_owned(), namespace)].into(),
+        }),
+        ..Node::default()
+    };
+    let request = |type_url: &str, node: Option<Node>| DeltaDiscoveryRequest {
+        node,
+        type_url: type_url.to_owned(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    [request(RESOURCES, Some(node)), request(ENDPOINTS, None)]
 }
 
 /// A proxy that takes everything.
@@ -404,6 +410,33 @@ async fn pods_of_one_identity_behind_one_address_are_told_apart_by_their_tokens(
         .await
         .expect_err("one pod");
     assert_eq!(by_token.code(), tonic::Code::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_asks_without_end_is_answered_meanwhile() {
+    const ASKED: usize = 50_000;
+    let control = Control::new(Settings::default());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let ask = DeltaDiscoveryRequest {
+        type_url: DEMANDS.to_owned(),
+        resource_names_subscribe: vec!["host:reviews".to_owned()],
+        ..DeltaDiscoveryRequest::default()
+    };
+    let asked = std::iter::repeat_n(ask, ASKED).inspect(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    // The next one is always there.
+    let requests = stream::iter(beginning("web-1.default").into_iter().chain(asked));
+    let mut service = AggregatedDiscoveryServiceClient::new(service(Arc::clone(&control.hub)));
+
+    let answer = service.delta_aggregated_resources(requests).await;
+
+    let mut responses = answer.expect("an answer").into_inner();
+    let first = responses.message().await.expect("a stream");
+    assert!(first.is_some());
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken < ASKED / 5, "{taken}");
 }
 
 #[tokio::test(start_paused = true)]
