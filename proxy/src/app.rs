@@ -216,9 +216,11 @@ async fn open(settings: &Settings, around: &mut Around) -> anyhow::Result<Opened
     let metrics = Metrics::new(identity.clone(), SERIES_MAX);
     let publisher = Publisher::default();
     metrics.show_health(publisher.clone());
-    let plane = Plane::start(settings, around.reload.clone(), &publisher, &metrics)?;
     let (lifecycle, lifecycle_seen) = watch::channel(Lifecycle::Starting);
+    let reload = around.reload.clone();
     let before = &mut around.before;
+    let inherited = &mut before.sockets;
+    let plane = Plane::start(settings, reload, &publisher, &metrics, inherited)?;
     let dns = listen_for_names(settings, &mut before.sockets)?;
     let admin = Arc::new(AdminState {
         control: plane.as_ref().map(Plane::view),

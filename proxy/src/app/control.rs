@@ -122,9 +122,11 @@ impl Control {
     /// Waits for the next thing to do and does it.
     pub(super) async fn obey(&mut self, inputs: &mut Inputs) -> ControlFlow<()> {
         let is_free = self.is_free();
+        self.configuration.listeners_mut().bind_while(is_free);
+        let takes_in = is_free || self.configuration.is_told();
         tokio::select! {
             signal = inputs.signals.next() => return self.signalled(signal).await,
-            Some(()) = inputs.reloads.recv(), if is_free => {
+            Some(()) = inputs.reloads.recv(), if takes_in => {
                 self.configuration.reload(Trigger::Files).await;
             }
             Some(update) = inputs.resolved.recv() => self.configuration.resolved(&update),
@@ -193,8 +195,9 @@ impl Control {
         }
     }
 
-    /// Whether the files are this process's to follow. Another one that is on its way, or has taken its
-    /// place, reads them, too: both would bind what is new.
+    /// Whether the files are this process's to follow, and new ports its to bind. Another one that is on
+    /// its way, or has taken its place, reads and binds them, too. What a control plane tells is taken in
+    /// all the same: requests wait for it.
     fn is_free(&self) -> bool {
         self.upgrade.is_none() && *self.lifecycle.borrow() != Lifecycle::Replaced
     }
@@ -236,7 +239,7 @@ impl Control {
         }
         let all = || {
             let mut sockets = self.held.duplicate()?;
-            sockets.extend(self.configuration.listeners().sockets()?);
+            sockets.extend(self.configuration.handed_over()?);
             if let Some(line) = &self.line {
                 line.add_to(&mut sockets)?;
             }

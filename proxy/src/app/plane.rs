@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::bootstrap::Settings;
 use crate::demand::{Answered, Demands};
+use crate::handover::Sockets;
 use crate::snapshot::Publisher;
 use crate::source::control::certificate::Keeper;
 use crate::source::control::{Around, Source, Subject, Supplied, View};
@@ -26,7 +27,8 @@ pub(super) struct Plane {
 // === impl Plane ===
 
 impl Plane {
-    /// Begins to follow it; none if files configure the proxy.
+    /// Begins to follow it, from what the process before left in `inherited`, if there was one; none if
+    /// files configure the proxy.
     ///
     /// # Errors
     ///
@@ -36,6 +38,7 @@ impl Plane {
         reload: mpsc::Sender<()>,
         publisher: &Publisher,
         metrics: &Metrics,
+        inherited: &mut Sockets,
     ) -> anyhow::Result<Option<Self>> {
         let Some(control) = &settings.control else {
             return Ok(None);
@@ -59,7 +62,7 @@ impl Plane {
         };
         let identity = identity.or_else(|| settings.identity_dir.clone());
         Ok(Some(Self {
-            source: Source::start(control, subject(settings, identity), around),
+            source: Source::start(control, subject(settings, identity), around, inherited),
             keeper,
             demands,
         }))
@@ -90,6 +93,11 @@ impl Plane {
     /// What it told by now.
     pub(super) fn supplied(&self) -> Supplied {
         self.source.supplied()
+    }
+
+    /// Adds what it told to what goes to the process that takes this one's place.
+    pub(super) fn hand_over(&self, sockets: &mut Sockets) {
+        self.source.hand_over(sockets);
     }
 
     /// These answers are in use.

@@ -5,6 +5,7 @@ pub(super) mod listeners;
 mod problems;
 
 use std::collections::HashSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use super::plane::Plane;
 use crate::admin::AdminState;
 use crate::bootstrap::Settings;
 use crate::demand::Answered;
+use crate::handover::Sockets;
 use crate::jwks::Keeper as KeyKeeper;
 use crate::snapshot::Publisher;
 use crate::source::file::NamedFiles;
@@ -168,12 +170,21 @@ impl Configuration {
         }
     }
 
-    /// What is open.
-    pub(super) fn listeners(&self) -> &Listeners {
-        &self.listeners
+    /// What goes to a process that takes this one's place: sockets that listen, and what was told.
+    pub(super) fn handed_over(&self) -> io::Result<Sockets> {
+        let mut sockets = self.listeners.sockets()?;
+        if let Some(plane) = &self.plane {
+            plane.hand_over(&mut sockets);
+        }
+        Ok(sockets)
     }
 
-    /// The same, to be changed.
+    /// Whether a control plane tells it, and not files.
+    pub(super) fn is_told(&self) -> bool {
+        self.plane.is_some()
+    }
+
+    /// What is open, to be changed.
     pub(super) fn listeners_mut(&mut self) -> &mut Listeners {
         &mut self.listeners
     }

@@ -11,6 +11,7 @@ mod connect;
 mod disk;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod handed;
 mod message;
 mod replicas;
 mod shown;
@@ -29,6 +30,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::demand::{Answered, Demands};
+use crate::handover::Sockets;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::metrics::ControlCounters;
 use book::{Book, Count};
@@ -92,10 +94,21 @@ pub(crate) struct Around {
 #[derive(Debug)]
 pub(crate) struct Source {
     shared: Shared,
+    node: String,
     begun: watch::Receiver<bool>,
-    /// Whether there is something to begin with although nobody has told anything.
-    restored: bool,
+    origin: Origin,
     tasks: Vec<AbortHandle>,
+}
+
+/// What there is to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Nothing before somebody tells it.
+    Nobody,
+    /// What was told some time ago.
+    Disk,
+    /// What the process has in use whose place this one takes.
+    Predecessor,
 }
 
 /// What people may see of it.
@@ -137,13 +150,27 @@ struct Standing {
 // === impl Source ===
 
 impl Source {
-    /// Begins to follow, from what is on disk if there is something that can be used.
-    pub(crate) fn start(settings: &Settings, subject: Subject, around: Around) -> Self {
+    /// Begins to follow, from what the process before left in `inherited`, or what is on disk, if there is
+    /// something that can be used.
+    pub(crate) fn start(
+        settings: &Settings,
+        subject: Subject,
+        around: Around,
+        inherited: &mut Sockets,
+    ) -> Self {
         let node = subject.node();
+        let id = node.id.clone();
         let disk = settings.state_dir.as_ref();
-        let disk = disk.map(|folder| Disk::new(folder.join(RESOURCES), &node.id));
+        let disk = disk.map(|folder| Disk::new(folder.join(RESOURCES), &id));
         let mut state = State::default();
-        let restored = disk.as_ref().is_some_and(|disk| disk.restore(&mut state));
+        let origin = match handed::take(inherited, &id) {
+            Some(handed) => {
+                state = handed;
+                Origin::Predecessor
+            }
+            None if disk.as_ref().is_some_and(|it| it.restore(&mut state)) => Origin::Disk,
+            None => Origin::Nobody,
+        };
         let shared = Shared {
             state: Arc::new(Mutex::new(state)),
             changed: watch::Sender::new(()),
@@ -156,8 +183,9 @@ impl Source {
         let tasks = [Some(following), keeping].into_iter().flatten();
         Self {
             shared,
+            node: id,
             begun,
-            restored,
+            origin,
             tasks: tasks.map(|task| task.abort_handle()).collect(),
         }
     }
@@ -168,6 +196,9 @@ impl Source {
     ///
     /// May be dropped at any time.
     pub(crate) async fn ready(&mut self) {
+        if self.origin == Origin::Predecessor {
+            return;
+        }
         let told = async {
             // Nobody is there to tell if it cannot be told.
             if self.begun.wait_for(|begun| *begun).await.is_err() {
@@ -176,7 +207,7 @@ impl Source {
         };
         tokio::select! {
             () = told => {}
-            () = sleep(DISK_GRACE), if self.restored => {
+            () = sleep(DISK_GRACE), if self.origin == Origin::Disk => {
                 tracing::warn!("no control plane: beginning with what it told last");
             }
         }
@@ -188,6 +219,13 @@ impl Source {
         Supplied {
             resources: state.store.resources(),
             answered: state.book.answered(),
+        }
+    }
+
+    /// Adds what it told to what goes to the process that takes this one's place.
+    pub(crate) fn hand_over(&self, sockets: &mut Sockets) {
+        if let Err(error) = handed::add(&self.shared.locked(), &self.node, sockets) {
+            tracing::warn!(%error, "what was told is not handed over");
         }
     }
 

@@ -4,6 +4,7 @@
 mod certificates;
 mod outages;
 mod replicas;
+mod upgrades;
 
 use std::fs;
 

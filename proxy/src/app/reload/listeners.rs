@@ -31,6 +31,8 @@ pub(in crate::app) struct Listeners {
     refused: BTreeSet<Bind>,
     /// When to try that again; none if there is nothing.
     retry_at: Option<Instant>,
+    /// Whether what is new is another process's to listen at.
+    is_held: bool,
 }
 
 /// Sockets for listeners that are new, by address: some for each worker.
@@ -53,12 +55,21 @@ impl Listeners {
             inherited,
             refused: BTreeSet::new(),
             retry_at: None,
+            is_held: false,
         }
     }
 
     /// When to try again what could not be listened at; never while there is nothing.
     pub(in crate::app) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    /// Says whether what is new may be listened at. What came while it could not is tried afterwards.
+    pub(in crate::app) fn bind_while(&mut self, is_free: bool) {
+        let was_held = std::mem::replace(&mut self.is_held, !is_free);
+        if was_held && is_free {
+            self.retry_at = Some(Instant::now());
+        }
     }
 
     /// Binds what the table listens at and nobody does yet. What the process before left is taken from
@@ -79,6 +90,9 @@ impl Listeners {
     /// The same, as far as that can be. What cannot is told once, and tried again after a while
     /// and with the next table.
     pub(super) fn bind_possible(&mut self, table: &Table) -> NewSockets {
+        if self.is_held {
+            return NewSockets::new();
+        }
         let binds = table.listeners.iter().map(|listener| &listener.bind);
         let new: Vec<&Bind> = binds.filter(|it| !self.held.contains_key(*it)).collect();
         let before = std::mem::take(&mut self.refused);
@@ -225,6 +239,25 @@ mod tests {
             listeners: vec![Arc::new(listener)],
             ..Table::default()
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_new_while_another_process_is_on_its_way_is_bound_when_that_gave_up() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let bind = Bind::Tcp(free.local_addr().expect("an address"));
+        drop(free);
+        let table = table(&bind);
+        let mut listeners = Listeners::new(Vec::new(), Arc::default(), Sockets::default());
+
+        listeners.bind_while(false);
+        assert!(listeners.bind_possible(&table).is_empty());
+        assert_eq!(listeners.retry_at(), None);
+        listeners.bind_while(true);
+        assert!(listeners.retry_at().is_some());
+        assert!(listeners.bind_possible(&table).contains_key(&bind));
+
+        listeners.bind_while(true);
+        assert_eq!(listeners.retry_at(), None, "nothing is left to try");
     }
 
     #[tokio::test]

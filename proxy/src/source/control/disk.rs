@@ -75,7 +75,7 @@ struct Copied {
 
 /// Why a file is not used.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(super) enum Unusable {
     #[error("read")]
     Read(#[from] io::Error),
     #[error("it is larger than {FILE_BYTES_MAX} bytes")]
@@ -121,12 +121,7 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let mut text = String::new();
-        let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-        if read as u64 > FILE_BYTES_MAX {
-            return Err(Unusable::TooLarge);
-        }
-        *state = parse(&text, &self.node)?;
+        *state = read(file, &self.node)?;
         Ok(true)
     }
 
@@ -198,6 +193,22 @@ impl Copied {
         }
         body
     }
+}
+
+/// The state of a proxy that a file has, to its end.
+pub(super) fn read(file: File, node: &str) -> Result<State, Unusable> {
+    let mut text = String::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_BYTES_MAX {
+        return Err(Unusable::TooLarge);
+    }
+    parse(&text, node)
+}
+
+/// What a file of a state has.
+pub(super) fn written(state: &State, node: &str) -> String {
+    let body = Copied::of(state).body();
+    headed(&body, checksum(&body), node)
 }
 
 /// Writes a file unless its checksum is that of before; says which it has.

@@ -19,12 +19,6 @@ fn state() -> State {
     state
 }
 
-/// The file of a state.
-fn written(state: &State, node: &str) -> String {
-    let body = Copied::of(state).body();
-    headed(&body, checksum(&body), node)
-}
-
 #[test]
 fn what_was_written_is_read_again_with_versions_and_demands() {
     let text = written(&state(), "a.b");
