@@ -82,6 +82,8 @@ enum Prepared {
     Next(Box<Next>),
     /// They say what is in use.
     Unchanged(Loaded, Arc<Answered>),
+    /// Nothing was told but answers.
+    Answered(Arc<Answered>),
     /// What would vanish may be about to come back.
     Unsettled,
 }
@@ -231,6 +233,10 @@ impl Configuration {
                 self.answer(answered);
                 self.stay(loaded);
             }
+            Ok(Prepared::Answered(answered)) => {
+                self.metrics.process.config_reloads.ok.inc();
+                self.answer(answered);
+            }
             Ok(Prepared::Unsettled) => self.replace_identity(),
             Err(error) => {
                 self.refuse(error);
@@ -372,6 +378,9 @@ impl Configuration {
         if loaded.has_errors() {
             return Err(ReloadError::Problems(loaded.problems));
         }
+        if self.is_told_the_same(&loaded.resources, identity.as_ref()) {
+            return Ok(Prepared::Answered(answered));
+        }
         let lost = self.lost(&loaded.resources);
         if !self
             .settle
@@ -429,6 +438,21 @@ impl Configuration {
             ..Loaded::default()
         };
         (loaded, supplied.answered)
+    }
+
+    /// Whether a control plane told just what is in use, and nothing of it is in files, which may be others
+    /// by now. Whoever demands what the mesh does not have costs no look at all of it.
+    fn is_told_the_same(
+        &self,
+        resources: &[Arc<Resource>],
+        identity: Option<&Arc<WorkloadIdentity>>,
+    ) -> bool {
+        let own = |it: Option<&Arc<WorkloadIdentity>>| it.map(Arc::as_ptr);
+        self.plane.is_some()
+            && self.mesh.is_some()
+            && own(self.certificates.identity()) == own(identity)
+            && self.in_use.is(resources)
+            && named_files(resources).is_empty()
     }
 
     /// What would vanish that may be about to come back: nothing of what was told, which is told whole.

@@ -117,6 +117,24 @@ data: {mesh: 'outboundTrafficPolicy: {mode: REGISTRY_ONLY}'}
 }
 
 #[tokio::test]
+async fn an_answer_alone_is_no_reason_to_load_anything() {
+    let port = Port::reserve();
+    let control = plain(&[sidecar(&port)]).await;
+    let proxy = Proxy::follow(&plain_url(&control), &[]).await;
+    let before = proxy.loaded_at().await;
+
+    let mut client = Http1::connect(port.addr()).await;
+    assert_ne!(client.get("nobody.test", "/").await.status, 200);
+
+    let following = following(&proxy).await;
+    assert_eq!(following["demands"]["host:nobody.test"], false);
+    let metrics = proxy.metrics().await;
+    let answered = [("outcome", "answered")];
+    assert_eq!(metrics.sum("meshproxy_control_held_total", &answered), 1.0);
+    assert_eq!(proxy.loaded_at().await, before);
+}
+
+#[tokio::test]
 async fn what_appears_later_is_found_although_it_was_not_there() {
     let late = Origin::named("late").await;
     let port = Port::reserve();
