@@ -109,6 +109,7 @@ impl Gatherer<'_> {
         let services = mesh.services_at_port(viewer, address.port());
         for service in &services {
             self.service(service);
+            self.covered(&service.host);
         }
         has_address || !services.is_empty()
     }

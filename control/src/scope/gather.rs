@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::mesh::{Mesh, Routes, Service, Viewer};
+use config::mesh::{Mesh, Routes, Service, Viewer, covers};
 use config::resource::virtual_service::VirtualService;
 use config::wire::Name;
 use config::{Resource, Spec};
@@ -184,6 +184,7 @@ impl<'g> Gatherer<'g> {
                 Spec::ServiceEntry(entry) => {
                     for host in &entry.hosts {
                         self.named_by(host, &service.namespace);
+                        self.owner(host);
                     }
                 }
                 _ => {}
@@ -205,6 +206,46 @@ impl<'g> Gatherer<'g> {
             let completed = self.mesh().resolve(host, namespace);
             self.host(Way::Named, &completed);
             self.host(Way::Named, host);
+        }
+    }
+
+    /// Adds what may take connections from a service of a wildcard: others of the same, of which one counts,
+    /// and routes for hosts that it covers. Where nothing names a host nobody can ask for these.
+    pub(super) fn covered(&mut self, wildcard: &str) {
+        if is_exact(wildcard) {
+            return;
+        }
+        let (mesh, viewer) = (self.mesh(), self.viewer());
+        let same = mesh.services().filter(|it| it.host == wildcard);
+        for other in same.filter(|it| it.visible_to(viewer)) {
+            self.service(other);
+        }
+        let wildcard = wildcard.to_ascii_lowercase();
+        let routes = match mesh.egress_listeners(viewer) {
+            None => mesh.mesh_routes(viewer),
+            Some(listeners) => {
+                let routes = listeners.iter().map(|it| mesh.egress_routes(viewer, it));
+                routes.flatten().collect()
+            }
+        };
+        for routes in &routes {
+            let mut hosts = routes.hosts.iter().map(|host| host.to_ascii_lowercase());
+            if hosts.any(|host| host == wildcard || covers(&wildcard, &host)) {
+                self.routes(routes, Way::Routed);
+            }
+        }
+    }
+
+    /// Adds the Kubernetes service that has a name, if one does, for the sake of its name alone: no entry
+    /// takes it, whether the workload sees the service or not.
+    fn owner(&mut self, host: &str) {
+        let owner = self.mesh().gateway_service(self.viewer(), host);
+        let owner = owner.filter(|it| it.host == host);
+        let definition = owner.and_then(|it| it.sources.first());
+        if let Some(definition) = definition
+            && let Spec::Service(_) = definition.spec
+        {
+            self.resource(definition);
         }
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Hosts as resources write them.
-const WRITTEN: [&str; 10] = [
+const WRITTEN: [&str; 12] = [
     "a",
     "b",
     "a.default.svc.cluster.local",
@@ -13,7 +13,9 @@ const WRITTEN: [&str; 10] = [
     "c.shop.svc.cluster.local",
     "one.example.com",
     "two.example.com",
+    "One.Example.com",
     "*.example.com",
+    "*.Example.com",
     "*.svc.cluster.local",
     "*",
 ];
@@ -28,7 +30,7 @@ fn export() -> impl Strategy<Value = &'static str> {
 
 /// A host that is one thing.
 fn single() -> impl Strategy<Value = &'static str> {
-    select(WRITTEN[..7].to_vec())
+    select(WRITTEN[..8].to_vec())
 }
 
 fn written() -> impl Strategy<Value = &'static str> {
@@ -166,7 +168,7 @@ fn entry() -> impl Strategy<Value = String> {
     let names = (0..6_u8, namespace(), created());
     (
         names,
-        vec(select(WRITTEN[..9].to_vec()), 1..3),
+        vec(select(WRITTEN[..11].to_vec()), 1..3),
         export(),
         port,
         rest,

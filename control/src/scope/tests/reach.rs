@@ -314,3 +314,85 @@ spec: {{hosts: [e{number}.test], addresses: [240.240.0.1], ports: [{{number: 80,
     let found = found.expect("a thread").join().expect("no panic");
     assert_eq!(found, 1_000);
 }
+
+
+#[test]
+fn an_entry_brings_along_the_service_whose_name_it_cannot_take_though_that_is_out_of_scope() {
+    let mesh = |annotations: &str| {
+        format!(
+            "
+apiVersion: v1
+kind: Service
+metadata: {{name: reviews{annotations}}}
+spec: {{clusterIP: 10.1.0.1, selector: {{app: reviews}}, ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: both, namespace: shop}}
+spec:
+  hosts: [one.example.com, reviews.default.svc.cluster.local]
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: default, namespace: shop}}
+spec: {{egress: [{{hosts: ['./*']}}]}}
+"
+        )
+    };
+    let web = proxy("shop", &["app=web"]);
+    let demands = ["host:one.example.com"];
+    let entry = "ServiceEntry/shop/both";
+    let sidecar = "Sidecar/shop/default";
+
+    let with_service = ["Service/reviews", entry, sidecar];
+    assert_eq!(needed(&mesh(""), &web, &demands), with_service);
+    let hidden = mesh(", annotations: {networking.istio.io/exportTo: .}");
+    assert_eq!(needed(&hidden, &web, &demands), [entry, sidecar]);
+}
+
+#[test]
+fn an_address_that_a_wildcard_takes_by_its_port_brings_along_whatever_may_take_it_from_there() {
+    let entry = |name: &str, port: u16, protocol: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{{name}}}
+spec:
+  hosts: ['*.Example.com']
+  resolution: STATIC
+  ports: [{{number: {port}, name: a, protocol: {protocol}}}]
+---
+"
+        )
+    };
+    let routes = |host: &str, name: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec: {{hosts: [{host}], tcp: [{{route: [{{destination: {{host: '*.Example.com'}}}}]}}]}}
+---
+"
+        )
+    };
+    let mesh = [
+        entry("name: opaque", 9000, "TCP"),
+        entry("name: other, namespace: shop", 80, "HTTP"),
+        routes("one.example.com", "covered"),
+        routes("example.org", "elsewhere"),
+    ];
+    let web = proxy("default", &["app=web"]);
+
+    let needed = needed(&mesh.concat(), &web, &["address:192.0.2.1:9000"]);
+
+    let expected = [
+        "ServiceEntry/opaque",
+        "ServiceEntry/shop/other",
+        "VirtualService/covered",
+    ];
+    assert_eq!(needed, expected);
+}
