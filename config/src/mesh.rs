@@ -49,6 +49,7 @@ pub use policy::{EffectivePolicy, HostPolicy, Subset};
 pub use rate_limit::{Limiting, Subject};
 pub use routes::Routes;
 pub use service::{Address, Endpoint, Location, Port, PortMap, Protocol, Resolution, Service};
+pub use service_entry::locality_of;
 
 pub(crate) use delegate::merge_rule;
 pub(crate) use order::in_precedence;

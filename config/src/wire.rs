@@ -4,10 +4,11 @@
 //! the code that reads files. In one thing they are milder than with files: a field that is not known
 //! is skipped and told, because whoever sent it may be newer.
 //!
-//! Three types go over one stream. [`RESOURCES`] and [`ENDPOINTS`] are the same but for their pace:
+//! Four types go over one stream. [`RESOURCES`] and [`ENDPOINTS`] are the same but for their pace:
 //! slices of endpoints change all the time. What belongs to a proxy of both is for the control plane
 //! to decide; a proxy asks by [`DEMANDS`]: for a host or an address that its workload wants to reach.
-//! The answer to a demand comes after everything that is needed to meet it. More than fits into one
+//! The answer to a demand comes after everything that is needed to meet it. Before all of these comes
+//! [`WORKLOAD`], what the control plane knows of the proxy itself: whoever compiles goes by that. More than fits into one
 //! response comes in several; all but the last have an empty `system_version_info`, and what they say is
 //! not complete.
 
@@ -33,6 +34,10 @@ pub const RESOURCES: &str = "type.googleapis.com/meshproxy.v1.Resource";
 pub const ENDPOINTS: &str = "type.googleapis.com/meshproxy.v1.Endpoints";
 /// Type of answers to demands.
 pub const DEMANDS: &str = "type.googleapis.com/meshproxy.v1.Demand";
+/// Type of what is known of the proxy's own workload: one resource, [`OWN`].
+pub const WORKLOAD: &str = "type.googleapis.com/meshproxy.v1.Workload";
+/// Name of the only resource of type [`WORKLOAD`].
+pub const OWN: &str = "own";
 /// Most characters of a host that a proxy may ask for: those of a DNS name.
 const HOST_CHARS_MAX: usize = 253;
 

@@ -26,7 +26,7 @@ pub use owner::run;
 pub use shards::Shards;
 pub use store::Index;
 
-use crate::event::Pod;
+use crate::event::{Node, Pod};
 
 /// The mesh at one time.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Generation {
     pub served_at: Shards<IpAddr, Arc<[ServiceKey]>>,
     /// Pods, by namespace and name. None at all where the source knows no pods.
     pub pods: Shards<PodKey, Arc<Pod>>,
+    /// Nodes by name.
+    pub nodes: Shards<Arc<str>, Node>,
     /// Resources that cannot be used as they are, and why. Of one that was usable before the last good
     /// form is among the entries.
     pub refused: Arc<BTreeMap<Name, Vec<String>>>,
@@ -88,6 +90,8 @@ pub enum Touched {
     Address(IpAddr),
     /// A pod.
     Pod(PodKey),
+    /// A node.
+    Node(Arc<str>),
     /// Routes or rules for a host, completed and in lower case.
     Host(Arc<str>),
     /// Routes or rules for whatever host.

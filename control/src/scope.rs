@@ -21,6 +21,7 @@ use crate::index::{Generation, PodKey, ServiceKey, Touched};
 
 mod gather;
 mod own;
+mod place;
 mod secrets;
 
 #[cfg(test)]
@@ -46,6 +47,8 @@ pub struct Scope {
     pub resources: FxHashSet<Name>,
     /// Services whose slices it needs.
     pub services: FxHashSet<ServiceKey>,
+    /// Where the workload is, `region/zone/subzone`, if that is known.
+    pub locality: Option<Arc<str>>,
     /// Whether there is what was demanded.
     pub found: FxHashMap<Demand, bool>,
     /// What it depends on besides the structure of the mesh: if one of these changes, the scope may be
@@ -60,6 +63,7 @@ pub fn scope<'d>(
     demands: impl IntoIterator<Item = &'d Demand>,
 ) -> Scope {
     let mut gatherer = Gatherer::new(generation, proxy);
+    gatherer.place();
     gatherer.settings();
     gatherer.own_workload();
     gatherer.security();

@@ -4,6 +4,7 @@
 //! Of each type at most one response is on its way. What changes meanwhile is in the next, so that a
 //! slow proxy gets fewer and larger ones and costs only itself.
 //!
+//! What is known of the proxy itself is told first, as everything else is compiled by it.
 //! Nothing is taken away before what replaces it is there: slices of a service go before the routes that
 //! lead to it, and away after them; a demand is answered after everything that it needs was sent.
 //!
@@ -12,7 +13,7 @@
 
 use std::sync::Arc;
 
-use config::wire::{DEMANDS, Demand, ENDPOINTS, Name, RESOURCES, Report};
+use config::wire::{DEMANDS, Demand, ENDPOINTS, Name, RESOURCES, Report, WORKLOAD};
 use rustc_hash::FxHashSet;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::scope::Scope;
 
 mod asked;
 mod feed;
+mod own;
 mod remarks;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod tests;
 use asked::Asked;
 pub use feed::Acknowledged;
 use feed::{Feed, Removals};
+use own::Own;
 use remarks::Remarks;
 
 /// Most names in one request. A proxy that comes back with more than fits says what it has in several.
@@ -40,6 +43,7 @@ const NAME_BYTES_MAX: usize = 600;
 /// One proxy on one stream.
 #[derive(Debug, Default)]
 pub struct Session {
+    own: Own,
     resources: Feed,
     endpoints: Feed,
     asked: Asked,
@@ -105,6 +109,7 @@ impl Session {
         check(request)?;
         let mut heard = Heard::default();
         match request.type_url.as_str() {
+            WORKLOAD => heard.acknowledged = self.own.hear(request),
             RESOURCES => heard.acknowledged = self.resources.hear(request, generation),
             ENDPOINTS => heard.acknowledged = self.endpoints.hear(request, generation),
             DEMANDS => {
@@ -158,6 +163,11 @@ impl Session {
         scope: &Scope,
         stamp: (u64, Instant),
     ) -> Option<DeltaDiscoveryResponse> {
+        // Whoever compiles what comes next goes by it.
+        let own = self.own.tell(generation, scope.locality.as_ref(), stamp);
+        if own.is_some() {
+            return own;
+        }
         let removals = match self.resources.is_settled() {
             true => Removals::Told,
             false => Removals::Withheld,
@@ -195,7 +205,8 @@ impl Session {
     /// Whether everything was told and acknowledged.
     pub fn is_at_rest(&self) -> bool {
         let at_rest = |feed: &Feed| feed.is_settled() && feed.waits_since().is_none();
-        at_rest(&self.resources) && at_rest(&self.endpoints) && self.asked.waits_since().is_none()
+        let waits = [self.own.waits_since(), self.asked.waits_since()];
+        at_rest(&self.resources) && at_rest(&self.endpoints) && waits.iter().all(Option::is_none)
     }
 
     /// Whether the proxy is to come again: it is at rest, but came with more than was kept.
@@ -219,6 +230,7 @@ impl Session {
     /// What is shown of it.
     pub fn summary(&self) -> Summary {
         let waits = [
+            self.own.waits_since(),
             self.resources.waits_since(),
             self.endpoints.waits_since(),
             self.asked.waits_since(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::service::{Address, Endpoint, Location, Port, PortMap, Protocol, Resolution, Service};
-use super::service_entry::{is_selected, workload_endpoint};
+use super::service_entry::{is_selected, locality_of, workload_endpoint};
 use crate::resource::kubernetes::{self, EndpointSlice, IntOrString, KubePort, ServiceSpec};
 use crate::resource::workload_entry::WorkloadEntry;
 use crate::resource::{Resource, Spec};
@@ -243,9 +243,12 @@ fn slice_ports(slice: &EndpointSlice, spec: &ServiceSpec) -> PortMap {
         .collect()
 }
 
-/// `region/zone/subzone` of an endpoint as far as it is known; region and subzone are from the deprecated
-/// labels alone.
+/// `region/zone/subzone` of an endpoint as far as it is known: as its own labels say, else by its zone;
+/// region and subzone are from the deprecated labels alone.
 fn locality(written: &kubernetes::SliceEndpoint) -> Option<String> {
+    if let Some(said) = written.labels.as_ref().and_then(locality_of) {
+        return Some(said);
+    }
     let topology = |key: &str| written.deprecated_topology.get(key);
     let zone = written
         .zone

@@ -216,7 +216,8 @@ fn endpoint(
     })
 }
 
-fn locality_of(labels: &BTreeMap<String, String>) -> Option<String> {
+/// `region/zone/subzone` as labels of a workload have it, where they do: before what its node says.
+pub fn locality_of(labels: &BTreeMap<String, String>) -> Option<String> {
     labels
         .get(LOCALITY_LABEL)
         .map(|label| label.replace('.', "/"))

@@ -33,7 +33,7 @@ pub(super) struct Facts {
     pods_at: FxHashMap<IpAddr, FxHashSet<PodKey>>,
     /// Whether the source tells of pods at all.
     knows_pods: bool,
-    nodes: FxHashMap<Arc<str>, Node>,
+    pub(super) nodes: Shards<Arc<str>, Node>,
 }
 
 /// A slice with what is known of its pods, and of what that depends.

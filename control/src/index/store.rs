@@ -125,6 +125,7 @@ impl Index {
             slices: self.slices.clone(),
             served_at: self.served_at.clone(),
             pods: self.facts.pods.clone(),
+            nodes: self.facts.nodes.clone(),
             refused: Arc::clone(&self.refused),
         };
         Some((Arc::new(generation), change))
@@ -275,9 +276,13 @@ impl Index {
             if let Some(users) = self.users.get(&fact) {
                 self.news.stale.extend(users.iter().cloned());
             }
-            if let Fact::Pod(key) = fact {
-                self.news.change.touched.insert(Touched::Pod(key));
-            }
+            let touched = match fact {
+                Fact::Pod(key) => Touched::Pod(key),
+                Fact::Node(name) => Touched::Node(name),
+                // Who has it may be asked for by it alone, which its slices tell.
+                Fact::Address(_) => continue,
+            };
+            self.news.change.touched.insert(touched);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fixture::{demand, generation, proxy};
 
+mod place;
 mod reach;
 mod secrets;
 mod workload;

@@ -8,6 +8,7 @@ use crate::fixture::{demand, generation, proxy};
 use crate::proto::discovery::Status;
 use crate::scope::{self, Proxy};
 
+mod own;
 mod sequences;
 
 const MESH: &str = "

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::identity::OwnIdentity;
 use super::plane::Plane;
 use crate::admin::AdminState;
-use crate::bootstrap::Settings;
+use crate::bootstrap::{Locality, Settings};
 use crate::demand::Answered;
 use crate::handover::Sockets;
 use crate::jwks::Keeper as KeyKeeper;
@@ -44,6 +44,8 @@ const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Everything between the files and the workers.
 pub(super) struct Configuration {
     paths: Vec<PathBuf>,
+    /// Where the workload is as flags say, which counts before what a control plane does.
+    locality: Option<Locality>,
     named_files: NamedFiles,
     /// Tells the configuration in the place of files, if anybody does.
     plane: Option<Plane>,
@@ -144,6 +146,7 @@ impl Configuration {
         named_files.watch(own.iter().flat_map(OwnIdentity::files).collect());
         Self {
             paths: settings.config.clone(),
+            locality: settings.locality.clone(),
             named_files,
             plane,
             own,
@@ -373,12 +376,12 @@ impl Configuration {
         let mut clock = Stopwatch::start();
         // Before anything can fail: what is wrong elsewhere does not hold up a new identity.
         let identity = self.look();
-        let (mut loaded, answered) = self.load();
+        let (mut loaded, answered, has_moved) = self.load();
         let load = clock.lap();
         if loaded.has_errors() {
             return Err(ReloadError::Problems(loaded.problems));
         }
-        if self.is_told_the_same(&loaded.resources, identity.as_ref()) {
+        if !has_moved && self.is_told_the_same(&loaded.resources, identity.as_ref()) {
             return Ok(Prepared::Answered(answered));
         }
         let lost = self.lost(&loaded.resources);
@@ -406,7 +409,7 @@ impl Configuration {
         }
         loaded.problems.extend(tls);
         let same_files = self.mesh.is_some() && self.in_use.is(&loaded.resources);
-        if same_files && certificates.is_same(&self.certificates) {
+        if same_files && !has_moved && certificates.is_same(&self.certificates) {
             return Ok(Prepared::Unchanged(loaded, answered));
         }
         let planned = self.compiler.plan(&mesh, &certificates);
@@ -427,17 +430,20 @@ impl Configuration {
         })))
     }
 
-    /// What is written now, or was told, and what was answered.
-    fn load(&mut self) -> (Loaded, Arc<Answered>) {
+    /// What is written now, or was told, what was answered, and whether the workload is elsewhere than it
+    /// was known to be.
+    fn load(&mut self) -> (Loaded, Arc<Answered>, bool) {
         let Some(plane) = &self.plane else {
-            return (self.loader.load(&self.paths), Arc::default());
+            return (self.loader.load(&self.paths), Arc::default(), false);
         };
         let supplied = plane.supplied();
         let loaded = Loaded {
             resources: supplied.resources,
             ..Loaded::default()
         };
-        (loaded, supplied.answered)
+        let locality = self.locality.clone().or(supplied.locality);
+        let has_moved = self.compiler.move_to(locality);
+        (loaded, supplied.answered, has_moved)
     }
 
     /// Whether a control plane told just what is in use, and nothing of it is in files, which may be others

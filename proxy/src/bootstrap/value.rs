@@ -32,6 +32,19 @@ pub struct Locality {
 
 // === impl Locality ===
 
+impl Locality {
+    /// From parts with slashes between them, of which any may be empty.
+    pub(crate) fn from_parts(text: &str) -> Self {
+        let mut parts = text.splitn(3, '/').map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default();
+        Self {
+            region: part(),
+            zone: part(),
+            subzone: part(),
+        }
+    }
+}
+
 impl FromStr for Locality {
     type Err = String;
 

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::bootstrap::Locality;
 use crate::demand::{Answered, Demands};
 use crate::handover::Sockets;
 use crate::snapshot::{Publisher, Snapshot};
@@ -118,6 +119,8 @@ pub struct View(Shared);
 /// What a control plane told by now.
 #[derive(Debug)]
 pub(crate) struct Supplied {
+    /// Where the workload is, if that was told.
+    pub(crate) locality: Option<Locality>,
     pub(crate) resources: Vec<Arc<Resource>>,
     pub(crate) answered: Arc<Answered>,
 }
@@ -134,6 +137,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     store: Store,
+    /// Where the workload is, `region/zone/subzone`, if that was told.
+    locality: Option<Box<str>>,
     book: Book,
     standing: Standing,
 }
@@ -217,6 +222,7 @@ impl Source {
     pub(crate) fn supplied(&self) -> Supplied {
         let mut state = self.shared.locked();
         Supplied {
+            locality: state.locality.as_deref().map(Locality::from_parts),
             resources: state.store.resources(),
             answered: state.book.answered(),
         }

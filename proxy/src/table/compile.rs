@@ -127,6 +127,17 @@ impl Compiler {
         &self.perspective.viewer
     }
 
+    /// Notes where this proxy is; says whether that is news. The next generation has it, with destinations
+    /// made anew of the same endpoints.
+    pub(crate) fn move_to(&mut self, locality: Option<Locality>) -> bool {
+        if self.perspective.locality == locality {
+            return false;
+        }
+        self.perspective.locality = locality;
+        self.registry.move_to(&self.perspective);
+        true
+    }
+
     /// Compiles a mesh that needs no certificates.
     pub fn compile(&mut self, mesh: &Mesh) -> Compiled {
         self.plan(mesh, &Certificates::default()).commit()

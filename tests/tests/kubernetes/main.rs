@@ -9,6 +9,7 @@ mod definitions_of_chart;
 mod gate;
 mod installed;
 mod lease;
+mod locality;
 mod mirror;
 mod proxies;
 mod source;

@@ -65,12 +65,16 @@ enum Line {
         demand: String,
         found: bool,
     },
+    Locality {
+        locality: String,
+    },
 }
 
 /// What is to be written: taken from a state in little time, and made text of elsewhere.
 struct Copied {
     resources: Vec<(Name, Box<str>, Arc<Resource>)>,
     demands: Vec<(Demand, bool)>,
+    locality: Option<Box<str>>,
 }
 
 /// Why a file is not used.
@@ -169,6 +173,7 @@ impl Copied {
         Self {
             resources: resources.collect(),
             demands: demands.collect(),
+            locality: state.locality.clone(),
         }
     }
 
@@ -190,6 +195,10 @@ impl Copied {
         for (demand, found) in &self.demands {
             let (demand, found) = (demand.to_string(), *found);
             add(&Line::Demand { demand, found });
+        }
+        if let Some(locality) = &self.locality {
+            let locality = locality.to_string();
+            add(&Line::Locality { locality });
         }
         body
     }
@@ -252,7 +261,7 @@ fn parse(text: &str, node: &str) -> Result<State, Unusable> {
         return Err(Unusable::Foreign(head.node));
     }
     let same_program = head.program == env!("CARGO_PKG_VERSION");
-    let (mut store, mut book) = (Store::default(), Book::default());
+    let (mut store, mut book, mut place) = (Store::default(), Book::default(), None);
     let now = Instant::now();
     for line in body.lines() {
         match serde_json::from_str(line).map_err(|_| Unusable::Torn)? {
@@ -278,11 +287,13 @@ fn parse(text: &str, node: &str) -> Result<State, Unusable> {
                     book.restore(demand, found, now);
                 }
             }
+            Line::Locality { locality } => place = Some(locality.into()),
         }
     }
     Ok(State {
         store,
         book,
+        locality: place,
         ..State::default()
     })
 }

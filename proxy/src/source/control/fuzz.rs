@@ -24,7 +24,7 @@ pub(crate) fn response(bytes: &[u8]) {
         }
     }
     for resource in &response.resources {
-        let _ = resource.is_found();
+        let _ = (resource.is_found(), resource.locality());
     }
 }
 

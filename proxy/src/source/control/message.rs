@@ -53,9 +53,10 @@ const VALUE: u32 = 2;
 const STRING_VALUE: u32 = 3;
 const STRUCT_VALUE: u32 = 5;
 
-/// Fields of `Document` and of `Answer`.
+/// Fields of `Document`, of `Answer` and of `Workload`.
 const JSON: u32 = 1;
 const FOUND: u32 = 1;
+const LOCALITY: u32 = 1;
 
 /// Who this proxy is, as it tells the control plane.
 #[derive(Debug, Clone, Default)]
@@ -243,14 +244,23 @@ impl<'m> Resource<'m> {
 
     /// The text of a `Document`.
     pub(super) fn document(&self) -> Result<&'m str, Malformed> {
-        let mut json = "";
+        self.text(JSON)
+    }
+
+    /// Where a `Workload` is; empty if it does not say.
+    pub(super) fn locality(&self) -> Result<&'m str, Malformed> {
+        self.text(LOCALITY)
+    }
+
+    fn text(&self, wanted: u32) -> Result<&'m str, Malformed> {
+        let mut text = "";
         let mut fields = Fields::of(self.body);
         while let Some((field, value)) = fields.next()? {
-            if field == JSON {
-                json = value.text()?;
+            if field == wanted {
+                text = value.text()?;
             }
         }
-        Ok(json)
+        Ok(text)
     }
 
     /// Whether an `Answer` says that there is such a thing.

@@ -102,6 +102,8 @@ pub(super) struct Registry {
     resolved: Resolved,
     /// Names whose addresses changed since the last build.
     changed_names: FxHashSet<Arc<str>>,
+    /// Whether the proxy was elsewhere at the last build, as far as was known.
+    has_moved: bool,
 }
 
 // === impl Registry ===
@@ -119,7 +121,14 @@ impl Registry {
             built_with: Means::default(),
             resolved: Resolved::default(),
             changed_names: FxHashSet::default(),
+            has_moved: false,
         }
+    }
+
+    /// Has the next build made from where the proxy is now.
+    pub(super) fn move_to(&mut self, perspective: &Perspective) {
+        self.perspective = perspective.clone();
+        self.has_moved = true;
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -288,12 +297,13 @@ impl Registry {
         }
         let used = std::mem::take(&mut self.current.used);
         let secured_alike = self.built_with.is_same(&self.current.means);
+        let has_moved = std::mem::take(&mut self.has_moved);
         for (place, blueprint) in &used {
             let before = self.built.get(place);
             let fresh = before.is_some_and(|(made_of, _)| {
                 let secured_alike = secured_alike || blueprint.is_own();
                 let same = made_of.is_same(blueprint) && secured_alike;
-                same && !self.concerns_changed_name(blueprint)
+                same && !has_moved && !self.concerns_changed_name(blueprint)
             });
             if !fresh {
                 let before = before.map(|(_, destination)| Arc::clone(destination));

@@ -16,6 +16,7 @@ fn state() -> State {
     assert!(applied.expect("few").changed);
     let demand: Demand = "host:reviews".parse().expect("a demand");
     state.book.restore(demand, true, Instant::now());
+    state.locality = Some("north/n1".into());
     state
 }
 
@@ -28,6 +29,7 @@ fn what_was_written_is_read_again_with_versions_and_demands() {
     assert_eq!(written(&read, "a.b"), text);
     assert_eq!(read.store.versions(Share::Resources)[0].1, "7");
     assert_eq!(read.book.count().found, 1);
+    assert_eq!(read.locality.as_deref(), Some("north/n1"));
 }
 
 #[test]

@@ -33,6 +33,16 @@ impl Follower {
             };
             stream.send(&request).await?;
         }
+        let own = self.shared.locked().locality.clone();
+        let own = own.map(|it| (wire::OWN.to_owned(), it.into()));
+        let request = Request {
+            node: node.take(),
+            type_url: wire::WORKLOAD,
+            subscribe: vec!["*".to_owned()],
+            versions: own.into_iter().collect(),
+            ..Request::default()
+        };
+        stream.send(&request).await?;
         for share in SHARES {
             let versions = self.shared.locked().store.versions(share);
             let mut parts = parts(versions).into_iter().peekable();

@@ -8,6 +8,9 @@ use crate::protobuf::Malformed;
 use crate::source::control::message::{Remark, Request, Response};
 use crate::source::control::store::{Share, Told};
 
+/// Longest locality: three values of labels.
+const LOCALITY_BYTES_MAX: usize = 256;
+
 // === impl Follower ===
 
 impl Follower {
@@ -21,6 +24,7 @@ impl Follower {
         let remark = match response.type_url {
             wire::RESOURCES => self.take_in(stream, Share::Resources, &response)?,
             wire::ENDPOINTS => self.take_in(stream, Share::Endpoints, &response)?,
+            wire::WORKLOAD => self.take_own(&response)?,
             wire::DEMANDS => self.take_answers(stream, &response)?,
             // Nobody asked for it: a newer control plane may know more than we do.
             _ => return Ok(()),
@@ -32,6 +36,26 @@ impl Follower {
             ..Request::default()
         };
         stream.send(&request).await
+    }
+
+    /// Takes in where the workload is.
+    fn take_own(&mut self, response: &Response<'_>) -> Result<Option<Remark>, Ended> {
+        let own = response.resources.iter().find(|it| it.name == wire::OWN);
+        let Some(own) = own else {
+            return Ok(None);
+        };
+        let locality = own.locality()?;
+        let is_long = locality.len() > LOCALITY_BYTES_MAX;
+        let mut state = self.shared.locked();
+        if is_long || state.locality.as_deref() == Some(locality) {
+            return Ok(None);
+        }
+        tracing::info!(locality, "told where this workload is");
+        state.locality = Some(locality.into());
+        drop(state);
+        self.note_change();
+        self.shared.changed.send_replace(());
+        Ok(None)
     }
 
     fn take_in(

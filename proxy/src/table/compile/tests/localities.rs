@@ -97,3 +97,30 @@ fn the_local_zone_is_asked_until_it_is_unhealthy_then_the_declared_order_and_bac
     );
     assert_eq!(asked(&[]), of(&near), "and back");
 }
+
+#[test]
+fn a_proxy_that_hears_later_where_it_is_prefers_what_is_near_of_the_same_endpoints() {
+    let mesh = mesh(&[SHOP, FAILOVER]);
+    let metrics = Metrics::new(Identity::unknown(), 100);
+    let mut compiler = Compiler::new(perspective(), metrics);
+    let here = Some(Locality::from_parts("us/a/1"));
+    let shop = |compiled: &Compiled| {
+        let mut destinations = compiled.destinations.iter();
+        Arc::clone(destinations.next().expect("the service has a port"))
+    };
+    let before = shop(&compiler.compile(&mesh));
+    assert_eq!(asked(&before, &[]).len(), 5);
+
+    assert!(compiler.move_to(here.clone()));
+    let after = shop(&compiler.compile(&mesh));
+
+    let near = ["10.0.0.1", "10.0.0.2"].map(str::to_owned);
+    assert_eq!(asked(&after, &[]), near.into());
+    let ids = |shop: &Destination| -> BTreeSet<_> {
+        let members = shop.members().iter();
+        members.map(|it| Arc::as_ptr(&it.endpoint)).collect()
+    };
+    assert_eq!(ids(&before), ids(&after));
+    assert!(!compiler.move_to(here), "no news");
+    assert!(Arc::ptr_eq(&after, &shop(&compiler.compile(&mesh))));
+}
