@@ -1,5 +1,6 @@
 //! Clients: one connection each, HTTP/1.1 or HTTP/2 by prior knowledge.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
@@ -81,6 +82,16 @@ impl Http1 {
     pub async fn connect(addr: SocketAddr) -> Self {
         let tcp = soon("a connection", TcpStream::connect(addr)).await;
         Self::over(tcp.unwrap_or_else(|error| panic!("connect to {addr}: {error}"))).await
+    }
+
+    /// Connects to `addr`, where perhaps nobody listens.
+    ///
+    /// # Errors
+    ///
+    /// If nobody takes the connection.
+    pub async fn try_connect(addr: SocketAddr) -> io::Result<Self> {
+        let tcp = soon("a connection", TcpStream::connect(addr)).await?;
+        Ok(Self::over(tcp).await)
     }
 
     /// Connects to `addr` from the address `source` of this machine.

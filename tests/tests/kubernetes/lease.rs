@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use control::lease::{Leadership, Settings, Timing, contend};
 use control::source::kubernetes::connect;
-use tests::{Cluster, soon};
+use tests::{Cluster, Gate, soon};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-
-use crate::gate::Gate;
 
 /// Fast enough for a test, in the proportions of the usual one.
 const TIMING: Timing = Timing {

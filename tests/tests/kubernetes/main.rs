@@ -6,7 +6,6 @@ mod chart;
 mod conditions;
 mod definitions;
 mod definitions_of_chart;
-mod gate;
 mod installed;
 mod lease;
 mod locality;

@@ -6,10 +6,9 @@ use config::resource::Spec;
 use config::wire::Name;
 use control::event::Object;
 use control::source::kubernetes::Settings;
-use tests::{Cluster, eventually};
+use tests::{Cluster, Gate, eventually};
 
 use crate::definitions::virtual_services;
-use crate::gate::Gate;
 use crate::mirror::Mirror;
 
 /// A service of `namespace` with one port.

@@ -44,6 +44,7 @@ mod retries;
 mod rolling;
 mod rotations;
 mod seen;
+mod sequences;
 mod sidecar;
 mod sticky;
 mod tcp_routes;
