@@ -9,7 +9,7 @@ use authority::ServerName;
 use clap::Args;
 use clap::error::ErrorKind;
 
-use super::value::{account, audience, label, lifetime, log_filter, trust_domain};
+use super::value::{account, audience, label, lifetime, log_filter, silence, trust_domain};
 
 /// Arguments of `meshcontrol serve`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -33,6 +33,16 @@ pub struct ServeArgs {
         value_parser = label
     )]
     pub secret_namespaces: Vec<String>,
+    /// How long the API server may be silent before this replica is not ready and takes no new proxies,
+    /// with `--source kubernetes`: what it knows may be old, and another may know better. 10s to 1h.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MESHCONTROL_API_SILENCE_MAX",
+        default_value = "120s",
+        value_parser = silence
+    )]
+    pub api_silence_max: Duration,
     /// Name of the Service in front of the control plane, by which proxies know it.
     #[arg(long, value_name = "NAME", env = "MESHCONTROL_SERVICE", default_value = "meshcontrol", value_parser = label)]
     pub service: String,

@@ -4,6 +4,7 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 
 use super::*;
+use crate::source::kubernetes::SILENCE_MAX;
 
 fn serve(arguments: &[&str]) -> Result<ServeArgs, clap::Error> {
     let fixed = ["meshcontrol", "serve"];
@@ -36,6 +37,7 @@ fn ports_and_names_are_those_that_istio_uses_unless_told_otherwise() {
     assert_eq!(arguments.trust.trust_domain, "cluster.local");
     assert_eq!(arguments.trust.audience, "istio-ca");
     assert_eq!(arguments.trust.certificate_lifetime.as_secs(), 48 * 3_600);
+    assert_eq!(arguments.api_silence_max, SILENCE_MAX);
 }
 
 #[test]
@@ -65,6 +67,8 @@ fn what_no_flag_can_take_is_a_usage_error() {
         ("--certificate-lifetime", "59s"),
         ("--certificate-lifetime", "2161h"),
         ("--certificate-lifetime", "73h"),
+        ("--api-silence-max", "9s"),
+        ("--api-silence-max", "61m"),
         ("--server-name", "*"),
         ("--log", "a=b=c"),
     ] {

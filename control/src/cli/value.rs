@@ -9,6 +9,10 @@ use tracing_subscriber::EnvFilter;
 const LABEL_CHARS_MAX: usize = 63;
 /// Most characters of a name of DNS, as service accounts have.
 const NAME_CHARS_MAX: usize = 253;
+/// Shortest silence of the API server that can count as one: a busy server answers late.
+const SILENCE_MIN: Duration = Duration::from_secs(10);
+/// Longest one: for as long a replica may tell proxies that come what is not so any more.
+const SILENCE_MAX: Duration = Duration::from_secs(3_600);
 /// Most characters of the audience of tokens.
 const AUDIENCE_CHARS_MAX: usize = 256;
 
@@ -52,6 +56,16 @@ pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
     match (LEAF_LIFETIME_MIN..=LEAF_LIFETIME_MAX).contains(&lifetime) {
         true => Ok(lifetime),
         false => Err("must be 1m to 2160h (90 days)".to_owned()),
+    }
+}
+
+/// How long the API server may be silent.
+pub(super) fn silence(text: &str) -> Result<Duration, String> {
+    let parsed: Result<config::value::Duration, _> = text.parse();
+    let silence = parsed.map_err(|error| error.to_string())?.get();
+    match (SILENCE_MIN..=SILENCE_MAX).contains(&silence) {
+        true => Ok(silence),
+        false => Err("must be 10s to 1h".to_owned()),
     }
 }
 

@@ -45,7 +45,7 @@ impl Mesh {
         ground
             .work
             .spawn(async move { fed.run(events, settings).await });
-        let contact = Contact::default();
+        let contact = Contact::within(arguments.api_silence_max);
         match (&arguments.source, &ground.client) {
             (Source::Folder(path), _) => {
                 ground.work.spawn(directory::run(path.clone(), sender));

@@ -13,13 +13,17 @@ use tower::service_fn;
 
 use super::watch::WATCH_SECONDS_MAX;
 
-/// How long a watch may be without an answer before what we know counts as old: twice the longest life
-/// of a request.
+/// How long a watch may be without an answer before what we know counts as old, unless another time is
+/// asked for: twice the longest life of a request.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2 * WATCH_SECONDS_MAX as u64);
 
 /// When each watch heard of the API server last. Copies are of the same watches.
-#[derive(Debug, Clone, Default)]
-pub struct Contact(Arc<Mutex<Vec<Instant>>>);
+#[derive(Debug, Clone)]
+pub struct Contact {
+    heard: Arc<Mutex<Vec<Instant>>>,
+    /// How long one of them may be silent.
+    silence_max: Duration,
+}
 
 /// What one watch says of itself.
 #[derive(Debug, Clone)]
@@ -30,17 +34,38 @@ pub(super) struct Line {
 
 // === impl Contact ===
 
+impl Default for Contact {
+    fn default() -> Self {
+        Self::within(SILENCE_MAX)
+    }
+}
+
 impl Contact {
+    /// Of no watch yet; each may be silent for as long as `silence_max`.
+    pub fn within(silence_max: Duration) -> Self {
+        Self {
+            heard: Arc::default(),
+            silence_max,
+        }
+    }
+
     /// Whether each watch heard of the API server lately. Where nothing is watched nothing is old.
     pub fn is_kept(&self, now: Instant) -> bool {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = |last: &Instant| now.saturating_duration_since(*last) > SILENCE_MAX;
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = |last: &Instant| now.saturating_duration_since(*last) > self.silence_max;
         !heard.iter().any(silent)
+    }
+
+    /// Longest life of one request of a watch, in seconds, so that one that is well is never silent for
+    /// too long: it is begun anew twice in that time.
+    pub(super) fn watch_seconds_max(&self) -> u32 {
+        let half = u32::try_from(self.silence_max.as_secs() / 2).unwrap_or(u32::MAX);
+        half.clamp(1, WATCH_SECONDS_MAX)
     }
 
     /// Another watch, which begins now.
     pub(super) fn line(&self, now: Instant) -> Line {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         heard.push(now);
         Line {
             contact: self.clone(),
@@ -54,11 +79,8 @@ impl Contact {
 impl Line {
     /// The API server said something.
     pub(super) fn heard(&self, now: Instant) {
-        let mut heard = self
-            .contact
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let heard = self.contact.heard.lock();
+        let mut heard = heard.unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = heard.get_mut(self.place) {
             *last = now;
         }
@@ -99,6 +121,19 @@ mod tests {
 
         second.heard(start + SILENCE_MAX + moment);
         assert!(contact.is_kept(start + 2 * SILENCE_MAX));
+    }
+
+    #[test]
+    fn a_watch_is_begun_anew_twice_in_the_time_for_which_it_may_be_silent() {
+        for (silence_max, expected) in [(10, 5), (120, 60), (3_600, 60)] {
+            let contact = Contact::within(Duration::from_secs(silence_max));
+            assert_eq!(contact.watch_seconds_max(), expected, "{silence_max}");
+        }
+        let start = Instant::now();
+        let contact = Contact::within(Duration::from_secs(10));
+        let _line = contact.line(start);
+        assert!(contact.is_kept(start + Duration::from_secs(10)));
+        assert!(!contact.is_kept(start + Duration::from_secs(11)));
     }
 
     #[tokio::test]

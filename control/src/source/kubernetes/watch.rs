@@ -21,8 +21,8 @@ use crate::event::{Event, Object, Refused};
 /// Longest life of one watch request: how late a connection that died without a word is noticed. The
 /// next request goes on where it was and costs next to nothing.
 pub(super) const WATCH_SECONDS_MAX: u32 = 60;
-/// Shortest one: kinds begin together and should not end together.
-const WATCH_SECONDS_MIN: u32 = 40;
+/// By which part of that one may be shorter: kinds begin together and should not end together.
+const WATCH_SPREAD: u32 = 3;
 /// Objects in one answer of a list, where it is not streamed.
 const PAGE_OBJECTS: u32 = 500;
 /// Steps that become one batch of events.
@@ -47,6 +47,8 @@ pub(super) struct Watch {
     metrics: Metrics,
     gather: Gather,
     backoff: Backoff,
+    /// Longest life of one request.
+    seconds_max: u32,
     /// Which of the versions is asked for.
     version: usize,
     /// Whether lists are asked for as watches, which costs the API server less memory.
@@ -92,7 +94,11 @@ impl Watch {
     ) -> Vec<Self> {
         let watch = |namespace: Option<&str>, gather| {
             let line = contact.line(Instant::now());
-            Self::new(kind, line.through(client), line, metrics, namespace, gather)
+            let watch = Self::new(kind, line.through(client), line, metrics, namespace, gather);
+            Self {
+                seconds_max: contact.watch_seconds_max(),
+                ..watch
+            }
         };
         let own = &settings.root_namespace;
         match kind.namespaces(settings).as_slice() {
@@ -122,6 +128,7 @@ impl Watch {
             metrics: metrics.clone(),
             gather,
             backoff: Backoff::default(),
+            seconds_max: WATCH_SECONDS_MAX,
             version: 0,
             is_streaming: true,
             absent: 0,
@@ -147,8 +154,9 @@ impl Watch {
     fn open(&self) -> BoxStream<'static, Step> {
         let version = self.kind.versions[self.version];
         let api = self.kind.api(version);
+        let seconds_min = self.seconds_max - self.seconds_max / WATCH_SPREAD;
         let mut config = watcher::Config::default()
-            .timeout(fastrand::u32(WATCH_SECONDS_MIN..=WATCH_SECONDS_MAX))
+            .timeout(fastrand::u32(seconds_min..=self.seconds_max))
             .page_size(PAGE_OBJECTS);
         config.field_selector = self.kind.fields();
         if self.is_streaming {
