@@ -106,7 +106,12 @@ impl Http1 {
         Self::over(tcp.unwrap_or_else(|error| panic!("connect to {addr}: {error}"))).await
     }
 
-    async fn over(tcp: TcpStream) -> Self {
+    /// Speaks over a connection that somebody else made.
+    ///
+    /// # Panics
+    ///
+    /// If it is not connected any more.
+    pub async fn over(tcp: TcpStream) -> Self {
         tcp.set_nodelay(true).expect("a TCP option");
         let local = tcp.local_addr().expect("a connected socket has an address");
         let (sender, conn) = http1::handshake(TokioIo::new(tcp))

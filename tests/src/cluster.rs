@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Config};
 use rcgen::KeyPair;
+use rustix::process::Signal;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -172,6 +173,28 @@ impl Cluster {
     /// Ends the API server at once, as a crash does.
     pub fn kill_api(&mut self) {
         self.api = None;
+    }
+
+    /// Has the API server do nothing: connections stay, and new ones are taken by the kernel alone.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn hang_api(&self) {
+        self.signal_api(Signal::STOP);
+    }
+
+    /// Has it go on.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn wake_api(&self) {
+        self.signal_api(Signal::CONT);
+    }
+
+    fn signal_api(&self, signal: Signal) {
+        self.api.as_ref().expect("it was started").signal(signal);
     }
 
     /// Ends etcd at once; its data stay.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::binaries;
@@ -43,7 +44,7 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) struct Server {
     keeper: Child,
-    pid: u32,
+    pid: i32,
 }
 
 // === impl Folder ===
@@ -107,6 +108,12 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
         // One that has ended is there until the keeper has been told to look.
         status.is_ok_and(|status| !status.contains("State:\tZ"))
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid).expect("a process id");
+        kill_process(pid, signal).expect("our child takes signals");
     }
 }
 

@@ -11,5 +11,7 @@ mod lease;
 mod locality;
 mod mirror;
 mod proxies;
+mod replicas;
 mod source;
 mod trust;
+mod workload;
