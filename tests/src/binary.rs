@@ -13,6 +13,8 @@ use crate::wait::soon;
 const OVERRIDE: &str = "MESHPROXY_TEST_BIN";
 /// The same of the control plane.
 const CONTROL_OVERRIDE: &str = "MESHCONTROL_TEST_BIN";
+/// The same of the example.
+const BOOKINFO_OVERRIDE: &str = "BOOKINFO_TEST_BIN";
 
 /// The path of `meshproxy`, built once in the profile of the running test.
 ///
@@ -40,6 +42,19 @@ pub fn meshcontrol() -> &'static Path {
     BUILT.get_or_init(|| match std::env::var_os(CONTROL_OVERRIDE) {
         Some(given) => PathBuf::from(given),
         None => build("control", "meshcontrol"),
+    })
+}
+
+/// The path of `bookinfo`, in the same way.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn bookinfo() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| match std::env::var_os(BOOKINFO_OVERRIDE) {
+        Some(given) => PathBuf::from(given),
+        None => build("bookinfo", "bookinfo"),
     })
 }
 

@@ -6,6 +6,7 @@
 //! One cluster is shared by all scenarios of a test binary, as a start takes seconds; each has
 //! namespaces of its own. Whoever stops servers starts a cluster of its own.
 
+mod account;
 pub(crate) mod binaries;
 mod etcd;
 mod kubeconfig;
@@ -16,8 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Config};
 use rcgen::KeyPair;
@@ -38,8 +38,6 @@ const ADMIN_TOKEN: &str = "token-of-the-admin-of-a-test";
 const START_MAX: Duration = Duration::from_secs(180);
 /// Time between two looks at whether it has started.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Validity of the tokens of accounts; longer than any test.
-const TOKEN_SECONDS: i64 = 3_600;
 
 /// An API server and its etcd; ended when dropped, and in any case with the process of the test.
 #[derive(Debug)]
@@ -258,63 +256,8 @@ impl Cluster {
         self.account(name, "default").await;
     }
 
-    /// Makes a service account if there is none.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be made.
-    pub async fn account(&self, namespace: &str, name: &str) {
-        let accounts = Api::<ServiceAccount>::namespaced(self.client().await, namespace);
-        let account = ServiceAccount {
-            metadata: named(name),
-            ..ServiceAccount::default()
-        };
-        match accounts.create(&PostParams::default(), &account).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error) => panic!("service account {namespace}/{name}: {error}"),
-        }
-    }
-
-    /// A token of a service account, for `audiences`; none of them is for the API server.
-    ///
-    /// # Panics
-    ///
-    /// If the API server gives none.
-    pub async fn token(&self, namespace: &str, account: &str, audiences: &[&str]) -> String {
-        let accounts = Api::<ServiceAccount>::namespaced(self.client().await, namespace);
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                audiences: Some(audiences.iter().map(|&it| it.to_owned()).collect()),
-                expiration_seconds: Some(TOKEN_SECONDS),
-                ..TokenRequestSpec::default()
-            }),
-            ..TokenRequest::default()
-        };
-        let parameters = PostParams::default();
-        let answer = accounts.create_token_request(account, &parameters, &request);
-        let answer = answer.await.expect("the account gets a token");
-        let token = answer.status.and_then(|status| status.token);
-        token.expect("an answer has a token")
-    }
-
-    /// A kubeconfig of a service account, in a file.
-    ///
-    /// # Panics
-    ///
-    /// If there can be none.
-    pub async fn account_kubeconfig(&self, namespace: &str, account: &str) -> PathBuf {
-        let token = self.token(namespace, account, &[]).await;
-        let path = self
-            .folder
-            .path()
-            .join(format!("{namespace}-{account}.yaml"));
-        let text = self.kubeconfig(&token).text();
-        fs::write(&path, text).expect("a temporary file can be written");
-        path
-    }
-
-    /// The same for another address of the API server: one that a test has put before it.
+    /// A kubeconfig of the user who may do everything, for another address of the API server: one that a
+    /// test has put before it.
     ///
     /// # Panics
     ///
@@ -327,6 +270,19 @@ impl Cluster {
         let mut kubeconfig = self.kubeconfig(ADMIN_TOKEN);
         kubeconfig.addr = addr;
         fs::write(&path, kubeconfig.text()).expect("a temporary file can be written");
+        path
+    }
+
+    /// A kubeconfig of this cluster for another address of the API server.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be read or written.
+    pub fn kubeconfig_at(&self, kubeconfig: &Path, addr: std::net::SocketAddr) -> PathBuf {
+        let text = fs::read_to_string(kubeconfig).expect("a kubeconfig of ours");
+        let path = kubeconfig.with_extension(format!("at-{}.yaml", addr.port()));
+        let (from, to) = (self.api_addr().to_string(), addr.to_string());
+        fs::write(&path, text.replace(&from, &to)).expect("a temporary file can be written");
         path
     }
 

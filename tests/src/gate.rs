@@ -33,7 +33,15 @@ impl Gate {
     /// If there is no port for it.
     pub async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
-        let listener = listener.expect("a port is free");
+        Self::at(listener.expect("a port is free"), server)
+    }
+
+    /// The same where somebody else listens for it.
+    ///
+    /// # Panics
+    ///
+    /// If the listener has no address.
+    pub fn at(listener: TcpListener, server: SocketAddr) -> Self {
         let addr = listener.local_addr().expect("a listener has an address");
         let way = Way {
             server,
@@ -74,9 +82,10 @@ impl Gate {
         self.way.send_modify(|_| {});
     }
 
-    /// Cuts all connections; new ones go to `server`.
+    /// Cuts all connections; new ones go to `server` and pass.
     pub fn lead_to(&self, server: SocketAddr) {
-        self.way.send_modify(|way| way.server = server);
+        let is_open = true;
+        self.way.send_replace(Way { server, is_open });
     }
 }
 

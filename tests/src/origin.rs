@@ -120,16 +120,8 @@ impl Origin {
 
     /// The same in a protocol.
     pub async fn speaking(protocol: Protocol, name: &str) -> Self {
-        let name = Bytes::from(name.to_owned());
-        let answer = move |request: Request<Incoming>| {
-            let name = name.clone();
-            async move {
-                // Whether the caller gives up is its own affair.
-                let _ = request.into_body().collect().await;
-                text(name)
-            }
-        };
-        Self::serving(protocol, answer).await
+        let handler = naming(name);
+        Self::serving(protocol, move |request| handler(request)).await
     }
 
     /// Answers every request by `handler`.
@@ -162,23 +154,21 @@ impl Origin {
         Self::running(listener, protocol, None, handler)
     }
 
+    /// Answers every request with its name, where somebody else listens for it.
+    pub fn on(listener: TcpListener, name: &str) -> Self {
+        let handler = naming(name);
+        Self::running(listener, Protocol::Http1, None, handler)
+    }
+
     /// Answers every request with its name, behind TLS.
     ///
     /// # Panics
     ///
     /// If it cannot listen.
     pub async fn secured(protocol: Protocol, name: &str, tls: Arc<ServerConfig>) -> Self {
-        let name = Bytes::from(name.to_owned());
-        let handler: Handler = Arc::new(move |request: Request<Incoming>| {
-            let name = name.clone();
-            Box::pin(async move {
-                let _ = request.into_body().collect().await;
-                text(name)
-            })
-        });
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = listen(any).expect("a loopback address is free");
-        Self::running(listener, protocol, Some(tls), handler)
+        Self::running(listener, protocol, Some(tls), naming(name))
     }
 
     fn running(
@@ -301,6 +291,19 @@ impl State {
         }
         all.push_back(seen);
     }
+}
+
+/// Reads a request whole and answers with a name.
+fn naming(name: &str) -> Handler {
+    let name = Bytes::from(name.to_owned());
+    Arc::new(move |request: Request<Incoming>| {
+        let name = name.clone();
+        Box::pin(async move {
+            // Whether the caller gives up is its own affair.
+            let _ = request.into_body().collect().await;
+            text(name)
+        })
+    })
 }
 
 /// Listens at `addr`, which a [`crate::Port`] may hold.

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::authority::IdentityDir;
 use crate::binary::meshproxy;
+use crate::chart::{items, texts};
 use crate::metrics::Metrics;
 use crate::netns::host::{Host, Running};
 use crate::wait::eventually;
@@ -79,6 +80,48 @@ impl Sidecar {
         sidecar
     }
 
+    /// Starts the proxy that was injected into `pod`, as its container says, waits until it is ready, and
+    /// captures traffic as its init container says. `volumes` has a folder for each volume of the proxy.
+    ///
+    /// # Panics
+    ///
+    /// If the pod has no proxy, or it does not become ready.
+    pub async fn injected(host: &Host, pod: &Value, volumes: TempDir) -> Self {
+        let container = Container::of(pod, "istio-proxy");
+        let mut command = host.command(PROXY_USER, meshproxy());
+        command
+            .args(container.arguments())
+            .envs(container.variables(pod, volumes.path()))
+            .env("NO_COLOR", "1");
+        let sidecar = Self {
+            host: host.clone(),
+            running: host.start(command),
+            config: PathBuf::new(),
+            _folder: volumes,
+        };
+        let ready = async || sidecar.is_ready().await;
+        eventually("a proxy that is ready", ready, |status| status == "200").await;
+        let rules = Container::of(pod, "meshproxy-init");
+        let mut command = host.command(0, meshproxy());
+        command
+            .args(rules.arguments())
+            .envs(rules.variables(pod, Path::new("")));
+        host.said("meshproxy iptables", &host.ended(command).await);
+        sidecar
+    }
+
+    /// Status of its readiness, or what it said if there is none.
+    async fn is_ready(&self) -> String {
+        let url = "http://127.0.0.1:15021/healthz/ready";
+        let arguments = ["-s", "-o", "/dev/null", "-w", "%{http_code}", url];
+        let output = self.host.run("curl", &arguments).await;
+        let status = String::from_utf8_lossy(&output.stdout).into_owned();
+        match status.as_str() {
+            "000" => format!("nobody answers: {}", self.log()),
+            _ => status,
+        }
+    }
+
     /// Puts `yaml` in the place of its configuration and waits until it is in use.
     ///
     /// # Panics
@@ -118,6 +161,49 @@ impl Sidecar {
         self.host
             .says("curl", &["-sS", "--max-time", "10", url])
             .await
+    }
+}
+
+/// A container of a pod.
+struct Container<'p>(&'p Value);
+
+// === impl Container ===
+
+impl<'p> Container<'p> {
+    /// The one of this name, wherever it stands.
+    fn of(pod: &'p Value, name: &str) -> Self {
+        let lists = ["initContainers", "containers"];
+        let all = lists.iter().flat_map(|list| items(&pod["spec"][list]));
+        let named = all.into_iter().find(|it| it["name"] == name);
+        Self(named.unwrap_or_else(|| panic!("no container {name} in {pod}")))
+    }
+
+    fn arguments(&self) -> Vec<&'p str> {
+        texts(&self.0["args"])
+    }
+
+    /// Its variables; what is below a mount is in the folder of its volume, below `volumes`.
+    fn variables(&self, pod: &Value, volumes: &Path) -> Vec<(&'p str, String)> {
+        let all = items(&self.0["env"]).map(|variable| {
+            let name = variable["name"].as_str().expect("variables have names");
+            let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
+            let value = match field {
+                Some(field) => pod.pointer(&format!("/{}", field.replace('.', "/"))),
+                None => Some(&variable["value"]),
+            };
+            let value = value.and_then(Value::as_str);
+            (name, self.mounted(value.unwrap_or_default(), volumes))
+        });
+        all.collect()
+    }
+
+    fn mounted(&self, value: &str, volumes: &Path) -> String {
+        let below = items(&self.0["volumeMounts"]).find_map(|mount| {
+            let rest = value.strip_prefix(mount["mountPath"].as_str()?)?;
+            let volume = volumes.join(mount["name"].as_str()?);
+            Some(format!("{}{rest}", volume.display()))
+        });
+        below.unwrap_or_else(|| value.to_owned())
     }
 }
 

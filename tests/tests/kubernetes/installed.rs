@@ -1,61 +1,12 @@
 //! The mesh as the chart installs it, with the real control plane in place of its pods: the API server
 //! finds the webhooks by their Service, and knows them by what the control plane wrote.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-
 use serde_json::{Value, json};
-use tests::chart::{self, NAMESPACE, render, under_chart_rbac};
+use tests::chart::{self, NAMESPACE, under_chart_rbac};
 use tests::cluster::Kubectl;
 use tests::{Cluster, Control, eventually};
 
-/// What the chart is rendered with.
-const SETTINGS: [&str; 0] = [];
-
-/// An address of this machine that is not loopback: API servers take no other for an endpoint.
-fn own_address() -> IpAddr {
-    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    // Nothing is sent; it says by which address that network is reached.
-    socket
-        .connect("192.0.2.1:9")
-        .expect("a network besides loopback");
-    let address = socket.local_addr().expect("it is bound").ip();
-    assert!(
-        !address.is_loopback(),
-        "there is no network besides loopback"
-    );
-    address
-}
-
-/// What the chart has of these kinds.
-fn of_kinds(kinds: &[&str]) -> String {
-    let mut objects = render(&SETTINGS);
-    objects.retain(|object| kinds.iter().any(|kind| object["kind"] == *kind));
-    json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
-}
-
-/// The Service of the webhooks, and where it leads.
-fn service(webhooks: SocketAddr) -> String {
-    let metadata = json!({
-        "name": "meshcontrol",
-        "namespace": NAMESPACE,
-        "labels": {"kubernetes.io/service-name": "meshcontrol"},
-    });
-    let service = json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {"ports": [{"name": "webhooks", "port": 443, "targetPort": webhooks.port()}]},
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": metadata,
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [webhooks.ip()], "conditions": {"ready": true}}],
-        "ports": [{"name": "webhooks", "port": webhooks.port(), "protocol": "TCP"}],
-    });
-    json!({"apiVersion": "v1", "kind": "List", "items": [service, slice]}).to_string()
-}
+use crate::install::{SETTINGS, WEBHOOKS, of_kinds, own_address, service};
 
 async fn tried(kubectl: &Kubectl, yaml: &str) -> String {
     let arguments = ["apply", "--dry-run=server", "-f", "-"];
@@ -85,11 +36,7 @@ async fn what_the_chart_installs_injects_pods_and_refuses_mistakes() {
     let control = Control::in_cluster(&account, NAMESPACE, &["--webhook-addr", &webhooks]).await;
     let webhooks = control.webhooks.expect("it is in a cluster");
     kubectl.apply(&service(webhooks)).await;
-    let both = [
-        "MutatingWebhookConfiguration",
-        "ValidatingWebhookConfiguration",
-    ];
-    kubectl.apply(&of_kinds(&both)).await;
+    kubectl.apply(&of_kinds(&WEBHOOKS)).await;
 
     // The control plane tells the API server whom to believe, under the rights of the chart.
     let wrong = route("soon");

@@ -315,7 +315,6 @@ spec: {{hosts: [e{number}.test], addresses: [240.240.0.1], ports: [{{number: 80,
     assert_eq!(found, 1_000);
 }
 
-
 #[test]
 fn an_entry_brings_along_the_service_whose_name_it_cannot_take_though_that_is_out_of_scope() {
     let mesh = |annotations: &str| {
