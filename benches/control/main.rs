@@ -6,6 +6,7 @@
 
 mod client;
 mod mesh;
+mod proxy;
 mod server;
 #[path = "../compare/usage.rs"]
 #[allow(dead_code, reason = "half of it is for the comparison")]
@@ -14,6 +15,7 @@ mod usage;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ use tokio::time::timeout;
 
 use client::{Client, Told};
 use mesh::Size;
+use proxy::Proxy;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,9 +58,12 @@ struct Args {
     /// Changes of endpoints, and a fifth as many of routes
     #[arg(long, default_value_t = 50)]
     changes: usize,
-    /// Be the control plane
+    /// The proxy whose memory is measured [default: the one that was built beside this]
+    #[arg(long)]
+    meshproxy: Option<PathBuf>,
+    /// Be the control plane, and have the real proxy listen here
     #[arg(long, hide = true)]
-    serve: bool,
+    serve: Option<u16>,
 }
 
 /// The control plane.
@@ -89,21 +95,23 @@ struct Outcome {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let size = Size {
-        services: args.services,
-        endpoints_each: args.endpoints,
-        routes: args.routes,
-    };
-    if args.serve {
-        return server::run(size);
+    if let Some(port) = args.serve {
+        return server::run(Size {
+            services: args.services,
+            endpoints_each: args.endpoints,
+            routes: args.routes,
+            port,
+        });
     }
     let runtime = tokio::runtime::Runtime::new().context("make a runtime")?;
     runtime.block_on(measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {
+    let program = proxy::program(args.meshproxy.as_deref())?;
+    let port = proxy::free_port()?;
     let begun = Instant::now();
-    let mut control = Control::start()?;
+    let mut control = Control::start(port)?;
     let (sender, mut told) = mpsc::unbounded_channel();
     let clients: Vec<Client> = (0..args.proxies)
         .map(|number| client(args, number))
@@ -150,10 +158,26 @@ async fn measure(args: &Args) -> Result<()> {
         report(what, &outcomes)?;
     }
     row("its memory at the end", &format!("{} MiB", resident()?))?;
+    one_proxy(&program, control.address, port, args)?;
     following.abort_all();
     control.child.kill().context("stop the control plane")?;
     control.child.wait().context("wait for its end")?;
     Ok(())
+}
+
+/// Has a real proxy use as many hosts as the simulated ones.
+fn one_proxy(program: &Path, control: SocketAddr, port: u16, args: &Args) -> Result<()> {
+    let hosts = client(args, args.proxies).hosts;
+    let proxy = Proxy::using(program, control, port, &hosts)?;
+    let memory = proxy.memory()?;
+    let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
+    let what = format!(
+        "memory of a meshproxy that uses {} hosts ({} threads)",
+        hosts.len(),
+        proxy.threads()?
+    );
+    row(&what, &mib(memory.resident_kib))?;
+    row("of that, backed by no file", &mib(memory.anonymous_kib))
 }
 
 /// Waits until every proxy was answered.
@@ -293,10 +317,10 @@ fn report(what: &str, outcomes: &[Outcome]) -> Result<()> {
 // === impl Control ===
 
 impl Control {
-    fn start() -> Result<Self> {
+    fn start(port: u16) -> Result<Self> {
         let program = std::env::current_exe().context("find this program")?;
         let mut child = Command::new(program)
-            .arg("--serve")
+            .args(["--serve", &port.to_string()])
             .args(std::env::args().skip(1))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -11,6 +11,9 @@ use control::event::Object;
 /// Namespaces that everything is spread over.
 pub(crate) const NAMESPACES: usize = 50;
 
+/// Namespace of the real proxy; nobody else is there.
+pub(crate) const MEASURED: &str = "measured";
+
 /// How much of everything there is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
@@ -18,6 +21,8 @@ pub(crate) struct Size {
     pub(crate) endpoints_each: usize,
     /// Half of them are for services, the others for hosts outside.
     pub(crate) routes: usize,
+    /// Where the real proxy listens for requests to everywhere.
+    pub(crate) port: u16,
 }
 
 /// Namespace of the service with this number.
@@ -50,6 +55,7 @@ pub(crate) fn objects(size: Size) -> Result<Vec<Object>> {
     for service in 0..size.services.min(size.routes) {
         objects.push(route(service, 0)?);
     }
+    objects.push(sidecar(size.port)?);
     for outside in size.services..size.routes {
         objects.extend(read(&outside_route(outside))?);
     }
@@ -74,9 +80,10 @@ endpoints:
         let version = endpoint % 2 + 1;
         writeln!(
             text,
-            "- {{addresses: [10.{}.{}.{}], hostname: turn-{turn}, conditions: {{ready: {is_ready}}}, \
+            "- {{addresses: [127.{}.{}.{}], hostname: turn-{turn}, conditions: {{ready: {is_ready}}}, \
              labels: {{app: svc-{service}, version: v{version}}}, serviceAccount: svc-{service}}}",
-            number >> 16,
+            // Within the machine, where nobody listens.
+            1 + (number >> 16),
             number >> 8 & 255,
             number & 255,
         )?;
@@ -120,6 +127,21 @@ spec:
   subsets: [{{name: v1, labels: {{version: v1}}}}, {{name: v2, labels: {{version: v2}}}}]
 "
     )
+}
+
+fn sidecar(port: u16) -> Result<Object> {
+    one(&format!(
+        "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: default, namespace: {MEASURED}}}
+spec:
+  egress:
+  - port: {{number: {port}, name: http, protocol: HTTP}}
+    bind: 127.0.0.1
+    captureMode: NONE
+    hosts: ['*/*']
+"
+    ))
 }
 
 fn outside_route(number: usize) -> String {
