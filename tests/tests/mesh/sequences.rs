@@ -39,7 +39,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest time that passes as a step: what is written within 100 ms is read as one change.
 const PASSES_MS_MAX: u64 = 300;
 /// What workloads ask for: all that documents may name, and what nobody has.
-const HOSTS: [&str; 18] = [
+const HOSTS: [&str; 20] = [
     "a",
     "b",
     "c",
@@ -51,6 +51,8 @@ const HOSTS: [&str; 18] = [
     "a.shop.svc.cluster.local",
     "b.shop.svc.cluster.local",
     "c.shop.svc.cluster.local",
+    "a.istio-system.svc.cluster.local",
+    "b.istio-system.svc.cluster.local",
     "one.example.com",
     "Two.example.com",
     "mixed.example.com",
