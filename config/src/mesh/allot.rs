@@ -163,8 +163,12 @@ impl Allotment {
         self.slot(service).map(Allotted::at)
     }
 
-    /// The slot of a service.
+    /// The slot of a service. One of the same host and namespace may have one without it, for those whom it
+    /// is exported to.
     pub(super) fn slot(&self, service: &Service) -> Option<u16> {
+        if !needs_address(service) {
+            return None;
+        }
         let of_host = self.slots.get(&service.host)?.iter();
         let mut own = of_host.filter(|(namespace, _)| *namespace == service.namespace);
         own.next().map(|(_, slot)| *slot)

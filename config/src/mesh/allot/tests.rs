@@ -137,6 +137,22 @@ fn a_host_has_an_address_in_each_namespace_and_one_for_all_who_see_it() {
 }
 
 #[test]
+fn a_service_with_addresses_has_no_other_because_one_without_has_its_name() {
+    let bare = entry("shop", "", "resolution: STATIC, exportTo: [a]");
+    let own = entry(
+        "shop",
+        "",
+        "resolution: STATIC, addresses: [10.0.0.9], exportTo: [b]",
+    );
+    let own = own.replace("name: shop}", "name: own}");
+
+    let allotted = allotted(&format!("{bare}\n---\n{own}"));
+
+    assert_eq!(allotted.len(), 2);
+    assert_eq!(allotted.iter().flatten().count(), 1);
+}
+
+#[test]
 fn all_slots_are_given_before_a_host_gets_none() {
     let hosts: Vec<String> = (0..40).map(|number| format!("h{number}")).collect();
 
