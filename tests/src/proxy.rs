@@ -287,6 +287,17 @@ impl Proxy {
             * 1_024
     }
 
+    /// Waits until what is counted in the series with some labels is `value`: a request is counted when its
+    /// answer is out, which may be after the answer was received.
+    ///
+    /// # Panics
+    ///
+    /// If it is not within [`crate::wait::PATIENCE`].
+    pub async fn counts(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let counted = || async { self.metrics().await.sum(name, labels) };
+        eventually(name, counted, |it| *it == value).await;
+    }
+
     /// Sends a signal.
     ///
     /// # Panics

@@ -33,10 +33,14 @@ pub(super) enum Read {
     NotOurs(Name),
 }
 
-/// What an object is called.
+/// What an object is called. Nodes are in no namespace, whatever they say.
 pub(super) fn name(kind: &Kind, value: &Value) -> Name {
     let text = |field| value["metadata"][field].as_str().unwrap_or_default();
-    Name::new(kind.name, text("namespace"), text("name"))
+    let namespace = match kind.form {
+        Form::Node => "",
+        Form::Resource | Form::MeshConfig | Form::Secret | Form::Pod => text("namespace"),
+    };
+    Name::new(kind.name, namespace, text("name"))
 }
 
 /// Reads an object.

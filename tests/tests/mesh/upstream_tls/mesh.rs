@@ -83,11 +83,12 @@ async fn two_proxies_prove_to_each_other_who_they_are_without_a_rule() {
         ("source_principal", &*edge_id),
         ("connection_security_policy", "mutual_tls"),
     ];
-    let metrics = beside.metrics().await;
-    assert_eq!(metrics.sum("istio_requests_total", &of_app), 1.0);
+    beside.counts("istio_requests_total", &of_app, 1.0).await;
     let of_edge = [("reporter", "source"), ("destination_principal", &*app_id)];
+    edge.proxy
+        .counts("istio_requests_total", &of_edge, 1.0)
+        .await;
     let metrics = edge.proxy.metrics().await;
-    assert_eq!(metrics.sum("istio_requests_total", &of_edge), 1.0);
     let handshakes = [("side", "upstream"), ("kind", "full")];
     assert_eq!(
         metrics.sum("meshproxy_tls_handshakes_total", &handshakes),

@@ -162,6 +162,16 @@ fn a_field_that_a_newer_definition_has_stops_nothing() {
     assert!(matches!(kept("Gateway", gateway), Object::Resource(_)));
 }
 
+#[test]
+fn a_node_is_in_no_namespace() {
+    let value = json!({"metadata": {"name": "n", "namespace": "shop"}});
+    let kind = KINDS.iter().find(|it| it.name == "Node");
+
+    let called = name(kind.expect("a kind that is watched"), &value);
+
+    assert_eq!(kept("Node", value).name(), called);
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -192,6 +202,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever an API server sends, it is read or refused, under its own name.
     #[test]
     fn any_object_is_read_or_refused(value in any_json(), kind in 0..KINDS.len()) {
