@@ -116,6 +116,15 @@ impl Io {
         }
     }
 
+    /// Has the system keep at most so many bytes that were written and not sent yet, in place of the usual.
+    /// Of what TLS writes the usual stays.
+    pub(crate) fn keep_unsent(&self, bytes_max: u32) {
+        if let Self::Tcp(tcp) = self {
+            // Only on a socket that is broken it fails.
+            let _ = SockRef::from(tcp).set_tcp_notsent_lowat(bytes_max);
+        }
+    }
+
     /// Makes the close a reset, which a peer cannot take for an orderly end (RFC 9112 §8).
     pub(crate) fn reset_on_close(&self) {
         match self {

@@ -101,6 +101,8 @@ impl Http1 {
     /// If nobody takes the connection, or the address is not ours.
     pub async fn connect_from(source: IpAddr, addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket can be made");
+        // Otherwise whoever listens at the same port of all addresses finds it in use.
+        socket.set_reuseaddr(true).expect("an option");
         socket.bind((source, 0).into()).expect("a local address");
         let tcp = soon("a connection", socket.connect(addr)).await;
         Self::over(tcp.unwrap_or_else(|error| panic!("connect to {addr}: {error}"))).await

@@ -29,7 +29,7 @@ const LARGE_BYTES: usize = 8 * 1024 * 1024;
 const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What the system may keep for one of them of what it was given to send: what the proxy lets it keep
 /// unsent, the last write that began below that, and what fits into the little window of the client.
-const QUEUED_BYTES_MAX: u64 = 512 * 1024;
+const QUEUED_BYTES_MAX: u64 = 1536 * 1024;
 
 /// What was seen of one run of the tool.
 #[derive(Debug)]

@@ -48,6 +48,7 @@ pub(super) async fn pages(proxy: &Proxy) -> Value {
         pages[path] = proxy.admin(path).await;
     }
     forget(&mut pages);
+    sort(&mut pages["/destinations"]);
     forget_limits(&mut pages);
     pages
 }
@@ -61,6 +62,13 @@ fn forget_limits(pages: &mut Value) {
             let target = policy.strip_suffix(LIMITS).unwrap_or(policy);
             routes.contains(&format!("\"VirtualService {target}\""))
         });
+    }
+}
+
+/// Puts things that have one name in an order of their own: on the page it is that in which they were made.
+fn sort(things: &mut Value) {
+    if let Value::Array(things) = things {
+        things.sort_by_cached_key(Value::to_string);
     }
 }
 

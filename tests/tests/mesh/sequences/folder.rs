@@ -155,7 +155,9 @@ impl Folder {
         let Some(name) = self.file(rng, |file| !file.is_broken) else {
             return "move nothing".to_owned();
         };
-        let file = self.files.remove(&name).expect("it was just seen");
+        let mut file = self.files.remove(&name).expect("it was just seen");
+        // Under its new name nobody has seen it: of what it has, a mistake right after this would leave nothing.
+        file.is_in_use = false;
         let new = self.new_name();
         fs::rename(self.path.join(&name), self.path.join(&new)).expect("a file can be renamed");
         self.files.insert(new.clone(), file);
