@@ -158,7 +158,7 @@ async fn measure(args: &Args) -> Result<()> {
         report(what, &outcomes)?;
     }
     row("its memory at the end", &format!("{} MiB", resident()?))?;
-    one_proxy(&program, control.address, port, args)?;
+    one_proxy(&program, control.address, port, args).await?;
     following.abort_all();
     control.child.kill().context("stop the control plane")?;
     control.child.wait().context("wait for its end")?;
@@ -166,9 +166,9 @@ async fn measure(args: &Args) -> Result<()> {
 }
 
 /// Has a real proxy use as many hosts as the simulated ones.
-fn one_proxy(program: &Path, control: SocketAddr, port: u16, args: &Args) -> Result<()> {
+async fn one_proxy(program: &Path, control: SocketAddr, port: u16, args: &Args) -> Result<()> {
     let hosts = client(args, args.proxies).hosts;
-    let proxy = Proxy::using(program, control, port, &hosts)?;
+    let proxy = Proxy::using(program, control, port, &hosts).await?;
     let memory = proxy.memory()?;
     let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
     let what = format!(

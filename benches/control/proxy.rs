@@ -48,7 +48,7 @@ pub(crate) fn program(given: Option<&Path>) -> Result<PathBuf> {
 
 impl Proxy {
     /// Starts one that follows a control plane and has it use hosts: each is asked for by a request.
-    pub(crate) fn using(
+    pub(crate) async fn using(
         program: &Path,
         control: SocketAddr,
         port: u16,
@@ -69,7 +69,7 @@ impl Proxy {
                 Err(error) if Instant::now() > ends => {
                     return Err(error).context("wait until meshproxy serves");
                 }
-                Err(_) => std::thread::sleep(LOOK_EVERY),
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
         };
         client.set_read_timeout(Some(WAIT_MAX))?;
