@@ -167,6 +167,17 @@ impl Proxy {
             .filter(|it| is_replaced(it))
             .count();
         self.signal(Signal::USR2);
+        self.replaced(before).await;
+    }
+
+    /// Waits until another process has taken its place after so many others did. Whoever does not leaves a
+    /// process behind that nobody ends.
+    ///
+    /// # Panics
+    ///
+    /// If none does.
+    pub async fn replaced(&mut self, before: usize) {
+        let is_replaced = |line: &str| line.contains("replaced; finishing");
         let line = self
             .stderr
             .nth(before, "another process", is_replaced)

@@ -58,7 +58,7 @@ spec: {{jwtRules: [{{issuer: a, jwksUri: 'http://{}/keys'}}]}}
     );
     let sidecar = sidecar(&port).replace("---\n", &ingress);
     let control = plain(&[sidecar, tokens, service("a.test", &origin)]).await;
-    let proxy = Proxy::follow(&plain_url(&control), &["--demand-timeout", "2s"]).await;
+    let mut proxy = Proxy::follow(&plain_url(&control), &["--demand-timeout", "2s"]).await;
 
     proxy.signal(Signal::USR2);
     let is_begun = |line: &str| line.contains("started anew");
@@ -69,4 +69,5 @@ spec: {{jwtRules: [{{issuer: a, jwksUri: 'http://{}/keys'}}]}}
     let lines = proxy.stderr.all();
     let is_replaced = lines.iter().any(|line| line.contains("replaced;"));
     assert!(!is_replaced, "it was the first process that answered");
+    proxy.replaced(0).await;
 }
