@@ -105,16 +105,7 @@ impl Asked {
             return None;
         }
         let nonce = nonce.to_string();
-        self.on_its_way = Some(OnItsWay {
-            nonce: nonce.clone(),
-            sent: now,
-            acknowledged: Acknowledged {
-                generation: generation.number,
-                since: generation.since,
-                is_complete: true,
-                names: Vec::new(),
-            },
-        });
+        self.on_its_way = Some(OnItsWay::whole(&nonce, generation, now));
         Some(DeltaDiscoveryResponse {
             system_version_info: generation.number.to_string(),
             resources,

@@ -66,6 +66,24 @@ pub(super) enum Removals {
     Withheld,
 }
 
+// === impl OnItsWay ===
+
+impl OnItsWay {
+    /// One that leaves nothing of its type to tell, and names no resource of the mesh.
+    pub(super) fn whole(nonce: &str, generation: &Generation, now: Instant) -> Self {
+        Self {
+            nonce: nonce.to_owned(),
+            sent: now,
+            acknowledged: Acknowledged {
+                generation: generation.number,
+                since: generation.since,
+                is_complete: true,
+                names: Vec::new(),
+            },
+        }
+    }
+}
+
 // === impl Feed ===
 
 impl Feed {

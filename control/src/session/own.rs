@@ -49,16 +49,7 @@ impl Own {
         let locality = locality.filter(|it| is_free && self.locality.as_ref() != Some(*it))?;
         self.locality = Some(Arc::clone(locality));
         let nonce = nonce.to_string();
-        self.on_its_way = Some(OnItsWay {
-            nonce: nonce.clone(),
-            sent: now,
-            acknowledged: Acknowledged {
-                generation: generation.number,
-                since: generation.since,
-                is_complete: true,
-                names: Vec::new(),
-            },
-        });
+        self.on_its_way = Some(OnItsWay::whole(&nonce, generation, now));
         let locality = locality.to_string();
         let own = Resource {
             version: locality.clone(),
